@@ -1,0 +1,314 @@
+"""What every cell shares: a cell writes its element-wise formulas, this turns them into steps and Jacobians.
+
+Arrays here are feature-major: a state is (n, B), an input (m, B), for B independent sequences, with any
+leading axes (time) in front. `advance`, `partials` and `activations` are element-wise and see gates and
+parts along the first axis only, so a cell's file has no loop, no transpose and no batch axis.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import ModuleType
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from gradscope import _rooms
+from gradscope.errors import InputError, UsageError
+from gradscope.jacobian import Array, Composite, Jacobian, Linear, Partials
+
+__all__ = ["BaseCell", "Cell", "Map", "Parts", "cell_class"]
+
+Parts = Sequence[Array]
+WEIGHTS = ("W", "U", "b_ih", "b_hh")
+
+
+@dataclass(frozen=True, eq=False)
+class Map:
+    """One product with weights, then an element-wise map: new parts = advance(a, v, old parts).
+
+    a = U h + b_hh and v = W x + b_ih are the recurrent and the input pre-activations of all gates.
+
+    Attributes:
+        W: input weights, (gates * H, inputs), or None where the map sees no input.
+        U: recurrent weights, (gates * H, size of the part that they read).
+        b_ih, b_hh: the two biases, (gates * H,).
+    """
+
+    W: Array | None = field(repr=False)
+    U: Array = field(repr=False)
+    b_ih: Array | None = field(repr=False)
+    b_hh: Array | None = field(repr=False)
+
+    parts: ClassVar[tuple[str, ...]] = ("h",)
+    """Names of the parts of the new state, output first."""
+    gates: ClassVar[tuple[str, ...]] = ("h",)
+    """Row blocks of W, U and the biases, in order."""
+    old_parts: ClassVar[tuple[str, ...] | None] = None
+    """Names of the parts that the map starts from; None where they are `parts`."""
+    reads: ClassVar[str] = "h"
+    """The old part that U multiplies."""
+
+    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
+        """Return the new parts from pre-activations (one entry a gate) and the old parts."""
+        raise TypeError(f"{type(self).__name__} must define advance")
+
+    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
+        """Return the derivatives of `advance`, as diagonals."""
+        raise TypeError(f"{type(self).__name__} must define partials")
+
+    def activations(self, a: Array, v: Array, s: Parts) -> Sequence[Array]:
+        """Return the value of each gate, in the order of `gates`."""
+        raise TypeError(f"{type(self).__name__} must define activations")
+
+    @property
+    def width(self) -> int:
+        """Units of one gate."""
+        return int(self.U.shape[0]) // len(self.gates)
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return self.parts if self.old_parts is None else self.old_parts
+
+    @property
+    def old_sizes(self) -> tuple[int, ...]:
+        """Sizes of the parts that the map starts from."""
+        return tuple(int(self.U.shape[1]) if p == self.reads else self.width for p in self._names)
+
+    @property
+    def new_sizes(self) -> tuple[int, ...]:
+        """Sizes of the parts that it makes."""
+        return (self.width,) * len(self.parts)
+
+    def preactivations(self, x: Array, s: Array) -> tuple[Array, Array, Parts]:
+        """Return (a, v, old parts) for x (..., m, B) and s (..., n, B); gates along the first axis."""
+        ends = np.cumsum((0, *self.old_sizes))
+        old = [s[..., i:j, :] for i, j in zip(ends[:-1], ends[1:], strict=True)]
+        a = self._gates(self.U, old[self._names.index(self.reads)], self.b_hh)
+        v = np.zeros((len(self.gates), 1, 1), a.dtype) if self.W is None else self._gates(self.W, x, self.b_ih)
+        return a, v, old
+
+    def _gates(self, weights: Array, vector: Array, bias: Array | None) -> Array:
+        product = weights @ vector
+        if bias is not None:
+            product += bias[:, None]
+        shape = product.shape
+        return np.moveaxis(product.reshape(*shape[:-2], len(self.gates), self.width, shape[-1]), -3, 0)
+
+    def evolve(self, x: Array, s: Array) -> Array:
+        """Return the new parts, concatenated."""
+        return np.concatenate(self.advance(*self.preactivations(x, s)), axis=-2)
+
+    def linearise(self, x: Array, s: Array) -> Linear:
+        """Return the Jacobian at (x, s)."""
+        partials = self.partials(*self.preactivations(x, s))
+        reads = self._names.index(self.reads)
+        return Jacobian(partials, self.U, self.W, reads, self.old_sizes, self.new_sizes)
+
+
+class BaseCell:
+    """What analyses ask of a cell, whether it is one layer, a stack of layers, or a user's own function."""
+
+    sizes: dict[str, int]
+    """Size of each part of the state, in order."""
+    input_size: int
+
+    def evolve(self, x: Array, s: Array) -> Array:
+        """Return the next state, (..., n, B), from input (..., m, B) and state (..., n, B)."""
+        raise NotImplementedError
+
+    def linearise(self, x: Array, s: Array) -> Linear:
+        """Return the Jacobian d(next state) / d(state) at (x, s), with the leading axes of both."""
+        raise NotImplementedError
+
+    def gate_values(self, x: Array, s: Array) -> dict[str, Array]:
+        """Return what every gate does at (x, s), (..., H, B) each."""
+        return {}
+
+    @property
+    def gate_ranges(self) -> dict[str, tuple[float, float]]:
+        """Return the interval that each gate of `gate_values` lives in."""
+        return {}
+
+    def weights(self) -> dict[str, Array]:
+        """Return every array of the cell by name."""
+        return {}
+
+    @property
+    def output(self) -> slice:
+        """The part of the state that the next layer, or the loss, sees."""
+        return slice(0, next(iter(self.sizes.values())))
+
+    @property
+    def state_size(self) -> int:
+        """Number of state variables: for an LSTM, h and c together."""
+        return sum(self.sizes.values())
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Floating-point type of the weights."""
+        return np.result_type(*self.weights().values()) if self.weights() else np.dtype(float)
+
+    def step(self, x: Array, s: Array) -> Array:
+        """Run one step: x (..., m), s (..., n) -> (..., n); s concatenates the parts of the state.
+
+        Raises:
+            InputError: the last axes are not `input_size` and `state_size`.
+        """
+        x, s, lead = self._columns(x, s)
+        return np.ascontiguousarray(self.evolve(x, s).T).reshape(*lead, self.state_size)
+
+    def jacobian(self, x: Array, s: Array) -> Linear:
+        """Linearise one step: rows are the new state, columns the old.
+
+        Args:
+            x: input, (m,), or (B, m) for B states at once.
+            s: state, (n,) or (B, n).
+
+        Returns:
+            the structured Jacobian. For one state `J @ v`, `J.T @ u` and `J.dense()` work on (n,) and
+            (n, k) arrays; for several, `J.push` and `J.pull` take (n, B), and `J.column(b)` chooses one.
+
+        Raises:
+            InputError: the last axes are not `input_size` and `state_size`.
+        """
+        x, s, _ = self._columns(x, s)
+        return self.linearise(x, s)
+
+    def _columns(self, x: Array, s: Array) -> tuple[Array, Array, tuple[int, ...]]:
+        x, s = np.asarray(x), np.asarray(s)
+        for name, array, size in (("input", x, self.input_size), ("state", s, self.state_size)):
+            if array.ndim == 0 or array.shape[-1] != size:
+                raise InputError(f"the {name} has shape {array.shape}; its last axis must be {size}")
+        lead = np.broadcast_shapes(x.shape[:-1], s.shape[:-1])
+        columns = [np.broadcast_to(z, (*lead, z.shape[-1])).reshape(-1, z.shape[-1]).T for z in (x, s)]
+        return columns[0], columns[1], lead
+
+
+@dataclass(frozen=True, eq=False)
+class Cell(Map, BaseCell):
+    """A recurrent cell: a map from state to state, or a few of them in a row (`maps`)."""
+
+    gate_names: ClassVar[Mapping[str, str]] = {}
+    """What each gate is called in the literature; gives the settings forget_bias, update_bias, ..."""
+    keep_gates: ClassVar[Mapping[str, int]] = {}
+    """Gates that decide how much old state is kept: +1 where open means keep, -1 where it means forget."""
+    squash: ClassVar[Mapping[str, tuple[float, float]]] = {}
+    """The interval of each gate's values."""
+
+    @property
+    def maps(self) -> tuple[Map, ...]:
+        """The maps that make up one step, in order."""
+        return (self,)
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:  # type: ignore[override]
+        """Size of each part of the state, in order."""
+        return dict(zip(self.parts, self.maps[-1].new_sizes, strict=True))
+
+    @property
+    def input_size(self) -> int:  # type: ignore[override]
+        """Number of inputs."""
+        assert self.W is not None
+        return int(self.W.shape[1])
+
+    @property
+    def hidden_size(self) -> int:
+        """Units of the hidden state."""
+        return self.width
+
+    def evolve(self, x: Array, s: Array) -> Array:
+        for m in self.maps:
+            s = Map.evolve(m, x, s)
+        return s
+
+    def linearise(self, x: Array, s: Array) -> Linear:
+        steps: list[Linear] = []
+        for m in self.maps:
+            steps.append(Map.linearise(m, x, s))
+            s = Map.evolve(m, x, s) if len(self.maps) > 1 else s
+        return steps[0] if len(steps) == 1 else Composite(tuple(steps))
+
+    def gate_values(self, x: Array, s: Array) -> dict[str, Array]:
+        values: dict[str, Array] = {}
+        for m in self.maps:
+            pre = m.preactivations(x, s)
+            values |= {g: y for g, y in zip(m.gates, m.activations(*pre), strict=True) if g in self.gates}
+            s = Map.evolve(m, x, s) if len(self.maps) > 1 else s
+        return values
+
+    @property
+    def gate_ranges(self) -> dict[str, tuple[float, float]]:
+        return dict(self.squash)
+
+    def weights(self) -> dict[str, Array]:
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {k: w for k, w in fields.items() if isinstance(w, np.ndarray)}
+
+    @classmethod
+    def settings(cls) -> dict[str, Any]:
+        """Return the settings of this cell and their defaults, the weights left out."""
+        fields = [f for f in dataclasses.fields(cls) if f.init and f.name not in WEIGHTS]
+        return {f.name: f.default for f in fields if f.default is not dataclasses.MISSING and f.default is not None}
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def astype(self, dtype: Any) -> Self:
+        """Return a copy with weights of another floating-point type."""
+        return self.replace(**{k: w.astype(dtype) for k, w in self.weights().items()})
+
+    def with_gain(self, gain: float) -> Self:
+        """Return a copy with the recurrent weights multiplied by `gain`."""
+        return self.replace(U=self.U * np.asarray(gain, self.U.dtype))
+
+    def with_bias(self, gate: str, value: float) -> Self:
+        """Return a copy in which the two biases of a gate add up to `value`, for every unit."""
+        i = self.gates.index(gate)
+        rows = slice(i * self.width, (i + 1) * self.width)
+        zeros = np.zeros(self.U.shape[0], self.U.dtype)
+        b_ih = zeros.copy() if self.b_ih is None else self.b_ih.copy()
+        b_hh = zeros if self.b_hh is None else self.b_hh.copy()
+        b_ih[rows], b_hh[rows] = value, 0
+        return self.replace(b_ih=b_ih, b_hh=b_hh)
+
+    @classmethod
+    def bias_settings(cls) -> dict[str, str]:
+        """Return {setting: gate}, such as {"forget_bias": "f"}."""
+        return {f"{name}_bias": gate for gate, name in cls.gate_names.items()}
+
+
+def one_of(setting: str, value: str, known: Sequence[str]) -> None:
+    """Refuse a value that a setting does not have.
+
+    Raises:
+        UsageError: `value` is not in `known`.
+    """
+    if value not in known:
+        hint = f"{_rooms.suggest(str(value), list(known))}known: {', '.join(known)}"
+        raise UsageError(f"{setting} '{value}' is not known", hint)
+
+
+def cell_class(name: str) -> type[Cell]:
+    """Return the cell class of a file in the room.
+
+    Raises:
+        UsageError: there is no such cell, or its file defines none.
+    """
+    return class_in(_rooms.load("cells", name))
+
+
+def class_in(module: ModuleType) -> type[Cell]:
+    """Return the one public cell that a module defines."""
+    found = [
+        c
+        for c in vars(module).values()
+        if isinstance(c, type) and issubclass(c, Cell) and c.__module__ == module.__name__ and c.__name__[0] != "_"
+    ]
+    if len(found) != 1:
+        raise UsageError(f"{module.__name__} must define exactly one public cell; it defines {len(found)}")
+    return found[0]

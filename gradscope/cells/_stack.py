@@ -1,0 +1,126 @@
+"""Layers of one network as one cell, and the directions of a bidirectional one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from gradscope.cells._base import BaseCell, Cell
+from gradscope.jacobian import Array, Linear, Stacked
+
+__all__ = ["Direction", "Stack"]
+
+
+@dataclass(frozen=True, eq=False)
+class Stack(BaseCell):
+    """Layers that feed one another within a step; the state is all their states, bottom layer first.
+
+    Attributes:
+        layers: {name: cell}, bottom first.
+    """
+
+    layers: dict[str, Cell]
+
+    @property
+    def _cells(self) -> list[Cell]:
+        return list(self.layers.values())
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:  # type: ignore[override]
+        """Size of each part, named "l0.h", "l0.c", "l1.h", ..."""
+        return {f"{name}.{part}": n for name, cell in self.layers.items() for part, n in cell.sizes.items()}
+
+    @property
+    def input_size(self) -> int:  # type: ignore[override]
+        """Number of inputs of the bottom layer."""
+        return self._cells[0].input_size
+
+    @property
+    def output(self) -> slice:
+        start = sum(c.state_size for c in self._cells[:-1])
+        top = self._cells[-1].output
+        return slice(start + top.start, start + top.stop)
+
+    def _split(self, s: Array) -> list[Array]:
+        ends = np.cumsum([0] + [c.state_size for c in self._cells])
+        return [s[..., i:j, :] for i, j in zip(ends[:-1], ends[1:], strict=True)]
+
+    def _inputs(self, x: Array, s: Array) -> list[tuple[Cell, Array, Array, Array]]:
+        """Return (cell, its input, its old state, its new state) for every layer."""
+        rows = []
+        for cell, old in zip(self._cells, self._split(s), strict=True):
+            new = cell.evolve(x, old)
+            rows.append((cell, x, old, new))
+            x = new[..., cell.output, :]
+        return rows
+
+    def evolve(self, x: Array, s: Array) -> Array:
+        return np.concatenate([new for *_, new in self._inputs(x, s)], axis=-2)
+
+    def linearise(self, x: Array, s: Array) -> Linear:
+        steps = tuple(cell.linearise(u, old) for cell, u, old, _ in self._inputs(x, s))
+        return Stacked(steps, tuple(c.output.stop for c in self._cells))
+
+    def gate_values(self, x: Array, s: Array) -> dict[str, Array]:
+        values: dict[str, Array] = {}
+        for name, (cell, u, old, _) in zip(self.layers, self._inputs(x, s), strict=True):
+            values |= {f"{name}.{gate}": y for gate, y in cell.gate_values(u, old).items()}
+        return values
+
+    @property
+    def gate_ranges(self) -> dict[str, tuple[float, float]]:
+        return {f"{n}.{g}": r for n, c in self.layers.items() for g, r in c.gate_ranges.items()}
+
+    def weights(self) -> dict[str, Array]:
+        return {f"{n}.{k}": w for n, c in self.layers.items() for k, w in c.weights().items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Direction(BaseCell):
+    """One direction of one layer of a bidirectional network, as a chain of its own.
+
+    Its inputs are those of the whole network; `below` holds the two directions of the layer under it,
+    whose outputs are what it really sees. `dynamics.run` prepares them.
+
+    Attributes:
+        cell: the recurrent cell.
+        reverse: whether it runs from the last step to the first.
+        below: the forward and the backward direction underneath, or ().
+    """
+
+    cell: Cell
+    reverse: bool = False
+    below: tuple[Direction, ...] = field(default=(), repr=False)
+
+    @property
+    def sizes(self) -> dict[str, int]:  # type: ignore[override]
+        """Size of each part of the state, in order."""
+        return self.cell.sizes
+
+    @property
+    def input_size(self) -> int:  # type: ignore[override]
+        """Number of inputs of the cell itself."""
+        return self.cell.input_size
+
+    @property
+    def network_input_size(self) -> int:
+        """Number of inputs of the network that it is a part of."""
+        return self.below[0].network_input_size if self.below else self.input_size
+
+    def evolve(self, x: Array, s: Array) -> Array:
+        return self.cell.evolve(x, s)
+
+    def linearise(self, x: Array, s: Array) -> Linear:
+        return self.cell.linearise(x, s)
+
+    def gate_values(self, x: Array, s: Array) -> dict[str, Array]:
+        return self.cell.gate_values(x, s)
+
+    @property
+    def gate_ranges(self) -> dict[str, tuple[float, float]]:
+        return self.cell.gate_ranges
+
+    def weights(self) -> dict[str, Array]:
+        return self.cell.weights()

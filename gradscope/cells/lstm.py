@@ -1,0 +1,83 @@
+"""Long short-term memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from gradscope.cells._base import Cell, Map, Parts
+from gradscope.cells._math import dsigmoid, dtanh, sigmoid, tanh
+from gradscope.jacobian import Array, Partials
+
+
+@dataclass(frozen=True, eq=False)
+class LSTM(Cell):
+    """LSTM with forget gate and no peepholes; state s = [h, c], twice as wide as h.
+
+    i, f, o = sigmoid(a + v)    g = tanh(a + v)    c' = f c + i g    h' = o tanh(c')
+
+    d c'/d c = f is the road around the weights: the reason the cell exists. With a projection W_hr,
+    h' = W_hr (o tanh(c')) and h is narrower than c.
+    Hochreiter & Schmidhuber (1997); forget gate: Gers, Schmidhuber & Cummins (2000).
+    """
+
+    W_hr: Array | None = None
+
+    parts = ("h", "c")
+    gates = ("i", "f", "g", "o")  # row blocks of U, W and b, as in PyTorch
+    gate_names: ClassVar = {"i": "input", "f": "forget", "g": "cell", "o": "output"}
+    keep_gates: ClassVar = {"f": 1, "i": -1}
+    squash: ClassVar = {"i": (0, 1), "f": (0, 1), "g": (-1, 1), "o": (0, 1)}
+
+    @property
+    def maps(self) -> tuple[Map, ...]:
+        return (self,) if self.W_hr is None else (self, _Projection(None, self.W_hr, None, None))
+
+    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
+        i, f, g, o = a + v
+        return sigmoid(i), sigmoid(f), tanh(g), sigmoid(o)
+
+    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
+        _, c = s
+        i, f, g, o = self.activations(a, v, s)
+        c = f * c + i * g
+        return o * tanh(c), c
+
+    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
+        _, c = s
+        ai, af, ag, ao = a + v
+        i, f, g, o = self.activations(a, v, s)
+        _, new = self.advance(a, v, s)
+        di, df, dg = g * dsigmoid(ai), c * dsigmoid(af), i * dtanh(ag)
+        e = o * dtanh(new)  # d h'/d c' within the step
+        return Partials(
+            through=[[e * di, e * df, e * dg, tanh(new) * dsigmoid(ao)], [di, df, dg, 0]],
+            around=[[0, e * f], [0, f]],
+            within=[[0, e], [0, 0]],
+        )
+
+
+class _Projection(Map):
+    """h = W_hr m; c passes by."""
+
+    old_parts = ("m", "c")
+    parts = ("h", "c")
+    gates = ("p",)
+    reads = "m"
+
+    @property
+    def old_sizes(self) -> tuple[int, ...]:
+        return (self.U.shape[1],) * 2
+
+    @property
+    def new_sizes(self) -> tuple[int, ...]:
+        return self.U.shape
+
+    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
+        return tuple(a)
+
+    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
+        return a[0], s[1]
+
+    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
+        return Partials(through=[[1], [0]], around=[[0, 0], [0, 1]])

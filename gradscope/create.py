@@ -1,0 +1,129 @@
+"""Make a cell from its name, sizes, an initialisation and settings."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+
+from gradscope import _rooms
+from gradscope.cells._base import BaseCell, Cell, cell_class
+from gradscope.cells._stack import Direction, Stack
+from gradscope.errors import UsageError
+from gradscope.inits._base import Shape
+
+__all__ = ["create", "directions", "known_settings"]
+
+
+def known_settings(cell: str, init: str) -> dict[str, Any]:
+    """Return the settings that a cell and an initialisation accept, with their defaults.
+
+    Gate biases (`forget_bias`, ...) have None: unless set, they are what the initialisation draws.
+    """
+    cls = cell_class(cell)
+    return cls.settings() | _init_settings(init) | dict.fromkeys(cls.bias_settings())
+
+
+def _init_settings(init: str) -> dict[str, Any]:
+    parameters = inspect.signature(_rooms.load("inits", init).initialise).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+
+
+def _checked(name: str, value: Any, default: Any) -> Any:
+    """Convert a setting to the type of its default; biases (None) are numbers."""
+    try:
+        if isinstance(default, bool):
+            return {"true": True, "1": True, "on": True, "false": False, "0": False, "off": False}[str(value).lower()]
+        if isinstance(default, str):
+            return str(value)
+        number = float(value)
+    except (KeyError, ValueError, TypeError):
+        kind = "true or false" if isinstance(default, bool) else "a number"
+        raise UsageError(f"setting {name} must be {kind}, not '{value}'") from None
+    if not np.isfinite(number):
+        raise UsageError(f"setting {name} must be a finite number, not '{value}'")
+    return number
+
+
+def create(
+    name: str,
+    *,
+    hidden_size: int = 128,
+    input_size: int = 32,
+    layers: int = 1,
+    init: str = "pytorch",
+    gain: float = 1.0,
+    seed: int = 0,
+    dtype: Any = np.float64,
+    **settings: Any,
+) -> BaseCell:
+    """Make a cell with seeded random weights.
+
+    Args:
+        name: name of a cell, as `gradscope cells` lists them.
+        hidden_size: units of a layer.
+        input_size: inputs of the bottom layer.
+        layers: how many; more than one gives a `Stack`.
+        init: name of an initialisation.
+        gain: factor on the recurrent weights.
+        seed: seed of the weights.
+        dtype: float64 or float32.
+        **settings: settings of the cell (`activation="relu"`), of the initialisation (`tmax=200`), and
+            gate biases (`forget_bias=1`: the sum of a gate's two biases, for every unit).
+
+    Raises:
+        UsageError: an unknown name or setting, or a size below 1.
+    """
+    for what, value in (("hidden_size", hidden_size), ("input_size", input_size), ("layers", layers)):
+        if value < 1:
+            raise UsageError(f"{what} must be at least 1, not {value}")
+    rng = np.random.default_rng(seed)
+    cells = [
+        _layer(name, hidden_size, hidden_size if i else input_size, init, gain, rng, settings).astype(dtype)
+        for i in range(layers)
+    ]
+    return cells[0] if layers == 1 else Stack({f"l{i}": cell for i, cell in enumerate(cells)})
+
+
+def directions(
+    name: str, *, input_size: int = 32, hidden_size: int = 128, layers: int = 1, seed: int = 0, **options: Any
+) -> dict[str, BaseCell]:
+    """Make a bidirectional network: {"l0": ..., "l0.reverse": ..., "l1": ...}, each a `Direction`.
+
+    Raises:
+        UsageError: as `create`.
+    """
+    made: dict[str, BaseCell] = {}
+    below: tuple[Direction, ...] = ()
+    for i in range(layers):
+        width = 2 * hidden_size if i else input_size
+        pair = []
+        for reverse in (False, True):
+            s = seed + 2 * i + reverse
+            cell = create(name, input_size=width, hidden_size=hidden_size, seed=s, **options)
+            assert isinstance(cell, Cell)
+            pair.append(Direction(cell, reverse, below))
+        below = tuple(pair)
+        made |= {f"l{i}": pair[0], f"l{i}.reverse": pair[1]}
+    return made
+
+
+def _layer(
+    name: str, hidden: int, inputs: int, init: str, gain: float, rng: np.random.Generator, settings: dict[str, Any]
+) -> Cell:
+    cls = cell_class(name)
+    known = known_settings(name, init)
+    for key in settings:
+        if key not in known:
+            hint = f"{_rooms.suggest(key, list(known))}known for {name} with {init}: {', '.join(known)}"
+            raise UsageError(f"there is no setting named '{key}'", hint)
+    values = {key: _checked(key, value, known[key]) for key, value in settings.items()}
+    drawn = {k: values.pop(k) for k in _init_settings(init) if k in values}
+    biases = {k: values.pop(k) for k in cls.bias_settings() if k in values}
+    shape = Shape(name, cls.gates, hidden, inputs, cls.gate_names, cls.keep_gates)
+    weights = _rooms.load("inits", init).initialise(shape, rng, **drawn)
+    cell = cls(**weights, **values).with_gain(gain)
+    for key, value in biases.items():
+        cell = cell.with_bias(cls.bias_settings()[key], value)
+    return cell

@@ -1,0 +1,39 @@
+"""Errors that a user can act on; everything else is a bug and keeps its traceback."""
+
+from __future__ import annotations
+
+__all__ = ["GradscopeError", "InputError", "ResourceError", "UsageError"]
+
+
+class GradscopeError(Exception):
+    """An error with one sentence for the user, a hint on what to do, and an exit code.
+
+    Args:
+        message: what is wrong, in one sentence.
+        hint: what to do about it; empty when the message says so already.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(GradscopeError):
+    """The request itself is wrong: an unknown name, a bad number, options that conflict."""
+
+    exit_code = 2
+
+
+class InputError(GradscopeError):
+    """A file or array that cannot be read, is not supported, or is not safe."""
+
+    exit_code = 4
+
+
+class ResourceError(GradscopeError):
+    """Not enough memory or disk, or an output that cannot be written."""
+
+    exit_code = 5

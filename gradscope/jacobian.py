@@ -1,0 +1,403 @@
+"""The structured Jacobian of one step, J = through . U + around, and its algebra.
+
+A recurrent cell is one matrix product followed by an element-wise map: pre-activations `a = U h + b`
+and `v = W x + b` of some gates, then gates and new state unit by unit. So its Jacobian is a grid of
+diagonals times U, the road *through* the weights, plus a grid of diagonals, the road *around* them.
+Nothing here builds a dense diagonal; one application costs one product with U.
+
+Layout: a vector of the state is feature-major, shape (n, B) for B independent columns. Grid entries
+are (H, B), or a plain number; the integer 0 stands for "no path" and costs nothing. Before `at` has
+chosen a step, entries carry a leading time axis.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Composite", "Dense", "Jacobian", "Linear", "Partials", "Stacked", "Transposed"]
+
+Array = NDArray[Any]
+Entry = Any  # an array (..., H, B), or a number; the integer 0 means that there is no path
+Grid = Sequence[Sequence[Entry]]
+
+
+def absent(entry: Entry) -> bool:
+    """Tell whether a grid entry means "no path"."""
+    return isinstance(entry, int) and entry == 0
+
+
+@dataclass(frozen=True)
+class Partials:
+    """Derivatives of one element-wise map, all of them diagonals.
+
+    Attributes:
+        through: [new part][gate], d(part) / d(recurrent pre-activation of the gate).
+        around: [new part][old part], what passes without touching a recurrent weight.
+        entry: [new part][gate], d(part) / d(input pre-activation); None where it equals `through`.
+        within: [new part][new part], what one new part contributes to another in the same step,
+            as c' does to h' in an LSTM; None where there is no such path.
+    """
+
+    through: Grid
+    around: Grid
+    entry: Grid | None = None
+    within: Grid | None = None
+
+    def take(self, index: Any) -> Partials:
+        """Return the same grids with `index` applied to every array in them."""
+
+        def grid(g: Grid | None) -> Any:
+            if g is None:
+                return None
+            return [[e[index] if isinstance(e, np.ndarray) and e.ndim else e for e in row] for row in g]
+
+        return Partials(grid(self.through), grid(self.around), grid(self.entry), grid(self.within))
+
+
+class Linear(ABC):
+    """A linear map from one state to the next, for B independent columns at once."""
+
+    shape: tuple[int, int]
+    """(rows, columns): sizes of the new and of the old state."""
+
+    @abstractmethod
+    def push(self, v: Array) -> Array:
+        """Return J v, a Jacobian-vector product; (columns, B) -> (rows, B)."""
+
+    @abstractmethod
+    def pull(self, u: Array) -> Array:
+        """Return J^T u, a vector-Jacobian product; (rows, B) -> (columns, B)."""
+
+    @abstractmethod
+    def push_around(self, v: Array) -> Array:
+        """Return A v, with A the part of J that crosses no recurrent weight."""
+
+    @abstractmethod
+    def push_input(self, x: Array) -> Array:
+        """Return (ds'/dx) x; (inputs, B) -> (rows, B)."""
+
+    @abstractmethod
+    def pull_input(self, u: Array) -> Array:
+        """Return (ds'/dx)^T u; (rows, B) -> (inputs, B)."""
+
+    @abstractmethod
+    def at(self, index: Any) -> Linear:
+        """Choose a step: apply `index` to the leading axis of every entry."""
+
+    @abstractmethod
+    def column(self, b: int) -> Linear:
+        """Choose one of the B columns, kept as an axis of length 1 that broadcasts over a block."""
+
+    def pull_within(self, u: Array) -> Array:
+        """Return what reaches each new part from the other new parts of the same step."""
+        return np.zeros_like(u)
+
+    def dense(self) -> Array:
+        """Return the matrix, (rows, columns); one of B columns must have been chosen."""
+        return self.push(np.eye(self.shape[1]))
+
+    @property
+    def T(self) -> Transposed:  # noqa: N802  the name that numpy uses
+        """The transpose, for `J.T @ u`."""
+        return Transposed(self)
+
+    def __matmul__(self, v: Array) -> Array:
+        """Multiply a vector (n,) or a block of columns (n, k)."""
+        return self.push(v[:, None])[:, 0] if v.ndim == 1 else self.push(v)
+
+
+@dataclass(frozen=True)
+class Transposed:
+    """J.T, so that `J.T @ u` reads as it is written."""
+
+    of: Linear
+
+    def __matmul__(self, u: Array) -> Array:
+        """Multiply a vector (n,) or a block of columns (n, k)."""
+        return self.of.pull(u[:, None])[:, 0] if u.ndim == 1 else self.of.pull(u)
+
+
+def _ranges(sizes: Sequence[int]) -> list[slice]:
+    ends = np.cumsum([0, *sizes]).tolist()
+    return [slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+
+
+def _combine(row: Sequence[Entry], blocks: Sequence[Array], like: Array) -> Array:
+    """Sum entry * block over one row of a grid."""
+    total: Any = None
+    for entry, block in zip(row, blocks, strict=True):
+        if not absent(entry):
+            total = entry * block if total is None else total + entry * block
+    return np.zeros_like(like) if total is None else total
+
+
+@dataclass(frozen=True, eq=False)
+class Jacobian(Linear):
+    """J = through . U + around of one element-wise map.
+
+    Attributes:
+        partials: the grids.
+        U: recurrent weights (gates * H, size of the part that they read), or None.
+        W: input weights (gates * H, inputs), or None.
+        reads: which old part U multiplies.
+        old, new: sizes of the parts.
+    """
+
+    partials: Partials
+    U: Array | None
+    W: Array | None
+    reads: int
+    old: tuple[int, ...]
+    new: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, int]:  # type: ignore[override]
+        return sum(self.new), sum(self.old)
+
+    @property
+    def through(self) -> Grid:
+        """[new part][gate] diagonals in front of the recurrent weights."""
+        return self.partials.through
+
+    @property
+    def around(self) -> Grid:
+        """[new part][old part] diagonals that cross no recurrent weight."""
+        return self.partials.around
+
+    @cached_property
+    def _old(self) -> list[slice]:
+        return _ranges(self.old)
+
+    @cached_property
+    def _new(self) -> list[slice]:
+        return _ranges(self.new)
+
+    def _split(self, product: Array) -> list[Array]:
+        gates = len(self.through[0])
+        return list(product.reshape(gates, -1, product.shape[-1]))
+
+    def push_around(self, v: Array) -> Array:
+        old = [v[s] for s in self._old]
+        size = (1, v.shape[1])
+        rows = [_combine(row, old, np.zeros((n, *size[1:]), v.dtype)) for row, n in zip(self.around, self.new, strict=True)]
+        return np.concatenate(rows)
+
+    def push(self, v: Array) -> Array:
+        out = self.push_around(v)
+        if self.U is not None:
+            blocks = self._split(self.U @ v[self._old[self.reads]])
+            for row, s in zip(self.through, self._new, strict=True):
+                out[s] += _combine(row, blocks, out[s])
+        return out
+
+    def _gate_cotangents(self, grid: Grid, u: Array) -> Array:
+        """Return grid^T u with the gates stacked, (gates * H, B)."""
+        new = [u[s] for s in self._new]
+        like = next(new[p] for p, row in enumerate(grid) for e in row if not absent(e))
+        return np.concatenate([_combine(column, new, like) for column in zip(*grid, strict=True)])
+
+    def pull(self, u: Array) -> Array:
+        new = [u[s] for s in self._new]
+        columns = zip(*self.around, strict=True)
+        shape = u.shape[1:]
+        rows = [_combine(c, new, np.zeros((n, *shape), u.dtype)) for c, n in zip(columns, self.old, strict=True)]
+        if self.U is not None:
+            rows[self.reads] = rows[self.reads] + self.U.T @ self._gate_cotangents(self.through, u)
+        return np.concatenate(rows)
+
+    @property
+    def _entry(self) -> Grid:
+        return self.through if self.partials.entry is None else self.partials.entry
+
+    def push_input(self, x: Array) -> Array:
+        if self.W is None:
+            return np.zeros((self.shape[0], x.shape[1]), x.dtype)
+        blocks = self._split(self.W @ x)
+        like = [np.zeros((n, x.shape[1]), x.dtype) for n in self.new]
+        return np.concatenate([_combine(r, blocks, z) for r, z in zip(self._entry, like, strict=True)])
+
+    def pull_input(self, u: Array) -> Array:
+        if self.W is None:
+            return np.zeros((1, u.shape[1]), u.dtype)
+        return self.W.T @ self._gate_cotangents(self._entry, u)
+
+    def pull_within(self, u: Array) -> Array:
+        if self.partials.within is None:
+            return np.zeros_like(u)
+        new = [u[s] for s in self._new]
+        columns = zip(*self.partials.within, strict=True)
+        return np.concatenate([_combine(c, new, like) for c, like in zip(columns, new, strict=True)])
+
+    def _with(self, partials: Partials) -> Jacobian:
+        return Jacobian(partials, self.U, self.W, self.reads, self.old, self.new)
+
+    def at(self, index: Any) -> Jacobian:
+        return self._with(self.partials.take(index))
+
+    def column(self, b: int) -> Jacobian:
+        return self._with(self.partials.take((Ellipsis, slice(b, b + 1))))
+
+
+@dataclass(frozen=True, eq=False)
+class Composite(Linear):
+    """A step of several maps in a row, as in a GRU whose reset comes before its matrix product."""
+
+    maps: tuple[Linear, ...]
+
+    @property
+    def shape(self) -> tuple[int, int]:  # type: ignore[override]
+        return self.maps[-1].shape[0], self.maps[0].shape[1]
+
+    def push(self, v: Array) -> Array:
+        for m in self.maps:
+            v = m.push(v)
+        return v
+
+    def pull(self, u: Array) -> Array:
+        for m in reversed(self.maps):
+            u = m.pull(u)
+        return u
+
+    def push_around(self, v: Array) -> Array:
+        for m in self.maps:
+            v = m.push_around(v)
+        return v
+
+    def push_input(self, x: Array) -> Array:
+        out = self.maps[0].push_input(x)
+        for m in self.maps[1:]:
+            out = m.push(out) + m.push_input(x)
+        return out
+
+    def pull_input(self, u: Array) -> Array:
+        total: Any = 0
+        for m in reversed(self.maps):
+            total = total + m.pull_input(u)
+            u = m.pull(u)
+        return np.asarray(total)
+
+    def pull_within(self, u: Array) -> Array:
+        for m in reversed(self.maps[1:]):
+            u = m.pull(u)
+        out = self.maps[0].pull_within(u)
+        for m in self.maps[1:]:  # back to the new parts, which later maps pass by
+            out = m.push_around(out)
+        return out
+
+    def at(self, index: Any) -> Composite:
+        return Composite(tuple(m.at(index) for m in self.maps))
+
+    def column(self, b: int) -> Composite:
+        return Composite(tuple(m.column(b) for m in self.maps))
+
+
+@dataclass(frozen=True, eq=False)
+class Stacked(Linear):
+    """Layers of one network as one step: block lower triangular, built by substitution.
+
+    Layer l sees the new output of layer l-1 (the first `outputs[l-1]` rows of its state) as its input.
+    """
+
+    layers: tuple[Linear, ...]
+    outputs: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, int]:  # type: ignore[override]
+        n = sum(layer.shape[0] for layer in self.layers)
+        return n, n
+
+    @cached_property
+    def _slices(self) -> list[slice]:
+        return _ranges([layer.shape[0] for layer in self.layers])
+
+    def push(self, v: Array) -> Array:
+        out: list[Array] = []
+        for i, (layer, s) in enumerate(zip(self.layers, self._slices, strict=True)):
+            below = layer.push_input(out[-1][: self.outputs[i - 1]]) if i else 0
+            out.append(layer.push(v[s]) + below)
+        return np.concatenate(out)
+
+    def pull(self, u: Array) -> Array:
+        rows = [u[s] for s in self._slices]
+        for i in reversed(range(len(rows))):
+            if i:
+                rows[i - 1] = rows[i - 1].copy()
+                rows[i - 1][: self.outputs[i - 1]] += self.layers[i].pull_input(rows[i])
+            rows[i] = self.layers[i].pull(rows[i])
+        return np.concatenate(rows)
+
+    def push_around(self, v: Array) -> Array:
+        return np.concatenate([x.push_around(v[s]) for x, s in zip(self.layers, self._slices, strict=True)])
+
+    def push_input(self, x: Array) -> Array:
+        out = [self.layers[0].push_input(x)]
+        for i, layer in enumerate(self.layers[1:]):
+            out.append(layer.push_input(out[-1][: self.outputs[i]]))
+        return np.concatenate(out)
+
+    def pull_input(self, u: Array) -> Array:
+        rows = [u[s].copy() for s in self._slices]
+        for i in reversed(range(1, len(rows))):
+            rows[i - 1][: self.outputs[i - 1]] += self.layers[i].pull_input(rows[i])
+        return self.layers[0].pull_input(rows[0])
+
+    def pull_within(self, u: Array) -> Array:
+        return np.concatenate([x.pull_within(u[s]) for x, s in zip(self.layers, self._slices, strict=True)])
+
+    def at(self, index: Any) -> Stacked:
+        return Stacked(tuple(layer.at(index) for layer in self.layers), self.outputs)
+
+    def column(self, b: int) -> Stacked:
+        return Stacked(tuple(layer.column(b) for layer in self.layers), self.outputs)
+
+
+@dataclass(frozen=True, eq=False)
+class Dense(Linear):
+    """A Jacobian given as a matrix: (rows, columns), or (B, rows, columns), with leading time axes."""
+
+    matrix: Array
+    inputs: Array | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:  # type: ignore[override]
+        return self.matrix.shape[-2], self.matrix.shape[-1]
+
+    @staticmethod
+    def _apply(matrix: Array, v: Array) -> Array:
+        if matrix.ndim == 2:
+            return np.asarray(matrix @ v)
+        if len(matrix) == 1:  # one sequence, a block of columns
+            return np.asarray(matrix[0] @ v)
+        return np.einsum("bij,jb->ib", matrix, v)
+
+    def push(self, v: Array) -> Array:
+        return self._apply(self.matrix, v)
+
+    def pull(self, u: Array) -> Array:
+        return self._apply(self.matrix.swapaxes(-1, -2), u)
+
+    def push_around(self, v: Array) -> Array:
+        return np.zeros((self.shape[0], v.shape[1]), v.dtype)
+
+    def push_input(self, x: Array) -> Array:
+        assert self.inputs is not None
+        return self._apply(self.inputs, x)
+
+    def pull_input(self, u: Array) -> Array:
+        assert self.inputs is not None
+        return self._apply(self.inputs.swapaxes(-1, -2), u)
+
+    def at(self, index: Any) -> Dense:
+        return Dense(self.matrix[index], None if self.inputs is None else self.inputs[index])
+
+    def column(self, b: int) -> Dense:
+        inputs = None if self.inputs is None or self.inputs.ndim == 2 else self.inputs[..., b : b + 1, :, :]
+        matrix = self.matrix if self.matrix.ndim == 2 else self.matrix[..., b : b + 1, :, :]
+        return Dense(matrix, inputs)

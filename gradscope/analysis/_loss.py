@@ -1,0 +1,77 @@
+"""The loss whose gradient goes back: what it adds to dL/dh_t directly, at each step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gradscope.dynamics.chain import JacobianChain
+from gradscope.errors import InputError, UsageError
+from gradscope.jacobian import Array
+
+__all__ = ["LOSSES", "Loss", "given_loss", "random_loss"]
+
+LOSSES = ("last", "mean", "sum")
+
+
+@dataclass(frozen=True, eq=False)
+class Loss:
+    """Direct gradients dL/dh_t of a loss.
+
+    Attributes:
+        name: "last", "mean", "sum", or "given".
+        direct: (H, B) where only the last state has a loss, or (T, H, B): direct[t - 1] belongs to h_t.
+    """
+
+    name: str
+    direct: Array
+
+    def at(self, t: int, steps: int) -> Array | None:
+        """Return dL/dh_t without the part that comes through later steps, (H, B), or None for none."""
+        if self.direct.ndim == 3:
+            return np.asarray(self.direct[t - 1]) if t else None
+        return self.direct if t == steps else None
+
+
+def random_loss(chain: JacobianChain, name: str = "last", seed: int = 0) -> Loss:
+    """Draw a readout of length one for each sequence, and read the last h with it, or every h.
+
+    Args:
+        chain: the chain whose output is read.
+        name: "last" (L = w . h_T), "sum" (L = sum over t of w . h_t), or "mean" (the sum over T).
+        seed: seed of the readout.
+
+    Raises:
+        UsageError: the name is not known.
+    """
+    if name not in LOSSES:
+        raise UsageError(f"there is no loss named '{name}'", f"known: {', '.join(LOSSES)}")
+    size = chain.output.stop - chain.output.start
+    rng = np.random.default_rng([seed, 2])  # apart from the streams of weights and inputs
+    w = rng.standard_normal((chain.batch, size)).T
+    w = (w / np.linalg.norm(w, axis=0)).astype(chain.dtype)
+    if name == "last":
+        return Loss(name, w)
+    return Loss(name, np.broadcast_to(w / (chain.steps if name == "mean" else 1), (chain.steps, *w.shape)))
+
+
+def given_loss(chain: JacobianChain, gradient: Array) -> Loss:
+    """Take dL/dh as the user has it: (H,) or (B, H) for the last h, (B, T, H) for every h_t, t = 1..T.
+
+    Raises:
+        InputError: the shape is none of these, or the values are not real numbers.
+    """
+    g = np.asarray(gradient)
+    size, batch, steps = chain.output.stop - chain.output.start, chain.batch, chain.steps
+    if g.dtype.kind not in "fiu":
+        raise InputError(f"a loss gradient must be real numbers, not {g.dtype}")
+    g = g.astype(chain.dtype)
+    if g.shape == (size,):
+        return Loss("given", np.repeat(g[:, None], batch, axis=1))
+    if g.shape == (batch, size):
+        return Loss("given", g.T)
+    if g.shape == (batch, steps, size):
+        return Loss("given", g.transpose(1, 2, 0))
+    wanted = f"({size},), ({batch}, {size}) or ({batch}, {steps}, {size})"
+    raise InputError(f"the loss gradient has shape {g.shape}; it must be {wanted}")

@@ -1,0 +1,43 @@
+"""Numbers with an exponent of their own: arrays whose columns are kept near one by powers of two.
+
+A gradient that halves every step is exactly 0 after 1075 steps in float64, and a squared norm underflows
+at 1e-154. Multiplying by a power of two is exact, so nothing is lost by moving the exponent aside.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gradscope.jacobian import Array
+
+__all__ = ["LN2", "add", "log_norm", "rescale"]
+
+LN2 = float(np.log(2.0))
+
+
+def rescale(u: Array, exponent: Array) -> tuple[Array, Array]:
+    """Return (u', exponent') with the same value u 2^exponent and max|u'| of each column in [1/2, 1)."""
+    _, shift = np.frexp(np.abs(u).max(axis=0))
+    shift = np.where(np.isfinite(shift), shift, 0).astype(np.int64)
+    return np.ldexp(u, -shift.astype(np.int32)), exponent + shift
+
+
+def add(u: Array, exponent: Array, direct: Array) -> tuple[Array, Array]:
+    """Return u 2^exponent + direct, in the scale of the larger of the two, column by column."""
+    direct, other = rescale(direct, np.zeros_like(exponent))
+    tiny = np.int64(-(1 << 40))  # the scale of a zero column: below everything
+    e = np.where(u.any(axis=0), exponent, tiny)
+    d = np.where(direct.any(axis=0), other, tiny)
+    top = np.maximum(e, d)
+    top = np.where(top == tiny, 0, top)
+    down = lambda x: np.clip(x, -4000, 0).astype(np.int32)  # noqa: E731
+    return np.ldexp(u, down(e - top)) + np.ldexp(direct, down(d - top)), top
+
+
+def log_norm(u: Array, exponent: Array) -> Array:
+    """Return the natural log of each column's 2-norm: -inf for zero, nan where a value is not finite."""
+    size = np.abs(u).max(axis=0)
+    scale = np.where((size > 0) & np.isfinite(size), size, 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.log(np.sqrt(np.square(u / scale).sum(axis=0), dtype=float)) + np.log(scale.astype(float))
+    return np.where(np.isfinite(size), logs + exponent * LN2, np.nan)

@@ -1,0 +1,104 @@
+"""How large is the Jacobian product at every lag?
+
+P_k = J_T J_{T-1} ... J_{T-k+1} is what any gradient at the last step is multiplied by on its way back k
+steps. It is built from the last step back, P <- P J_t, with its scale carried apart; at log-spaced lags its
+singular values, its Frobenius norm and its spectral radius are taken with scipy.linalg.
+
+The norm decides what a gradient can gain. The spectral radius of the product, the product of the radii of
+the steps, and the product of their norms (an upper bound) are four different numbers.
+The mean square of P^T u over isotropic unit u is |P|_F^2 / n, exactly.
+
+Singular values far below the largest are lost to rounding here: those under `floor` times the largest are
+reported as not determined (nan).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+
+from gradscope.analysis._dense import singular_values
+from gradscope.analysis._scaled import LN2, rescale
+from gradscope.dynamics.chain import JacobianChain
+from gradscope.jacobian import Array
+
+__all__ = ["Products", "log_lags", "products"]
+
+
+@dataclass(frozen=True, eq=False)
+class Products:
+    """The product from the last step back, for S sequences.
+
+    Attributes:
+        lags: (K,), numbers of steps.
+        log_singular: (K, S, k), natural logs of the k largest singular values; nan: not determined.
+        log_frobenius: (K, S), natural log of the Frobenius norm.
+        log_radius: (K, S), natural log of the spectral radius; nan: not determined.
+        floor: ratio to the largest singular value below which a value is not determined.
+    """
+
+    lags: Array
+    log_singular: Array
+    log_frobenius: Array
+    log_radius: Array
+    floor: float
+
+    @property
+    def log_norm(self) -> Array:
+        """Natural log of the spectral norm, (K, S)."""
+        return np.asarray(self.log_singular[:, :, 0])
+
+
+def log_lags(steps: int, count: int) -> Array:
+    """Return up to `count` whole lags from 1 to `steps`, evenly spaced in log, both ends included."""
+    return np.unique(np.round(np.geomspace(1, steps, max(count, 2))).astype(int))
+
+
+def products(chain: JacobianChain, *, lags: int = 32, values: int = 16, sequences: int = 1) -> Products:
+    """Build the product back from the last step and measure it at log-spaced lags.
+
+    Args:
+        chain: the Jacobians.
+        lags: at how many lags.
+        values: how many singular values are kept.
+        sequences: for how many of the sequences; the first ones are taken.
+    """
+    at = log_lags(chain.steps, lags)
+    n, count = chain.size, min(sequences, chain.batch)
+    k = min(values, n)
+    # Each multiplication rounds by about eps; after T of them a value this far down is right to one per cent.
+    floor = 100 * chain.steps * np.sqrt(n) * float(np.finfo(chain.dtype).eps)
+    singular = np.full((len(at), count, k), np.nan)
+    frobenius, radius = np.full((len(at), count), np.nan), np.full((len(at), count), np.nan)
+    transposed = [np.eye(n, dtype=chain.dtype) for _ in range(count)]  # P^T, so that J^T is applied to columns
+    exponents = [np.zeros(1, np.int64) for _ in range(count)]
+    row = 0
+    with np.errstate(over="ignore", invalid="ignore"):
+        for t, J in chain.backward():
+            lag = chain.steps - t
+            for b in range(count):
+                flat = J.column(b).pull(transposed[b]).reshape(-1, 1)
+                flat, exponents[b] = rescale(flat, exponents[b])
+                transposed[b] = flat.reshape(n, n)
+            if lag == at[row]:
+                for b in range(count):
+                    found = _measure(transposed[b], floor)
+                    shift = float(exponents[b][0]) * LN2
+                    singular[row, b] = found[0][:k] + shift
+                    frobenius[row, b], radius[row, b] = found[1] + shift, found[2] + shift
+                row += 1
+    return Products(at, singular, frobenius, radius, floor)
+
+
+def _measure(matrix: Array, floor: float) -> tuple[Array, float, float]:
+    """Return logs of (singular values, Frobenius norm, spectral radius) of a matrix scaled to about one."""
+    if not np.isfinite(matrix).all():
+        return np.full(len(matrix), np.nan), np.nan, np.nan
+    sigma = singular_values(matrix)
+    rho = float(np.abs(scipy.linalg.eigvals(matrix, check_finite=False)).max())
+    with np.errstate(divide="ignore"):
+        logs = np.where(sigma >= floor * sigma[0], np.log(sigma), np.nan)
+        log_rho = float(np.log(rho)) if rho >= floor * sigma[0] else np.nan
+        return logs, float(np.log(np.linalg.norm(sigma))), log_rho

@@ -1,0 +1,89 @@
+"""After how many steps is the gradient below x?
+
+Read from the median, over sequences, of |dL/ds_t| relative to its value at the last step: what truncated
+backpropagation may cut, what a task with that delay can learn, and where a number format has nothing left.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.special
+
+from gradscope.jacobian import Array
+
+__all__ = ["SMALLEST", "Reach", "reach"]
+
+THRESHOLD = 1e-3
+
+# log2 of the smallest positive (subnormal) number of each format; a gradient whose norm is below it is zero in
+# every entry. IEEE 754-2019 for float32 and float16; bfloat16 has float32's exponent and 7 stored bits.
+SMALLEST = {"float32": -149, "bfloat16": -133, "float16": -24}
+
+
+@dataclass(frozen=True, eq=False)
+class Reach:
+    """How far gradients get.
+
+    Attributes:
+        steps: T.
+        threshold: the fraction that `reach` asks for.
+        reach: largest lag up to T at which the median norm is still at least `threshold` of its value at lag 0;
+            None where the norm at lag 0 is zero or not finite.
+        log_gain: (B,), natural log of |dL/ds_0| / |dL/ds_T|; -inf: nothing arrives; nan: not finite.
+        rate: mean of log_gain over T, nats per step; None where it is not finite.
+        interval: 95 % interval of `rate` over sequences (Student's t); None with fewer than two.
+        half_life: steps in which the gradient halves at `rate`; None where it does not shrink.
+        underflow: {format: first lag at which the median norm is below the format's smallest number, taking
+            the norm at lag 0 as one}; None where that does not happen within T.
+    """
+
+    steps: int
+    threshold: float
+    reach: int | None
+    log_gain: Array
+    rate: float | None
+    interval: tuple[float, float] | None
+    half_life: float | None
+    underflow: dict[str, int | None]
+
+
+def reach(log_norms: Array, threshold: float = THRESHOLD) -> Reach:
+    """Say how far a gradient reaches.
+
+    Args:
+        log_norms: (T + 1, B), natural logs of |dL/ds_t|.
+        threshold: fraction of the norm at lag 0.
+    """
+    steps = len(log_norms) - 1
+    with np.errstate(invalid="ignore"):
+        median = np.median(log_norms, axis=1)[::-1]  # by lag
+        by_lag = median - median[0]
+        gain = log_norms[0] - log_norms[-1]
+    known = bool(np.isfinite(median[0]))
+    far = np.flatnonzero(by_lag >= np.log(threshold)) if known else np.array([], int)
+    rate, interval = _rate(gain, steps)
+    below = {name: np.flatnonzero(by_lag < bits * np.log(2.0)) for name, bits in SMALLEST.items()}
+    return Reach(
+        steps=steps,
+        threshold=threshold,
+        reach=int(far[-1]) if far.size else None,
+        log_gain=gain,
+        rate=rate,
+        interval=interval,
+        half_life=float(np.log(2.0) / -rate) if rate is not None and rate < 0 else None,
+        underflow={name: int(lags[0]) if known and lags.size else None for name, lags in below.items()},
+    )
+
+
+def _rate(gain: Array, steps: int) -> tuple[float | None, tuple[float, float] | None]:
+    if not np.isfinite(gain).all():
+        return None, None
+    per_step = gain / steps
+    mean = float(per_step.mean())
+    if len(gain) < 2:
+        return mean, None
+    # scipy.special.stdtrit is Student's t quantile; scipy.stats would add half a second to the start
+    half = float(scipy.special.stdtrit(len(gain) - 1, 0.975) * per_step.std(ddof=1) / np.sqrt(len(gain)))
+    return mean, (mean - half, mean + half)

@@ -1,0 +1,68 @@
+"""What does one step do: the spectral radius and the norm of each Jacobian.
+
+Both are taken with scipy.linalg from the dense Jacobian. They are hints, not the answer: a radius below one
+at every step does not keep the product from growing, nor one above from shrinking (Pascanu, Mikolov & Bengio
+2013 give the conditions). A dense spectrum costs n^3, so on large states evenly spaced steps are taken, and
+the result says which.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+
+from gradscope.analysis._dense import singular_values
+from gradscope.dynamics.chain import JacobianChain
+from gradscope.jacobian import Array
+
+__all__ = ["StepSpectra", "step_spectra"]
+
+WORK = 2.0e8  # n^3 times the number of spectra that are taken unasked: about a second on one core
+
+
+@dataclass(frozen=True, eq=False)
+class StepSpectra:
+    """Spectra of single Jacobians.
+
+    Attributes:
+        timestep: (K,), the t of each J_t = d s_t / d s_{t-1}, from 1 to T.
+        eigenvalues: (K, S, n), complex.
+        log_norm: (K, S), natural log of the spectral norm.
+    """
+
+    timestep: Array
+    eigenvalues: Array
+    log_norm: Array
+
+    @property
+    def radius(self) -> Array:
+        """Spectral radius, (K, S)."""
+        return np.asarray(np.abs(self.eigenvalues).max(axis=-1))
+
+
+def step_spectra(chain: JacobianChain, *, steps: int | None = None, sequences: int | None = None) -> StepSpectra:
+    """Take eigenvalues and norms of the Jacobians of evenly spaced steps.
+
+    Args:
+        chain: the Jacobians.
+        steps: of how many steps; None for as many as are quick, up to all.
+        sequences: of how many sequences; None for as many as are quick.
+    """
+    affordable = max(12, int(WORK / chain.size**3))
+    s = min(chain.batch, sequences or max(1, min(4, affordable // 8)))
+    k = min(chain.steps, steps or max(2, affordable // s))
+    at = np.unique(np.linspace(0, chain.steps - 1, k).round().astype(int))
+    eigenvalues = np.full((len(at), s, chain.size), np.nan, complex)
+    norms = np.full((len(at), s), np.nan)
+    for row, t in enumerate(at):
+        J = chain.at(int(t))
+        for b in range(s):
+            with np.errstate(over="ignore", invalid="ignore"):
+                dense = J.column(b).dense()
+            if np.isfinite(dense).all():
+                eigenvalues[row, b] = scipy.linalg.eigvals(dense, check_finite=False)
+                with np.errstate(divide="ignore"):
+                    norms[row, b] = np.log(singular_values(dense)[0])
+    return StepSpectra(at + 1, eigenvalues, norms)

@@ -1,0 +1,130 @@
+"""A chain of one-step Jacobians: the one place that says J[t] = d s[t+1] / d s[t], rows = outputs.
+
+Gradients go backward, u -> J[t]^T u from the last t to the first. Perturbations go forward. The product
+over the chain is P = J[T-1] ... J[1] J[0].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol, Self
+
+import numpy as np
+
+from gradscope.dynamics.trajectory import Trajectory
+from gradscope.errors import InputError
+from gradscope.jacobian import Array, Dense, Linear
+
+__all__ = ["JacobianChain", "linearise"]
+
+CHUNK_BYTES = 8 << 20  # Jacobians of this many bytes of states at once: fits a cache, hides the loop
+
+
+class _Source(Protocol):
+    def __call__(self, start: int, stop: int) -> Linear: ...
+
+
+class JacobianChain:
+    """J[0], ..., J[T-1] along B sequences, computed a chunk of steps at a time.
+
+    Attributes:
+        steps: number of Jacobians T.
+        batch: number of sequences B.
+        sizes: {part: size} of the state.
+        output: the part of the state that the loss sees.
+        trajectory: where the chain was linearised, or None for one made from arrays.
+    """
+
+    def __init__(
+        self,
+        source: _Source,
+        steps: int,
+        batch: int,
+        sizes: dict[str, int],
+        output: slice,
+        *,
+        trajectory: Trajectory | None = None,
+        dtype: Any = np.float64,
+    ) -> None:
+        self._source = source
+        self.steps = steps
+        self.batch = batch
+        self.sizes = sizes
+        self.output = output
+        self.trajectory = trajectory
+        self.dtype = np.dtype(dtype)
+        row = self.size * batch * self.dtype.itemsize
+        self._chunk = max(1, min(steps, CHUNK_BYTES // max(row, 1)))
+
+    @property
+    def size(self) -> int:
+        """Number of state variables n."""
+        return sum(self.sizes.values())
+
+    @property
+    def parts(self) -> dict[str, slice]:
+        """Where each part of the state lies."""
+        ends = np.cumsum([0, *self.sizes.values()]).tolist()
+        return {name: slice(a, b) for name, a, b in zip(self.sizes, ends[:-1], ends[1:], strict=True)}
+
+    @classmethod
+    def from_arrays(cls, jacobians: Any) -> Self:
+        """Make a chain from your own Jacobians.
+
+        Args:
+            jacobians: (T, n, n), or (T, B, n, n) for B sequences; rows are outputs, and
+                jacobians[t] = d s[t+1] / d s[t].
+
+        Raises:
+            InputError: the shape is another, or the values are not real numbers.
+        """
+        array = np.asarray(jacobians)
+        if array.dtype.kind not in "fiu":
+            raise InputError(f"Jacobians must be real numbers, not {array.dtype}")
+        array = array.astype(np.result_type(array.dtype, np.float32), copy=False)
+        if array.ndim == 3:
+            array = array[:, None]
+        if array.ndim != 4 or array.shape[2] != array.shape[3] or 0 in array.shape:
+            raise InputError(f"Jacobians have shape {np.shape(jacobians)}; they must be (T, n, n) or (T, B, n, n)")
+        steps, batch, n, _ = array.shape
+        source = lambda start, stop: Dense(array[start:stop])  # noqa: E731
+        return cls(source, steps, batch, {"s": n}, slice(0, n), dtype=array.dtype)
+
+    def at(self, t: int) -> Linear:
+        """Return J[t] for all sequences."""
+        return self._source(t, t + 1).at(0)
+
+    def forward(self) -> Iterator[tuple[int, Linear]]:
+        """Yield (t, J[t]) from the first step to the last."""
+        for start in range(0, self.steps, self._chunk):
+            stop = min(start + self._chunk, self.steps)
+            block = self._source(start, stop)
+            for t in range(start, stop):
+                yield t, block.at(t - start)
+
+    def backward(self) -> Iterator[tuple[int, Linear]]:
+        """Yield (t, J[t]) from the last step to the first, as gradients go."""
+        for stop in range(self.steps, 0, -self._chunk):
+            start = max(0, stop - self._chunk)
+            block = self._source(start, stop)
+            for t in range(stop - 1, start - 1, -1):
+                yield t, block.at(t - start)
+
+
+def linearise(trajectory: Trajectory) -> JacobianChain:
+    """Linearise a cell along the states that it went through."""
+    cell = trajectory.cell
+
+    def source(start: int, stop: int) -> Linear:
+        with np.errstate(over="ignore", invalid="ignore"):
+            return cell.linearise(trajectory.inputs[start:stop], trajectory.states[start:stop])
+
+    return JacobianChain(
+        source,
+        trajectory.steps,
+        trajectory.batch,
+        cell.sizes,
+        cell.output,
+        trajectory=trajectory,
+        dtype=trajectory.states.dtype,
+    )

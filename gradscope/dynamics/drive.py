@@ -1,0 +1,41 @@
+"""Made-up inputs: what a cell is run along when there is no data."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gradscope.errors import UsageError
+from gradscope.jacobian import Array
+
+__all__ = ["DRIVES", "drive"]
+
+DRIVES = ("noise", "zeros", "sine")
+
+
+def drive(kind: str, batch: int, steps: int, size: int, *, scale: float = 1.0, seed: int = 0) -> Array:
+    """Make input sequences, (batch, steps, size), float64.
+
+    Args:
+        kind: "noise" (white, standard normal), "zeros", or "sine" (each input a sine of its own period,
+            log-spaced from 5 to 100 steps, each sequence with its own phases).
+        batch: number of independent sequences.
+        steps: length.
+        size: number of inputs.
+        scale: factor on all values.
+        seed: seed of the noise or of the phases.
+
+    Raises:
+        UsageError: the kind is not known.
+    """
+    rng = np.random.default_rng([seed, 1])  # apart from the stream that draws weights
+    if kind == "noise":
+        # one stream a sequence, so that a sequence does not depend on how many there are or how long
+        streams = [np.random.default_rng([seed, 1, b]) for b in range(batch)]
+        return scale * np.stack([g.standard_normal((steps, size)) for g in streams])
+    if kind == "zeros":
+        return np.zeros((batch, steps, size))
+    if kind == "sine":
+        periods = np.geomspace(5, 100, size)
+        phases = rng.uniform(0, 2 * np.pi, (batch, 1, size))
+        return scale * np.sin(2 * np.pi * np.arange(steps)[:, None] / periods + phases)
+    raise UsageError(f"there is no drive named '{kind}'", f"known: {', '.join(DRIVES)}")

@@ -33,7 +33,8 @@ class Reach:
             None where the norm at lag 0 is zero or not finite.
         log_gain: (B,), natural log of |dL/ds_0| / |dL/ds_T|; -inf: nothing arrives; nan: not finite.
         rate: mean of log_gain over T, nats per step; None where it is not finite.
-        interval: 95 % interval of `rate` over sequences (Student's t); None with fewer than two.
+        interval: 95 % interval of `rate` (Student's t): over sequences, or over batches of steps where there is
+            one sequence; None where there is too little of both.
         half_life: steps in which the gradient halves at `rate`; None where it does not shrink.
         underflow: {format: first lag at which the median norm is below the format's smallest number, taking
             the norm at lag 0 as one}; None where that does not happen within T.
@@ -63,7 +64,7 @@ def reach(log_norms: Array, threshold: float = THRESHOLD) -> Reach:
         gain = log_norms[0] - log_norms[-1]
     known = bool(np.isfinite(median[0]))
     far = np.flatnonzero(by_lag >= np.log(threshold)) if known else np.array([], int)
-    rate, interval = _rate(gain, steps)
+    rate, interval = _rate(log_norms, gain)
     below = {name: np.flatnonzero(by_lag < bits * np.log(2.0)) for name, bits in SMALLEST.items()}
     return Reach(
         steps=steps,
@@ -77,13 +78,19 @@ def reach(log_norms: Array, threshold: float = THRESHOLD) -> Reach:
     )
 
 
-def _rate(gain: Array, steps: int) -> tuple[float | None, tuple[float, float] | None]:
+def _rate(log_norms: Array, gain: Array) -> tuple[float | None, tuple[float, float] | None]:
+    """Return the mean rate and its interval; batch means for one sequence (Geyer 1992, section 3.2)."""
+    steps = len(log_norms) - 1
     if not np.isfinite(gain).all():
         return None, None
-    per_step = gain / steps
-    mean = float(per_step.mean())
-    if len(gain) < 2:
+    samples = gain / steps
+    mean = float(samples.mean())
+    if len(samples) == 1:
+        length = int(np.sqrt(steps))
+        ends = log_norms[::-length, 0] if length else log_norms[:0, 0]
+        samples = np.diff(ends) / max(length, 1)
+    if len(samples) < 2 or not np.isfinite(samples).all():
         return mean, None
     # scipy.special.stdtrit is Student's t quantile; scipy.stats would add half a second to the start
-    half = float(scipy.special.stdtrit(len(gain) - 1, 0.975) * per_step.std(ddof=1) / np.sqrt(len(gain)))
+    half = float(scipy.special.stdtrit(len(samples) - 1, 0.975) * samples.std(ddof=1) / np.sqrt(len(samples)))
     return mean, (mean - half, mean + half)

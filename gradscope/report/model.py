@@ -1,0 +1,165 @@
+"""What a report is: a sentence, findings, tables and panels, ready for any renderer.
+
+Standard library only. A renderer reads these and computes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["Bars", "Column", "Curve", "Finding", "Level", "Panel", "Points", "Report", "Table", "show"]
+
+Number = float | int | None
+Numbers = Sequence[Number]
+
+
+def show(value: Any, spec: str = "") -> str:
+    """Format one value: a dash for what is not determined, and numbers by `spec`."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float) and spec:
+        return format(value, spec)
+    return str(value)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A table's column: its title, and how numbers in it are written."""
+
+    title: str
+    spec: str = ""
+    numeric: bool = True
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of values; None stands for "not determined"."""
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+    def text(self) -> list[list[str]]:
+        """Return the rows as strings."""
+        return [[show(v, c.spec) for v, c in zip(row, self.columns, strict=True)] for row in self.rows]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A conclusion: its code, "info", "warning" or "error", a sentence with the number, a remedy."""
+
+    code: str
+    level: str
+    message: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A line y(x), with a band from low to high if there is one. None leaves a gap.
+
+    Attributes:
+        label: written at the end of the line, or in the legend where `at_end` is false.
+        role: index into the colours; curves of the same thing have the same role in every panel.
+        style: "solid", "dashed", "dotted" or "dashdot": tells curves apart without colour.
+        weight: "strong" for what the panel is about, "thin" for context.
+    """
+
+    label: str
+    x: Numbers
+    y: Numbers
+    low: Numbers | None = None
+    high: Numbers | None = None
+    role: int = 0
+    style: str = "solid"
+    weight: str = "strong"
+    at_end: bool = True
+
+
+@dataclass(frozen=True)
+class Level:
+    """A horizontal line with its meaning written on it."""
+
+    y: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Points:
+    """Points in the plane."""
+
+    label: str
+    x: Numbers
+    y: Numbers
+    role: int = 0
+
+
+@dataclass(frozen=True)
+class Bars:
+    """A histogram: shares over edges, drawn as an outline so that several can be told apart."""
+
+    label: str
+    edges: Numbers
+    shares: Numbers
+    role: int = 0
+    style: str = "solid"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One set of axes.
+
+    Attributes:
+        title: what is to be seen, as a sentence or a noun.
+        x_label, y_label: with units.
+        log10: y values are log10 of the quantity: ticks are written as 10^k.
+        log_x: the x axis is logarithmic.
+        unit_circle: draw the unit circle and keep the aspect: a plane of eigenvalues.
+        wide: takes two columns of the page.
+        note: what the panel needs to be read right, in small print under it.
+    """
+
+    name: str
+    title: str
+    x_label: str
+    y_label: str
+    curves: tuple[Curve, ...] = ()
+    levels: tuple[Level, ...] = ()
+    points: tuple[Points, ...] = ()
+    bars: tuple[Bars, ...] = ()
+    log10: bool = False
+    log_x: bool = False
+    unit_circle: bool = False
+    wide: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that a renderer may show.
+
+    Attributes:
+        kind: "analysis", "comparison" or "inspection".
+        sentence: the answer, in one sentence.
+        state: the verdict's state ("vanishing", ...), or "" where there is none.
+        findings: conclusions beside the sentence.
+        tables: for people, most important first.
+        data: the numbers behind the first panel, for csv and tsv.
+        panels: the picture.
+        footer: version, seed and settings, in one line.
+        document: the JSON document that the report was made from.
+    """
+
+    kind: str
+    sentence: str
+    state: str = ""
+    findings: tuple[Finding, ...] = ()
+    tables: tuple[Table, ...] = ()
+    data: Table | None = None
+    panels: tuple[Panel, ...] = ()
+    footer: str = ""
+    document: dict[str, Any] = field(default_factory=dict)

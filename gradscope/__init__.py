@@ -1,1 +1,62 @@
+"""Measure how far gradients reach through recurrent networks.
+
+    >>> import gradscope
+    >>> cell = gradscope.create("gru", hidden_size=32, input_size=8)
+    >>> result = gradscope.analyze(cell, steps=100)
+    >>> result.verdict["state"]
+    'vanishing'
+
+Importing this package loads nothing else; each name loads what it needs when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gradscope.api import Result, analyze, compare
+    from gradscope.cells._base import Cell
+    from gradscope.cells._function import from_step
+    from gradscope.create import create
+    from gradscope.dynamics.chain import JacobianChain
+    from gradscope.errors import GradscopeError
+    from gradscope.layouts._load import load
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "Cell",
+    "GradscopeError",
+    "JacobianChain",
+    "Result",
+    "analyze",
+    "compare",
+    "create",
+    "from_step",
+    "load",
+]
+
+_HOMES = {
+    "Cell": "gradscope.cells._base",
+    "GradscopeError": "gradscope.errors",
+    "JacobianChain": "gradscope.dynamics.chain",
+    "Result": "gradscope.api",
+    "analyze": "gradscope.api",
+    "compare": "gradscope.api",
+    "create": "gradscope.create",
+    "from_step": "gradscope.cells._function",
+    "load": "gradscope.layouts._load",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'gradscope' has no attribute '{name}'")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,50 @@
+"""Is everything finite, and if not, where does it begin?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gradscope.dynamics.trajectory import Trajectory
+from gradscope.jacobian import Array
+
+__all__ = ["NonFinite", "nonfinite", "nonfinite_in"]
+
+
+@dataclass(frozen=True)
+class NonFinite:
+    """Values of one kind in one array.
+
+    Attributes:
+        path: what the array is: "model.weights.U", "data", "states".
+        kind: "nan", "inf" or "-inf".
+        count: how many.
+        first: index of the first one.
+    """
+
+    path: str
+    kind: str
+    count: int
+    first: tuple[int, ...]
+
+
+def nonfinite_in(path: str, array: Array) -> list[NonFinite]:
+    """List what is not finite in one array, at most one record of each kind."""
+    if np.isfinite(array).all():
+        return []
+    kinds = {"nan": np.isnan(array), "inf": array == np.inf, "-inf": array == -np.inf}
+    return [
+        NonFinite(path, kind, int(mask.sum()), tuple(int(i) for i in np.argwhere(mask)[0]))
+        for kind, mask in kinds.items()
+        if mask.any()
+    ]
+
+
+def nonfinite(trajectory: Trajectory) -> list[NonFinite]:
+    """List what is not finite in the weights, in the inputs (step, input, sequence) and in the states."""
+    found: list[NonFinite] = []
+    for name, weights in trajectory.cell.weights().items():
+        found += nonfinite_in(f"model.weights.{name}", weights)
+    found += nonfinite_in("inputs", trajectory.inputs)
+    return found + nonfinite_in("states", trajectory.states)

@@ -1,0 +1,101 @@
+"""How much memory a run needs, and how much there is: asked before anything is allocated."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from gradscope.errors import ResourceError
+
+__all__ = ["Plan", "available_bytes", "human"]
+
+FALLBACK = 4 << 30  # where the system does not tell
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Sizes of a run.
+
+    Attributes:
+        state: state variables n.
+        inputs: number of inputs m.
+        weights: number of weights.
+        steps: steps, warm-up included.
+        batch: sequences.
+        itemsize: bytes of a number.
+        dense: whether Jacobian products and spectra are taken, n x n each.
+    """
+
+    state: int
+    inputs: int
+    weights: int
+    steps: int
+    batch: int
+    itemsize: int = 8
+    dense: bool = True
+
+    @property
+    def parts(self) -> dict[str, int]:
+        """Bytes by purpose. Inputs are held twice (as read, as run), states once more as cotangents."""
+        rows = self.steps * self.batch * self.itemsize
+        return {
+            "weights": 2 * self.weights * self.itemsize,
+            "inputs": 2 * rows * self.inputs,
+            "states": 2 * rows * self.state,
+            "dense Jacobians": 8 * self.state**2 * self.itemsize if self.dense else 0,
+        }
+
+    @property
+    def total(self) -> int:
+        """Bytes in all, with a floor for the libraries themselves."""
+        return sum(self.parts.values()) + (100 << 20)
+
+    def check(self, limit: int | None = None) -> None:
+        """Refuse a run that does not fit.
+
+        Args:
+            limit: bytes that may be used; None for half of what is free.
+
+        Raises:
+            ResourceError: the estimate is above the limit.
+        """
+        allowed = available_bytes() // 2 if limit is None else limit
+        if self.total <= allowed:
+            return
+        largest = max(self.parts, key=lambda k: self.parts[k])
+        advice = {
+            "weights": "use fewer hidden units (--hidden)",
+            "inputs": "use fewer steps (--steps) or sequences (--batch)",
+            "states": "use fewer steps (--steps) or sequences (--batch), or --dtype float32",
+            "dense Jacobians": "--lags 0 leaves out products and spectra; the gradient norms need no matrix",
+        }[largest]
+        raise ResourceError(
+            f"this run needs about {human(self.total)} ({human(self.parts[largest])} for {largest}), "
+            f"and {human(allowed)} may be used",
+            f"{advice}; --max-memory raises the limit",
+        )
+
+
+def available_bytes() -> int:
+    """Return the memory that is free for use, as the system tells."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as f:  # noqa: PTH123  counts reclaimable memory, sysconf does not
+            for line in f:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return FALLBACK
+
+
+def human(size: int) -> str:
+    """Write bytes as 1.5 GiB."""
+    value = float(size)
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if value < 1024:
+            return f"{value:.3g} {unit}"
+        value /= 1024
+    return f"{value:.3g} PiB" if value < 1024 else f"{value / 1024:.3g} EiB"

@@ -1,0 +1,178 @@
+"""What is drawn of a document: panels of curves, points and bars, as plain numbers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from gradscope.report.model import Bars, Curve, Level, Panel, Points
+
+__all__ = ["analysis", "comparison"]
+
+Document = dict[str, Any]
+STYLES = ("solid", "dashed", "dotted", "dashdot")
+
+# log10 of the smallest positive number of each format, as in analysis/reach.py
+SMALLEST = {"float16": -24 * math.log10(2), "bfloat16": -133 * math.log10(2), "float32": -149 * math.log10(2)}
+SINGULAR = (1, 2, 4, 8, 16)  # which singular values are drawn
+
+
+def analysis(document: Document) -> tuple[Panel, ...]:
+    """Return the panels of one analysis; those that were not measured are left out."""
+    series = document["series"]
+    found = [_decay(document)]
+    if "eigenvalues" in series:
+        found.append(_eigenvalues(document))
+    if "product" in series:
+        found.append(_product(document))
+    if series["gates"]:
+        found.append(_gates(document))
+    if "paths" in series:
+        found.append(_road(document))
+    elif "step_spectral_radius" in series:
+        found.append(_step(document))
+    return tuple(found)
+
+
+def comparison(document: Document) -> tuple[Panel, ...]:
+    """Return the panels of several analyses, one colour for each."""
+    results = document["results"]
+    curves = []
+    products = []
+    for role, r in enumerate(results):
+        band = r["series"]["log10_gradient_norm"]["state"]
+        lags = list(range(len(band["median"])))
+        style = STYLES[role % len(STYLES)]
+        curves.append(Curve(r["name"], lags, *_relative(band), role=role, style=style))
+        if "product" in r["series"]:
+            p = r["series"]["product"]
+            products.append(Curve(r["name"], p["lag"], p["log10_spectral_norm"], role=role, style=style))
+    decay = Panel(
+        "decay",
+        "Gradient on its way back, median and 5-95 % of the sequences",
+        "steps back",
+        "|dL/ds| relative to the last step",
+        curves=tuple(curves),
+        levels=_levels(),
+        log10=True,
+        wide=True,
+    )
+    if not products:
+        return (decay,)
+    norm = Panel("product", "Norm of the Jacobian product", "steps back", "spectral norm", curves=tuple(products), log10=True)
+    return (decay, norm)
+
+
+def _levels() -> tuple[Level, ...]:
+    return tuple(Level(y, f"{name} underflows") for name, y in SMALLEST.items())
+
+
+def _back(values: list[Any]) -> list[Any]:
+    return list(reversed(values))
+
+
+def _relative(band: Document) -> tuple[list[Any], list[Any], list[Any]]:
+    """Return (median, p05, p95) by lag, relative to the median at lag 0."""
+    start = band["median"][-1] or 0.0
+    rows = ([None if x is None else x - start for x in _back(band[k])] for k in ("median", "p05", "p95"))
+    y, low, high = rows
+    return y, low, high
+
+
+def _decay(document: Document) -> Panel:
+    series = document["series"]["log10_gradient_norm"]
+    lags = list(range(len(document["series"]["timestep"])))
+    parts = [n for n in series if n not in ("state", "h") and not n.endswith("_total")]
+    names = ["state", *(["h"] if parts else []), *parts] if len(parts) < 3 else ["state"]
+    label = {"state": "whole state" if len(names) > 1 else "|dL/dh|" if "h" in series else "|dL/ds|"}
+    curves = []
+    for role, name in enumerate(names):
+        b = series[name]
+        low, high = (_back(b["p05"]), _back(b["p95"])) if name == "state" else (None, None)
+        style, weight = STYLES[role % 4], "strong" if name == "state" else "thin"
+        curves.append(Curve(label.get(name, name), lags, _back(b["median"]), low, high, role=role, style=style, weight=weight))
+    return Panel(
+        "decay",
+        "Gradient norm on its way back, median and 5-95 % of the sequences",
+        "steps back",
+        "|dL/ds|",
+        curves=tuple(curves),
+        levels=_levels(),
+        log10=True,
+        wide=True,
+    )
+
+
+def _eigenvalues(document: Document) -> Panel:
+    e = document["series"]["eigenvalues"]
+    share = e["outside_share"]
+    where = "not determined" if share is None else f"{share:.0%} outside the unit circle"
+    flat = [[x for row in e[k] for x in row] for k in ("real", "imag")]
+    return Panel(
+        "eigenvalues",
+        f"Eigenvalues of one step's Jacobian: {where}",
+        "real part",
+        "imaginary part",
+        points=(Points("", *flat),),
+        unit_circle=True,
+        note=f"{len(e['timestep'])} steps of the first sequence",
+    )
+
+
+def _product(document: Document) -> Panel:
+    p, s = document["series"]["product"], document["series"]["singular"]
+    lag = [0, *p["lag"]]
+    curves = [Curve("norm", lag, [0.0, *p["log10_spectral_norm"]])]
+    for k in SINGULAR[1:]:
+        if k <= len(s["log10_values"][0]):
+            y = [0.0] + [row[k - 1] for row in s["log10_values"]]
+            if sum(v is not None for v in y) > 2:
+                curves.append(Curve(f"σ{k}", lag, y, role=1, weight="thin"))
+    curves.append(Curve("radius", lag, [0.0, *p["log10_spectral_radius"]], role=2, style="dashed", weight="thin"))
+    return Panel(
+        "product",
+        "Jacobian product: norm, singular values, spectral radius",
+        "steps back",
+        "size",
+        curves=tuple(curves),
+        log10=True,
+        note="singular values end where float64 does not determine them",
+    )
+
+
+def _gates(document: Document) -> Panel:
+    bars = [
+        Bars(name, g["edges"], g["histogram"], role=i, style=STYLES[i % 4])
+        for i, (name, g) in enumerate(document["series"]["gates"].items())
+    ][:4]
+    more = len(document["series"]["gates"]) - len(bars)
+    return Panel(
+        "gates",
+        "Values of the gates" if len(document["series"]["gates"]) > 1 else "Values of the hidden units",
+        "value",
+        "share of units and steps",
+        bars=tuple(bars),
+        note=f"and {more} more gates, in the table" if more else "",
+    )
+
+
+def _road(document: Document) -> Panel:
+    share = _back(document["series"]["paths"]["around_share"])
+    mean = document["metrics"].get("around_share")
+    where = "not determined" if mean is None else f"{mean:.0%} around the weights"
+    lags = list(range(1, len(share) + 1))
+    return Panel(
+        "road",
+        f"Which road the gradient took: {where}",
+        "steps back",
+        "share around the weights",
+        curves=(Curve("", lags, share, at_end=False),),
+    )
+
+
+def _step(document: Document) -> Panel:
+    curves = []
+    for role, (key, label) in enumerate((("step_spectral_norm", "norm"), ("step_spectral_radius", "radius"))):
+        s = document["series"][key]
+        curves.append(Curve(label, s["timestep"], s["median"], s["p05"], s["p95"], role=role, style=STYLES[role]))
+    return Panel("step", "One step's Jacobian: norm and spectral radius", "time step", "size", curves=tuple(curves))

@@ -1,0 +1,207 @@
+"""From a JSON document to a report: what is told, in which order, and which curves are drawn.
+
+A saved result is presented exactly as a fresh one, since both come through here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gradscope.errors import InputError
+from gradscope.report import panels
+from gradscope.report.model import Column, Finding, Report, Table
+
+__all__ = ["from_document"]
+
+Document = dict[str, Any]
+
+
+def from_document(document: Document) -> Report:
+    """Present a document of kind "analysis", "comparison" or "inspection".
+
+    Raises:
+        InputError: the document is of another kind, of a later major version, or lacks a field.
+    """
+    kind = document.get("kind") if isinstance(document, dict) else None
+    known = {"analysis": _analysis, "comparison": _comparison, "inspection": _inspection}
+    if kind not in known:
+        raise InputError("this is not a result of gradscope that can be drawn", f"its kind is {str(kind)[:40]!r}")
+    version = str(document.get("schema_version"))
+    if version.split(".")[0] != "1":
+        raise InputError(f"the result has schema version {version[:20]}; this gradscope reads version 1", "upgrade gradscope")
+    try:
+        return known[kind](document)
+    except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
+        raise InputError(f"the result is damaged: {type(error).__name__} at {error}", "make it again with gradscope analyze") from error
+
+
+def footer(document: Document) -> str:
+    """Return version, seed and settings in one line."""
+    config = document["config"]
+    left_out = {"command", "targets"}
+    settings = [f"{k} {v}" for k, v in config.items() if v not in (None, "", {}, []) and v is not False and k not in left_out]
+    return " · ".join([f"gradscope {document['tool']['version']}", *settings])
+
+
+def _analysis(document: Document) -> Report:
+    tables = [_reach_table(document), _decay_table(document)]
+    if document["metrics"].get("log10_product"):
+        tables.append(_product_table(document))
+    if document["series"]["gates"]:
+        tables.append(_gate_table(document))
+    return Report(
+        kind="analysis",
+        sentence=document["verdict"]["sentence"],
+        state=document["verdict"]["state"],
+        findings=_findings(document),
+        tables=tuple(tables),
+        data=_data(document),
+        panels=panels.analysis(document),
+        footer=footer(document),
+        document=document,
+    )
+
+
+def _findings(document: Document) -> tuple[Finding, ...]:
+    found = [Finding(f["code"], f["level"], f["message"], f.get("remedy", "")) for f in document["verdict"].get("findings", [])]
+    return tuple(found + [Finding(w["code"], "note", w["message"]) for w in document.get("warnings", [])])
+
+
+QUANTITY = (Column("quantity", numeric=False), Column("value", ".4g"), Column("unit", numeric=False))
+
+
+def _reach_table(document: Document) -> Table:
+    m = document["metrics"]
+    steps = len(document["series"]["timestep"]) - 1
+    interval = m["rate_ci95"]
+    known = f"nats/step, 95 % {interval[0]:.3g} to {interval[1]:.3g}" if interval else "nats/step, no interval"
+    whole = m["reach"] == steps
+    rows: list[tuple[Any, ...]] = [
+        ("reach", m["reach"], f"steps{' (the whole run)' if whole else ''}, down to {m['reach_threshold']:g}"),
+        ("half-life", m["half_life"], "steps"),
+        ("rate", m["rate"], known),
+        ("log10 gain", m["log10_gain"], f"decades over {steps} steps"),
+    ]
+    rows += [(f"zero in {name}", lag, "steps back" if lag is not None else f"not within {steps} steps") for name, lag in m["underflow_lag"].items()]
+    if m.get("step_spectral_radius"):
+        r = m["step_spectral_radius"]
+        spread = f"of one step, {r['min']:.3g} to {r['max']:.3g}" if r["median"] is not None else "of one step"
+        rows.append(("spectral radius", r["median"], spread))
+    if "around_share" in m:
+        rows.append(("around the weights", m["around_share"], "share of the gradient"))
+    return Table("How far gradients reach", QUANTITY, tuple(rows))
+
+
+def _decay_table(document: Document) -> Table:
+    series = document["series"]["log10_gradient_norm"]
+    steps = len(document["series"]["timestep"]) - 1
+    names = [n for n in series if n != "state" or len(series) == 1 or "c" in series or not series.get("h")][:6]
+    lags = [k for k in (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 100000) if k < steps] + [steps]
+    columns = [Column("steps back", "d")] + [Column(n, ".2f") for n in names] + [Column("5 %", ".2f"), Column("95 %", ".2f")]
+    rows = []
+    for lag in lags:
+        t = steps - lag
+        row = [_text(series[n]["median"][t], document, n) for n in names]
+        rows.append((lag, *row, series[names[0]]["p05"][t], series[names[0]]["p95"][t]))
+    return Table("log10 |dL/ds|, median over sequences", tuple(columns), tuple(rows))
+
+
+def _text(value: Any, document: Document, name: str) -> Any:
+    """Return the number, or what stands for it where it is not finite."""
+    if value is not None:
+        return value
+    kinds = {r["kind"] for r in document["nonfinite"] if r["path"] == f"series.log10_gradient_norm.{name}.median"}
+    return "zero" if kinds == {"-inf"} else None
+
+
+def _product_table(document: Document) -> Table:
+    m = document["metrics"]["log10_product"]
+    some = len(document["series"]["step_spectral_radius"]["timestep"]) if "step_spectral_radius" in document["series"] else 0
+    steps = len(document["series"]["timestep"]) - 1
+    sampled = f"from {some} of {steps} steps" if some < steps else "every step"
+    rows = [
+        ("norm of the product", m["spectral_norm"], "this decides"),
+        ("radius of the product", m["spectral_radius"], ""),
+        ("product of the radii", m.get("sum_of_step_radii"), sampled),
+        ("product of the norms", m.get("sum_of_step_norms"), f"{sampled}; an upper bound"),
+    ]
+    columns = (Column("over the whole run", numeric=False), Column("log10", ".2f"), Column("", numeric=False))
+    return Table("Four quantities that are not the same", columns, tuple(rows))
+
+
+def _gate_table(document: Document) -> Table:
+    columns = (Column("gate", numeric=False), Column("mean", ".3f"), Column("low", ".1%"), Column("high", ".1%"))
+    gates = document["series"]["gates"]
+    return Table("Gates", columns, tuple((n, g["mean"], g["low_share"], g["high_share"]) for n, g in gates.items()))
+
+
+def _data(document: Document) -> Table:
+    """Return every gradient series by time step."""
+    series = document["series"]["log10_gradient_norm"]
+    stats = ("median", "p05", "p95", "mean_square")
+    columns = [Column("timestep")] + [Column(f"log10_gradient_norm.{n}.{s}") for n in series for s in stats]
+    values = [document["series"]["timestep"]] + [series[n][s] for n in series for s in stats]
+    return Table("gradient norms", tuple(columns), tuple(zip(*values, strict=True)))
+
+
+def _comparison(document: Document) -> Report:
+    results = document["results"]
+    columns = (
+        Column("model", numeric=False),
+        Column("verdict", numeric=False),
+        Column("reach", "d"),
+        Column("half-life", ".3g"),
+        Column("rate", ".3g"),
+        Column("log10 gain", ".2f"),
+        Column("around", ".2f"),
+    )
+    rows = []
+    for name in document["verdict"]["order"]:
+        r = next(r for r in results if r["name"] == name)
+        m = r["metrics"]
+        share = m.get("around_share")
+        rows.append((name, r["verdict"]["state"], m["reach"], m["half_life"], m["rate"], m["log10_gain"], share))
+    found = [Finding(f.code, f.level, f"{r['name']}: {f.message}", f.remedy) for r in results for f in _findings(r) if f.level != "info"]
+    numbers = Table("comparison", columns, tuple(rows))
+    return Report(
+        kind="comparison",
+        sentence=document["verdict"]["sentence"],
+        findings=tuple(found),
+        tables=(numbers,),
+        data=numbers,
+        panels=panels.comparison(document),
+        footer=footer(document),
+        document=document,
+    )
+
+
+def _inspection(document: Document) -> Report:
+    columns = (
+        Column("layer", numeric=False),
+        Column("cell", numeric=False),
+        Column("inputs", "d"),
+        Column("hidden", "d"),
+        Column("layers", "d"),
+        Column("settings", numeric=False),
+    )
+    rows = tuple(
+        (x["layer"], x["cell"], x["input_size"], x["hidden_size"], x["layers"], ", ".join(f"{k} {v}" for k, v in x["settings"].items()))
+        for x in document["layers"]
+    )
+    other = Table(
+        "Other tensors",
+        (Column("name", numeric=False), Column("shape", numeric=False), Column("type", numeric=False)),
+        tuple((x["name"], " x ".join(map(str, x["shape"])) or "number", x["dtype"]) for x in document["other_tensors"]),
+    )
+    layers = Table("Recurrent layers", columns, rows)
+    return Report(
+        kind="inspection",
+        sentence=document["verdict"]["sentence"],
+        findings=tuple(Finding(w["code"], "note", w["message"]) for w in document["warnings"]),
+        tables=(layers, other) if other.rows else (layers,),
+        data=layers,
+        footer=f"gradscope {document['tool']['version']} · {document['file']['format']} · sha256 {document['file']['sha256'][:16]}",
+        document=document,
+    )
+
+

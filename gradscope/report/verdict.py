@@ -1,0 +1,192 @@
+"""From numbers to a verdict: a state, one sentence, and findings with a remedy.
+
+A gradient counts as vanished when it has lost three decades by the first step, and as exploded when it has
+gained three (`DECADES`, the 1e-3 that `reach` asks for). On short runs the bar is lower in proportion, three
+decades per 100 steps, so that ten steps of a network that loses half its gradient at each are not "stable".
+A state is given only when the 95 % interval of the gain is clear of the bar; else it is "inconclusive".
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from gradscope.report.model import Finding
+
+__all__ = ["Evidence", "Verdict", "judge", "times"]
+
+DECADES = 3.0
+HORIZON = 100  # steps over which a gain of 10^-3 or 10^3 counts, for runs that are shorter
+SHORTEST = 10  # steps below which a rate means nothing: start and end of the run weigh as much as its middle
+SATURATED = 0.5  # share of a gate's values at the ends of its range from which it is worth a word
+TRANSIENT = 1.0  # decades by which the largest gain must exceed both ends
+LN10 = math.log(10.0)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a verdict is made from.
+
+    Attributes:
+        name: the model in words, "GRU, 128 units, 200 steps, seed 0".
+        steps: T.
+        log10_gain: median over sequences of log10(|dL/ds_0| / |dL/ds_T|); -inf: zero; None: not finite.
+        rate: nats per step, or None.
+        interval: 95 % interval of `rate`, or None.
+        half_life: steps, or None.
+        reach: steps, or None.
+        threshold: what `reach` asks for.
+        zero_from: smallest lag at which the median gradient is exactly zero, or None.
+        peak: (lag, log10 gain) where the median gradient is largest.
+        underflow: {format: lag or None}.
+        nonfinite: sentences that say where values stop being finite.
+        gates: {gate: (low share, high share, never active)}.
+        around_share: mean share of the gradient around the weights, or None.
+        step_radius: median spectral radius of one step, or None.
+        cell: name of the cell.
+        keep_gates: {gate: what it is called} of the gates that keep old state when open.
+        advisable: whether the weights were drawn here in the default way, so that settings can be advised.
+    """
+
+    name: str
+    steps: int
+    log10_gain: float | None
+    rate: float | None
+    interval: tuple[float, float] | None
+    half_life: float | None
+    reach: int | None
+    threshold: float
+    zero_from: int | None
+    peak: tuple[int, float] | None
+    underflow: dict[str, int | None]
+    nonfinite: tuple[str, ...]
+    gates: dict[str, tuple[float, float, float | None]]
+    around_share: float | None
+    step_radius: float | None
+    cell: str
+    keep_gates: dict[str, str]
+    advisable: bool
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """State, sentence and findings."""
+
+    state: str
+    sentence: str
+    findings: tuple[Finding, ...]
+
+
+def times(log10: float) -> str:
+    """Write a factor given its log10: 0.12, 35, 1.2e-8."""
+    if abs(log10) < 3:
+        return f"{10**log10:.2g}"
+    whole = math.floor(log10)
+    return f"{10 ** (log10 - whole):.1f}e{whole:+d}".replace("e+", "e").replace("10.0e", "1.0e")
+
+
+def judge(e: Evidence) -> Verdict:
+    """Weigh the evidence."""
+    state, words = _state(e)
+    return Verdict(state, f"{state.upper()}: {words} ({e.name})", tuple(_findings(e, state)))
+
+
+def _state(e: Evidence) -> tuple[str, str]:
+    if e.nonfinite:
+        return "nonfinite", e.nonfinite[0]
+    if e.zero_from is not None:
+        where = "from the first step back" if e.zero_from == 1 else f"from {e.zero_from} steps back"
+        return "vanishing", f"the gradient is exactly zero {where}"
+    if e.log10_gain is None or e.rate is None:
+        return "nonfinite", "the gradient does not stay finite on its way back"
+    if e.steps < SHORTEST:
+        return "inconclusive", f"{e.steps} step{'s'[: e.steps > 1]} are too short to fit a rate"
+    if e.interval is None:
+        return "inconclusive", f"one short sequence gives no error bar; the gradient changes by {times(e.log10_gain)}"
+    bar = DECADES * min(1.0, e.steps / HORIZON)
+    low, high = (r * e.steps / LN10 for r in e.interval)
+    if high < -bar:
+        reach = f" and is below {e.threshold:g} after {e.reach}" if e.reach is not None and e.reach < e.steps else ""
+        return "vanishing", f"the gradient halves every {e.half_life:.2g} steps{reach}"
+    if low > bar:
+        doubling = math.log(2) / e.rate
+        return "exploding", f"the gradient doubles every {doubling:.2g} steps and grows {times(e.log10_gain)} times"
+    if -bar < low and high < bar:
+        return "stable", f"the gradient keeps {times(e.log10_gain)} of its size over {e.steps} steps"
+    span = f"between {times(low)} and {times(high)}"
+    return "inconclusive", f"the gradient changes by a factor {span} (95 % interval), across the bar of {times(-bar if low < -bar else bar)}"
+
+
+def _findings(e: Evidence, state: str) -> list[Finding]:
+    found = [Finding("GS-NONFINITE", "error", f"{text}.", "Look there first: nothing after it is meaningful.") for text in e.nonfinite]
+    if state == "nonfinite":
+        return found
+    if state == "vanishing":
+        found.append(_vanishing(e))
+    if state == "exploding" and e.log10_gain is not None:
+        text = f"The gradient at the first step is {times(e.log10_gain)} times the one at the last."
+        found.append(Finding("GS-EXPLODING", "warning", text, "Clip the gradient norm, or use smaller recurrent weights (--gain below 1)."))
+    lags = {k: v for k, v in e.underflow.items() if v is not None}
+    if lags:
+        text = ", ".join(f"{k} after {v}" for k, v in lags.items())
+        found.append(
+            Finding(
+                "GS-UNDERFLOW",
+                "warning",
+                f"In training at lower precision the gradient is exactly zero: {text} steps back (a loss gradient of one at the last step).",
+                "Loss scaling moves these lags, it does not move the rate.",
+            )
+        )
+    if e.peak and e.log10_gain is not None and e.peak[1] > max(0.0, e.log10_gain) + TRANSIENT:
+        lag, top = e.peak
+        found.append(
+            Finding(
+                "GS-TRANSIENT",
+                "info",
+                f"The gradient first grows {times(top)} times, up to {lag} steps back, and then shrinks: the rate over the whole run hides it.",
+                "Read the decay curve, not the rate; clip if the peak is large.",
+            )
+        )
+    found += _gate_findings(e)
+    if e.step_radius is not None and e.rate is not None and (e.step_radius - 1) * e.rate < 0 and state in ("vanishing", "exploding"):
+        found.append(
+            Finding(
+                "GS-RADIUS-MISLEADS",
+                "info",
+                f"One step's spectral radius is {e.step_radius:.3g} (median), yet the gradient is {state}: the product decides, not the radius of a step.",
+            )
+        )
+    return found
+
+
+def _vanishing(e: Evidence) -> Finding:
+    if e.zero_from is not None:
+        text = f"The median gradient norm is exactly zero at lag {e.zero_from} and beyond: no scale of the loss brings it back."
+    else:
+        after = f"beyond {e.reach} steps back" if e.reach is not None else "at the last step already"
+        text = f"Dependencies {after} get less than {e.threshold:g} of the gradient."
+    remedy = "Measure a remedy before you train: gradscope compare takes several models on the same inputs."
+    if e.advisable and e.keep_gates:
+        gate = next(iter(e.keep_gates.values()))
+        remedy = f"Keep more of the state at each step: --init chrono --set tmax={max(e.steps, 3)} sets the {gate} gate's bias."
+    elif e.advisable and e.cell == "rnn":
+        remedy = "Try --init orthogonal, --init identity --set activation=relu, or a cell with a road around its weights (lstm, gru)."
+    return Finding("GS-VANISHING", "warning", text, remedy)
+
+
+def _gate_findings(e: Evidence) -> list[Finding]:
+    found = []
+    for gate, (low, high, never) in e.gates.items():
+        if never is not None:
+            if never > 0.05:
+                text = f"{never:.0%} of the units are zero at every step of every sequence: they pass no gradient."
+                found.append(Finding("GS-DEAD", "warning", text, "Use a smaller step size, a positive bias, or tanh."))
+        elif low + high > SATURATED:
+            text = f"Gate {gate} sits at the ends of its range in {low + high:.0%} of its values ({low:.0%} low, {high:.0%} high)."
+            if high > low and gate in e.keep_gates:
+                text += " It keeps the state: open, it carries the gradient."
+            found.append(Finding("GS-SATURATED", "info", text))
+    if e.around_share is not None and not -0.05 <= e.around_share <= 1.05:
+        text = f"The share of the gradient around the weights is {e.around_share:.2f}: the two roads cancel in part."
+        found.append(Finding("GS-ROADS-CANCEL", "info", text))
+    return found

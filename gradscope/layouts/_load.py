@@ -1,0 +1,145 @@
+"""From a file to its recurrent networks."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gradscope import _rooms
+from gradscope.cells._base import BaseCell
+from gradscope.checkpoints._base import Tensors, open_checkpoint, printable, type_name
+from gradscope.checkpoints._state import choose_state
+from gradscope.errors import GradscopeError, InputError, UsageError
+from gradscope.layouts._base import Found, Options, find_layers, search
+
+__all__ = ["Network", "choose_layers", "load", "read_network"]
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """What a checkpoint holds, as far as recurrent layers go.
+
+    Attributes:
+        path: the file.
+        found: its recurrent networks, in the order of the file.
+        format: name of the reader.
+        key: the state dict that they lie in, "" for the whole file.
+        sha256: of the file.
+        size_bytes: of the file.
+        notes: what was converted, stripped or left out.
+        others: {name: (shape, type)} of the tensors that belong to none of them.
+    """
+
+    path: Path
+    found: list[Found]
+    format: str
+    key: str
+    sha256: str
+    size_bytes: int
+    notes: list[str]
+    others: dict[str, tuple[tuple[int, ...], str]]
+
+
+def read_network(
+    path: str | os.PathLike[str],
+    *,
+    key: str | None = None,
+    activation: str | None = None,
+    gate_order: str | None = None,
+    dtype: Any = None,
+) -> Network:
+    """Read a checkpoint and find its recurrent networks.
+
+    Args:
+        path: a checkpoint of any supported format.
+        key: which of several state dicts, such as "ema".
+        activation: of vanilla networks, "tanh" or "relu"; the files do not say.
+        gate_order: order of the gates in the rows, as "ifog", where it is not that of the convention.
+        dtype: type of the weights; by default that of the file.
+
+    Raises:
+        InputError: the file cannot be read, or holds no recurrent layers, or several state dicts with some.
+        UsageError: an option is wrong.
+    """
+    path = Path(path)
+    tensors = open_checkpoint(path)
+    options = Options(activation, gate_order, dtype, root=printable(path.name.split(".")[0]) or "(root)")
+    try:
+        state, chosen, found = _search(tensors, key, options)
+    except GradscopeError as error:
+        raise type(error)(f"{printable(path.name)}: {error.message}", error.hint) from None
+    used = {name for f in found for name in f.parameters}
+    others = {k: (tuple(v.shape), type_name(v)) for k, v in chosen.arrays.items() if k not in used}
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Network(path, found, tensors.format, state, digest, path.stat().st_size, chosen.notes, others)
+
+
+def _search(tensors: Tensors, key: str | None, options: Options) -> tuple[str, Tensors, list[Found]]:
+    states = choose_state(tensors, key)
+    hits = {state: search(chosen.arrays, options) for state, chosen in states.items()}
+    hits = {state: found for state, found in hits.items() if found}
+    if len(hits) > 1:
+        listed = ", ".join(printable(k) or "the rest" for k in hits)
+        first = printable(next(filter(None, hits)))
+        raise InputError(f"several state dicts hold recurrent layers: {listed}", f"choose one, as --key {first}")
+    for state, found in hits.items():
+        return state, states[state], found
+    merged = tensors if key is None else states[key.rstrip(".")]
+    find_layers(merged.arrays)  # raises, saying what the file holds
+    raise InputError("no recurrent layers")
+
+
+def choose_layers(found: Sequence[Found], layer: str | None) -> list[Found]:
+    """Return the networks that a name stands for: exact, or the only ones that end or begin with it.
+
+    Raises:
+        UsageError: it stands for none, or for several unrelated ones.
+    """
+    if layer is None:
+        return list(found)
+    dotted = layer.strip(".")
+    exact = [f for f in found if f.name == dotted]
+    suffix = [f for f in found if f.name.endswith(f".{dotted}")]
+    prefix = [f for f in found if f.name.startswith(f"{dotted}.")]
+    if len(exact) == 1 or len(suffix) == 1:
+        return exact or suffix
+    if prefix and not suffix:
+        return prefix
+    names = [f.name for f in found]
+    what = "stands for several layers" if suffix else "is no layer of this file"
+    raise UsageError(f"'{printable(layer)}' {what}", f"{_rooms.suggest(layer, names)}known: {', '.join(names)}")
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    layer: str | None = None,
+    key: str | None = None,
+    activation: str | None = None,
+    gate_order: str | None = None,
+    dtype: Any = None,
+) -> dict[str, BaseCell]:
+    """Read the recurrent networks of a checkpoint: {name: cell}.
+
+    Layers of one network make one `Stack`; a bidirectional one gives a `Direction` for each layer and
+    direction. Nothing in the file is executed.
+
+    Args:
+        path: a checkpoint of any supported format.
+        layer: only this one, by name or by the end of its name.
+        key: which of several state dicts, such as "ema".
+        activation: of vanilla networks, "tanh" or "relu"; the files do not say.
+        gate_order: order of the gates in the rows, as "ifog", where it is not that of the convention.
+        dtype: type of the weights; by default that of the file, half precision widened to float32.
+
+    Raises:
+        InputError: the file cannot be read, or holds no recurrent layers.
+        UsageError: an option is wrong, or `layer` is not in the file.
+    """
+    network = read_network(path, key=key, activation=activation, gate_order=gate_order, dtype=dtype)
+    return {f.name: f.cell for f in choose_layers(network.found, layer)}

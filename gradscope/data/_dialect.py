@@ -1,0 +1,120 @@
+"""How a text table is written: its delimiter, its decimal sign, its header, judged from its first rows."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from gradscope.errors import UsageError
+
+__all__ = ["Dialect", "COMMENT", "SEPARATOR", "detect", "number"]
+
+SAMPLE_ROWS = 100
+CANDIDATES = "\t;|, "  # the comma late, because it may be a decimal sign; the space last, because text holds spaces
+MISSING = {"", "na", "n/a", "#n/a", "null", "none"}
+COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?", re.ASCII)
+DOT = re.compile(r"[+-]?\d*\.\d*([eE][+-]?\d+)?", re.ASCII)
+ALMOST = re.compile(r"[+-]?\d[\d.,' ]*", re.ASCII)  # a number in another notation: no name of a column
+LABEL = re.compile(r"\d{1,9}", re.ASCII)
+COMMENT = re.compile(r"\s*#")
+SEPARATOR = re.compile(r"sep=(.)\s*", re.IGNORECASE)  # Excel's own first line
+
+
+class Dialect(NamedTuple):
+    """What was found or given, and the first rows read with it."""
+
+    delimiter: str
+    decimal: str
+    header: bool
+    trailing: bool  # every row ends with a delimiter
+    rows: list[list[str]]
+
+
+def number(cell: str, decimal: str) -> float | None:
+    """Return a cell's number, nan where it is empty, None where it is text."""
+    text = cell.strip()
+    if text.lower() in MISSING:
+        return math.nan
+    if decimal == ",":
+        text = "_" if "." in text else text.replace(",", ".")
+    if "_" in text or not text.isascii():  # float() takes 2020_01 for a number
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def detect(lines: Sequence[str], delimiter: str | None, decimal: str | None) -> Dialect:
+    """Judge a table by its first lines; what is given is not questioned.
+
+    Raises:
+        UsageError: the delimiter or the decimal sign cannot be one.
+    """
+    delimiter = {"tab": "\t", "\\t": "\t", "space": " "}.get(delimiter, delimiter) if delimiter else None
+    if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n\0#.' or delimiter.isalnum()):
+        raise UsageError("--delimiter must be one character, or 'tab' or 'space'", "for example --delimiter ';'")
+    if decimal not in (None, ".", ","):
+        raise UsageError("--decimal must be '.' or ','")
+    if delimiter == "," == decimal:
+        raise UsageError("the delimiter and the decimal sign are both ','", "give another --delimiter")
+    if delimiter is None and lines and (stated := SEPARATOR.fullmatch(lines[0])):
+        delimiter = stated[1]
+    content = ["" if COMMENT.match(line) or SEPARATOR.fullmatch(line) else line for line in lines]
+    delimiter = delimiter or _delimiter(content, decimal)
+    rows = _rows(content, delimiter)
+    if decimal is None:
+        cells = [c.strip() for row in rows for c in row]
+        comma = delimiter != "," and any(map(COMMA.fullmatch, cells)) and not any(map(DOT.fullmatch, cells))
+        decimal = "," if comma else "."
+    trailing = bool(rows) and all(len(row) > 1 and not row[-1] for row in rows)
+    header = _header([row[:-1] for row in rows] if trailing else rows, decimal)
+    return Dialect(delimiter, decimal, header, trailing, rows)
+
+
+def _rows(lines: Sequence[str], delimiter: str) -> list[list[str]]:
+    rows: list[list[str]] = []
+    stripped = (line.strip() for line in lines) if delimiter == " " else iter(lines)
+    try:
+        for row in csv.reader(stripped, delimiter=delimiter, skipinitialspace=True):
+            if row:
+                rows.append(row)
+            if len(rows) == SAMPLE_ROWS:
+                break
+    except csv.Error:  # reported with its line number when the whole file is read
+        pass
+    return rows
+
+
+def _delimiter(lines: Sequence[str], decimal: str | None) -> str:
+    candidates = [c for c in CANDIDATES if c != decimal]
+    ragged = ""
+    for candidate in candidates:
+        widths = Counter(len(row) for row in _rows(lines, candidate))
+        if len(widths) == 1 and min(widths) > 1:
+            return candidate
+        width, count = max(widths.items(), key=lambda pair: pair[1], default=(1, 0))
+        if width > 1 and 2 * count >= widths.total() and candidate != " ":
+            ragged = ragged or candidate
+    return ragged or ("," if decimal != "," else ";")
+
+
+def _header(rows: list[list[str]], decimal: str) -> bool:
+    if not rows:
+        return False
+    first = [cell.strip() for cell in rows[0]]
+    second = rows[1] if len(rows) > 1 else []
+    text = [i for i, cell in enumerate(first) if number(cell, decimal) is None]
+    if not text:  # pandas writes an index without a name and numbered columns as ",0,1,2"
+        numbered = first[1:] == [str(i) for i in range(len(first) - 1)]
+        return len(first) > 1 and not first[0] and numbered and bool(second) and bool(second[0].strip())
+    if any(ALMOST.fullmatch(first[i]) for i in text):
+        return False
+    if not all(i in text or not cell or LABEL.fullmatch(cell) for i, cell in enumerate(first)):
+        return False
+    below = any(i < len(second) and second[i].strip() and number(second[i], decimal) is not None for i in text)
+    return below or len(text) == sum(1 for cell in first if cell)

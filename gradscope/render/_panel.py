@@ -1,0 +1,239 @@
+"""What is inside one set of axes: curves, bars and points, limits and ticks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Circle
+
+from gradscope.render import _style, _ticks
+from gradscope.render._place import Array, trail
+from gradscope.report.model import Curve, Level, Numbers, Panel
+
+__all__ = ["Drawn", "Limits", "draw"]
+
+Limits = tuple[float, float]
+MANY = 4000  # points of a curve from which only the smallest and largest of neighbours are drawn
+REACH = 0.2  # share of the data's range within which a level widens the axis
+WIDTHS = {"strong": 1.8, "thin": 1.15}
+RESTLESS = 8  # a curve that goes up and down its own range so many times is drawn thin
+
+
+@dataclass
+class Drawn:
+    """A panel on its axes.
+
+    Attributes:
+        ends: (curve, its colour, x and y of its last point), for labels.
+        handles: (artist, label), for the legend.
+        levels: those that are within reach.
+        lines: what labels should not cover, in data coordinates.
+        radius: half the height of a plane with a unit circle, else 0.
+        empty: there is nothing to see.
+    """
+
+    ax: Axes
+    panel: Panel
+    ends: list[tuple[Curve, str, float, float]]
+    handles: list[tuple[Any, str]]
+    levels: list[Level]
+    lines: list[Array]
+    radius: float = 0.0
+    empty: bool = False
+
+    def ink(self) -> Array:
+        """Return the pixels that are drawn on, at the present size of the axes."""
+        pieces = [trail(self.ax.transData.transform(p)) for p in self.lines if len(p)]
+        return np.concatenate([np.empty((0, 2)), *pieces])
+
+
+def draw(ax: Axes, panel: Panel) -> Drawn:
+    """Draw the panel's contents and set limits and ticks."""
+    drawn = Drawn(ax, panel, [], [], [], [])
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        ax.spines[side].set(color=_style.GREY, linewidth=0.8)
+    ax.tick_params(length=3, width=0.8, color=_style.GREY, labelcolor=_style.BLACK, labelsize=8.5, pad=3)
+    ax.grid(True, axis="both" if panel.unit_circle else "y", color=_style.GRID, linewidth=0.7)
+    ax.set_axisbelow(True)
+    x, y = _curves(drawn)
+    for values_x, values_y in (_bars(drawn), _points(drawn)):
+        x, y = np.concatenate([x, values_x]), np.concatenate([y, values_y])
+    x, y = x[np.isfinite(x)], y[np.isfinite(y)]
+    if not len(x) or not len(y):
+        _nothing(drawn)
+    elif panel.unit_circle:
+        _circle(drawn, max(1.1, 1.06 * float(np.abs(np.concatenate([x, y])).max())))
+    else:
+        _limits(drawn, x, y)
+    return drawn
+
+
+def _array(values: Numbers | None, size: int = -1) -> Array:
+    """Return values with nan where there is none; beyond 1e300 an axis cannot be computed."""
+    found = np.array([math.nan if v is None else v for v in values or ()], float)
+    found[~(np.abs(found) < 1e300)] = math.nan
+    return found if size in (-1, len(found)) else np.full(size, math.nan)
+
+
+def _curves(drawn: Drawn) -> tuple[Array, Array]:
+    panel, kinds = drawn.panel, [(c.role, c.style, c.weight) for c in drawn.panel.curves]
+    all_x, all_y = [np.empty(0)], [np.empty(0)]
+    for index, curve in enumerate(panel.curves):
+        x = _array(curve.x)
+        y, low, high = (_array(v, len(x)) for v in (curve.y, curve.low, curve.high))
+        if panel.log_x:
+            x[~(x > 0)] = math.nan
+        x, y, low, high = _thinned(x, y, low, high)
+        kind, value = kinds[index], _style.colour(curve.role)
+        if kinds.count(kind) > 1:
+            value = _style.shade(value, kinds[:index].count(kind), kinds.count(kind))
+        known = np.isfinite(x) & np.isfinite(y)
+        (artist,) = drawn.ax.plot(
+            x,
+            y,
+            color=value,
+            linestyle=_style.line(curve.role, curve.style),
+            linewidth=WIDTHS["thin" if _restless(y) else curve.weight],
+            dash_capstyle="butt",
+            solid_capstyle="round",
+            solid_joinstyle="round",
+            zorder=3 if curve.weight == "strong" else 2.5,
+        )
+        alone = known & ~np.concatenate([[False], known[:-1]]) & ~np.concatenate([known[1:], [False]])
+        drawn.ax.plot(x[alone], y[alone], "o", color=value, markersize=3.5, markeredgewidth=0, zorder=3)
+        if np.isfinite(low).any():
+            drawn.ax.fill_between(x, low, high, color=value, alpha=0.18, linewidth=0, zorder=1.5)
+        drawn.lines += [np.column_stack([x, v]) for v in (y, low, high)]
+        if known.any() and curve.label:
+            last = int(np.flatnonzero(known)[-1])
+            if curve.at_end:
+                drawn.ends.append((curve, value, float(x[last]), float(y[last])))
+            else:
+                drawn.handles.append((artist, curve.label))
+        all_x += [x] if known.any() else []
+        all_y += [y, low, high]
+    return np.concatenate(all_x), np.concatenate(all_y)
+
+
+def _restless(y: Array) -> bool:
+    known = y[np.isfinite(y)]
+    return len(known) > 1 and float(np.abs(np.diff(known)).sum()) > RESTLESS * float(np.ptp(known))
+
+
+def _thinned(x: Array, *ys: Array) -> tuple[Array, ...]:
+    """Keep the smallest and largest of each block of a very long curve, so that no peak is lost."""
+    block = len(x) // (MANY // 2)
+    if len(x) <= MANY or block < 2:
+        return (x, *ys)
+    rows = len(x) // block
+    keep = slice(0, rows * block)
+    xs = x[keep].reshape(rows, block)
+    found = [np.column_stack([xs[:, 0], xs[:, -1]]).ravel()]
+    for y in ys:
+        blocks = y[keep].reshape(rows, block)
+        whole = np.asarray(np.isfinite(blocks).all(axis=1))
+        filled = np.where(whole[:, None], blocks, 0.0)
+        small, large = (np.where(whole, v, math.nan) for v in (filled.min(axis=1), filled.max(axis=1)))
+        falls = blocks[:, 0] > blocks[:, -1]
+        found.append(np.column_stack([np.where(falls, large, small), np.where(falls, small, large)]).ravel())
+    return tuple(np.concatenate([f, [v[-1]]]) for f, v in zip(found, (x, *ys), strict=True))
+
+
+def _bars(drawn: Drawn) -> tuple[Array, Array]:
+    all_x, all_y = [np.empty(0)], [np.empty(0)]
+    for bars in drawn.panel.bars:
+        edges = _array(bars.edges)
+        shares = _array(bars.shares, max(len(edges) - 1, 0))
+        if not np.isfinite(edges).all() or not np.isfinite(shares).any():
+            continue
+        shares, value = np.nan_to_num(shares), _style.colour(bars.role)
+        style = _style.line(bars.role, bars.style)
+        drawn.ax.stairs(shares, edges, fill=True, color=value, alpha=0.13, linewidth=0, zorder=2)
+        artist = drawn.ax.stairs(shares, edges, color=value, linestyle=style, linewidth=1.5, zorder=3)
+        if bars.label:
+            drawn.handles.append((artist, bars.label))
+        middles = (edges[1:] + edges[:-1]) / 2
+        drawn.lines += [np.array([[m, 0.0], [m, s]]) for m, s in zip(middles, shares, strict=True)]
+        drawn.lines.append(np.column_stack([np.repeat(edges, 2)[1:-1], np.repeat(shares, 2)]))
+        all_x, all_y = [*all_x, edges], [*all_y, shares, np.zeros(1)]
+    return np.concatenate(all_x), np.concatenate(all_y)
+
+
+def _points(drawn: Drawn) -> tuple[Array, Array]:
+    all_x, all_y = [np.empty(0)], [np.empty(0)]
+    for points in drawn.panel.points:
+        x = _array(points.x)
+        y = _array(points.y, len(x))
+        known = np.isfinite(x) & np.isfinite(y)
+        x, y = x[known], y[known]
+        if not len(x):
+            continue
+        size, alpha = (9.0, 0.55) if len(x) < 800 else (5.0, 0.3)
+        artist = drawn.ax.scatter(x, y, s=size, color=_style.colour(points.role), alpha=alpha, linewidth=0, zorder=3)
+        artist.set_rasterized(len(x) > 5000)
+        if points.label:
+            drawn.handles.append((artist, points.label))
+        drawn.lines += [p[None] for p in np.column_stack([x, y])[:: len(x) // 2000 + 1]]
+        all_x, all_y = [*all_x, x], [*all_y, y]
+    return np.concatenate(all_x), np.concatenate(all_y)
+
+
+def _nothing(drawn: Drawn) -> None:
+    drawn.empty = True
+    drawn.ax.set(xticks=[], yticks=[])
+    drawn.ax.text(0.5, 0.5, "not determined", transform=drawn.ax.transAxes, ha="center", va="center", color=_style.GREY)
+
+
+def _circle(drawn: Drawn, radius: float) -> None:
+    drawn.radius = radius
+    drawn.ax.add_patch(Circle((0, 0), 1, fill=False, edgecolor=_style.BLACK, linewidth=1.1, zorder=2))
+    drawn.ax.set_ylim(-radius, radius)
+    ticks = _ticks.linear(-radius, radius, 6)
+    drawn.ax.set_yticks(ticks.at, ticks.labels)
+    angles = np.linspace(0, 2 * math.pi, 181)
+    drawn.lines.append(np.column_stack([np.cos(angles), np.sin(angles)]))
+
+
+def _limits(drawn: Drawn, x: Array, y: Array) -> None:
+    ax, panel = drawn.ax, drawn.panel
+    bottom, top = _apart(float(y.min()), float(y.max()), 0.05 if panel.log10 else 0.0)
+    near = REACH * (top - bottom)
+    drawn.levels = [v for v in panel.levels if bottom - near <= v.y <= top + near]
+    ends = [bottom, top, *(v.y for v in drawn.levels)]
+    pad = 0.04 * (max(ends) - min(ends))
+    bottom, top = (0.0 if panel.bars else min(ends) - pad), max(ends) + pad
+    ticks = _ticks.decades(bottom, top) if panel.log10 else _ticks.linear(bottom, top)
+    ax.set_ylim(bottom, top)
+    ax.set_yticks(ticks.at, ticks.labels)
+    left, right = _apart(*(math.log10(v) for v in _ends(x))) if panel.log_x else _apart(*_ends(x))
+    pad = 0.015 * (right - left)
+    left, right = left - pad, right + (pad if panel.bars else pad / 2)
+    if panel.log_x:
+        ax.set_xscale("log")
+        left, right = 10**left, 10**right
+    ticks = _ticks.logarithmic(left, right) if panel.log_x else _ticks.linear(left, right)
+    ax.set_xlim(left, right)
+    ax.set_xticks(ticks.at, ticks.labels)
+    ax.set_xticks([], minor=True)
+
+
+def _ends(values: Iterable[float]) -> Limits:
+    found = list(values)
+    return min(found), max(found)
+
+
+def _apart(low: float, high: float, least: float = 0.0) -> Limits:
+    """Return limits that are apart: an axis needs a length even where all values are one."""
+    least = max(least, 1e-9 * max(abs(low), abs(high)), 1e-250)
+    if high - low >= least:
+        return low, high
+    middle, half = (low + high) / 2, max(least, 0.1 * abs(low + high) if least < 0.01 else least) / 2
+    half = 0.5 if half < 1e-200 else half
+    return middle - half, middle + half

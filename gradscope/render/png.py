@@ -1,0 +1,13 @@
+"""PNG: one page of panels, 150 dots per inch, for screens and slides."""
+
+from __future__ import annotations
+
+from gradscope.render._figure import saved
+from gradscope.report.model import Report
+
+BINARY = True
+
+
+def render(report: Report, *, width: int | None = None, color: bool = False, reproducible: bool = False) -> bytes:
+    """Draw the report's panels."""
+    return saved(report, "png")

@@ -185,7 +185,8 @@ def analyze(
     is_last = readout.direct.ndim == 2
     has_around = not isinstance(chain.trajectory, type(None)) and _has_around(chain)
     norms = gradient_norms(chain, readout, keep=is_last and has_around)
-    records = list(nonfinite) + (finite.nonfinite(chain.trajectory) if chain.trajectory else [])
+    met = finite.nonfinite(chain.trajectory) if chain.trajectory else []
+    records = [*nonfinite, *(r for r in met if r.path != "inputs" or not nonfinite)]
     sound = not records and bool(np.isfinite(chain.at(0).push(np.ones((chain.size, chain.batch)))).all())
     road = products_ = spectra = None
     if has_around and sound:
@@ -202,7 +203,14 @@ def analyze(
         GradientNorms(norms.logs), reach(norms.state, reach_threshold), products_, spectra, road, gates, tuple(records)
     )
     facts = _facts(cell) | dict(model or {})
-    settings = {"steps": chain.steps, "batch": chain.batch, "warmup": warmup, "loss": readout.name, "seed": seed, "lags": lags}
+    settings = {
+        "steps": chain.steps,
+        "batch": chain.batch,
+        "warmup": warmup,
+        "loss": readout.name,
+        "seed": seed,
+        "lags": lags,
+    }
     config = settings | dict(config or {})
     title = name or f"{str(facts['cell']).upper()}, {facts['hidden_size']} units"
     document = analysis_document(
@@ -275,7 +283,13 @@ def _facts(cell: BaseCell | JacobianChain) -> dict[str, Any]:
     """Return the document's `model`, as far as the cell itself tells."""
     sizes = cell.sizes
     cells = [] if isinstance(cell, JacobianChain) else _cells(cell)
-    kind = type(cells[0]).__module__.rsplit(".", 1)[-1] if cells else "jacobians" if isinstance(cell, JacobianChain) else "function"
+    kind = (
+        type(cells[0]).__module__.rsplit(".", 1)[-1]
+        if cells
+        else "jacobians"
+        if isinstance(cell, JacobianChain)
+        else "function"
+    )
     settings = {}
     if cells:
         defaults = type(cells[0]).settings()

@@ -186,7 +186,9 @@ class Jacobian(Linear):
     def push_around(self, v: Array) -> Array:
         old = [v[s] for s in self._old]
         size = (1, v.shape[1])
-        rows = [_combine(row, old, np.zeros((n, *size[1:]), v.dtype)) for row, n in zip(self.around, self.new, strict=True)]
+        rows = [
+            _combine(row, old, np.zeros((n, *size[1:]), v.dtype)) for row, n in zip(self.around, self.new, strict=True)
+        ]
         return np.concatenate(rows)
 
     def push(self, v: Array) -> Array:

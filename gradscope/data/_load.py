@@ -18,7 +18,7 @@ from gradscope.data._base import Options, Raw, listing, opened, printable
 from gradscope.data._prepare import Inputs, NonFinite, converted, prepare, records
 from gradscope.errors import InputError, ResourceError, UsageError
 
-__all__ = ["Inputs", "NonFinite", "load_array", "load_inputs", "split_key"]
+__all__ = ["Inputs", "NonFinite", "load_array", "load_inputs", "split_key", "width_of"]
 
 TEXT = ("csv", "tsv")
 PANDAS = "convert it: python -c \"import pandas; pandas.{reader}('in{suffix}').to_csv('out.csv', index=False)\""
@@ -76,6 +76,19 @@ def load_inputs(
             return prepare(raw, options, what, layout, nan, dtype)
     except MemoryError as error:
         raise ResourceError(f"there is not enough memory to read {what}", "use fewer steps or sequences") from error
+
+
+def width_of(path: str | Path, *, key: str | None = None, columns: str | None = None) -> int:
+    """Return the number of inputs that a file has: the last axis of its array, 1 for a single series.
+
+    Raises:
+        InputError: the file cannot be read, or is not safe.
+        ResourceError: it is over the memory limit.
+        UsageError: an option cannot be.
+    """
+    path, key = split_key(path) if key is None else (Path(path), key)
+    shape = _read(path, Options(1, key, columns)).array.shape
+    return shape[-1] if len(shape) > 1 else 1
 
 
 def load_array(

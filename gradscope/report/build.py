@@ -94,7 +94,9 @@ def comparison_document(results: list[Document], names: list[str], config: Docum
     sentence = f"REACH: {', '.join(parts)}{tail} back before the gradient is below {bar}"
     return envelope("comparison", config) | {
         "verdict": {"sentence": sentence, "order": [names[i] for i in order]},
-        "results": [{"name": n} | {k: v for k, v in r.items() if k != "run"} for n, r in zip(names, results, strict=True)],
+        "results": [
+            {"name": n} | {k: v for k, v in r.items() if k != "run"} for n, r in zip(names, results, strict=True)
+        ],
         "warnings": [],
     }
 
@@ -141,7 +143,11 @@ def _evidence(m: Measured, name: str, model: Document, keep_gates: dict[str, str
     )
 
 
-AXES = {"data": ("sequence", "step", "column"), "inputs": ("step", "input", "sequence"), "states": ("step", "unit", "sequence")}
+AXES = {
+    "data": ("sequence", "step", "column"),
+    "inputs": ("step", "input", "sequence"),
+    "states": ("step", "unit", "sequence"),
+}
 
 
 def _place(r: NonFinite) -> str:

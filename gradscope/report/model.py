@@ -6,7 +6,7 @@ Standard library only. A renderer reads these and computes nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 __all__ = ["Bars", "Column", "Curve", "Finding", "Level", "Panel", "Points", "Report", "Table", "show"]
@@ -22,7 +22,8 @@ def show(value: Any, spec: str = "") -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int | float) and spec:
-        return format(value, spec)
+        shown = format(value, spec)
+        return shown.removeprefix("-") if not shown.strip("-0.%") else shown  # no "-0.00"
     return str(value)
 
 
@@ -163,3 +164,8 @@ class Report:
     panels: tuple[Panel, ...] = ()
     footer: str = ""
     document: dict[str, Any] = field(default_factory=dict)
+
+    def without_notes(self) -> Report:
+        """Return the report without the notes on what was converted; what was assumed stays."""
+        kept = tuple(f for f in self.findings if f.code != "GS-NOTE")
+        return replace(self, findings=kept)

@@ -59,7 +59,9 @@ def comparison(document: Document) -> tuple[Panel, ...]:
     )
     if not products:
         return (decay,)
-    norm = Panel("product", "Norm of the Jacobian product", "steps back", "spectral norm", curves=tuple(products), log10=True)
+    norm = Panel(
+        "product", "Norm of the Jacobian product", "steps back", "spectral norm", curves=tuple(products), log10=True
+    )
     return (decay, norm)
 
 
@@ -90,7 +92,9 @@ def _decay(document: Document) -> Panel:
         b = series[name]
         low, high = (_back(b["p05"]), _back(b["p95"])) if name == "state" else (None, None)
         style, weight = STYLES[role % 4], "strong" if name == "state" else "thin"
-        curves.append(Curve(label.get(name, name), lags, _back(b["median"]), low, high, role=role, style=style, weight=weight))
+        curves.append(
+            Curve(label.get(name, name), lags, _back(b["median"]), low, high, role=role, style=style, weight=weight)
+        )
     return Panel(
         "decay",
         "Gradient norm on its way back, median and 5-95 % of the sequences",

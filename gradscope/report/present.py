@@ -28,18 +28,24 @@ def from_document(document: Document) -> Report:
         raise InputError("this is not a result of gradscope that can be drawn", f"its kind is {str(kind)[:40]!r}")
     version = str(document.get("schema_version"))
     if version.split(".")[0] != "1":
-        raise InputError(f"the result has schema version {version[:20]}; this gradscope reads version 1", "upgrade gradscope")
+        raise InputError(
+            f"the result has schema version {version[:20]}; this gradscope reads version 1", "upgrade gradscope"
+        )
     try:
         return known[kind](document)
     except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
-        raise InputError(f"the result is damaged: {type(error).__name__} at {error}", "make it again with gradscope analyze") from error
+        raise InputError(
+            f"the result is damaged: {type(error).__name__} at {error}", "make it again with gradscope analyze"
+        ) from error
 
 
 def footer(document: Document) -> str:
     """Return version, seed and settings in one line."""
     config = document["config"]
     left_out = {"command", "targets"}
-    settings = [f"{k} {v}" for k, v in config.items() if v not in (None, "", {}, []) and v is not False and k not in left_out]
+    settings = [
+        f"{k} {v}" for k, v in config.items() if v not in (None, "", {}, []) and v is not False and k not in left_out
+    ]
     return " · ".join([f"gradscope {document['tool']['version']}", *settings])
 
 
@@ -63,7 +69,10 @@ def _analysis(document: Document) -> Report:
 
 
 def _findings(document: Document) -> tuple[Finding, ...]:
-    found = [Finding(f["code"], f["level"], f["message"], f.get("remedy", "")) for f in document["verdict"].get("findings", [])]
+    found = [
+        Finding(f["code"], f["level"], f["message"], f.get("remedy", ""))
+        for f in document["verdict"].get("findings", [])
+    ]
     return tuple(found + [Finding(w["code"], "note", w["message"]) for w in document.get("warnings", [])])
 
 
@@ -82,7 +91,10 @@ def _reach_table(document: Document) -> Table:
         ("rate", m["rate"], known),
         ("log10 gain", m["log10_gain"], f"decades over {steps} steps"),
     ]
-    rows += [(f"zero in {name}", lag, "steps back" if lag is not None else f"not within {steps} steps") for name, lag in m["underflow_lag"].items()]
+    rows += [
+        (f"zero in {name}", lag, "steps back" if lag is not None else f"not within {steps} steps")
+        for name, lag in m["underflow_lag"].items()
+    ]
     if m.get("step_spectral_radius"):
         r = m["step_spectral_radius"]
         spread = f"of one step, {r['min']:.3g} to {r['max']:.3g}" if r["median"] is not None else "of one step"
@@ -97,7 +109,9 @@ def _decay_table(document: Document) -> Table:
     steps = len(document["series"]["timestep"]) - 1
     names = [n for n in series if n != "state" or len(series) == 1 or "c" in series or not series.get("h")][:6]
     lags = [k for k in (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 100000) if k < steps] + [steps]
-    columns = [Column("steps back", "d")] + [Column(n, ".2f") for n in names] + [Column("5 %", ".2f"), Column("95 %", ".2f")]
+    columns = (
+        [Column("steps back", "d")] + [Column(n, ".2f") for n in names] + [Column("5 %", ".2f"), Column("95 %", ".2f")]
+    )
     rows = []
     for lag in lags:
         t = steps - lag
@@ -116,7 +130,11 @@ def _text(value: Any, document: Document, name: str) -> Any:
 
 def _product_table(document: Document) -> Table:
     m = document["metrics"]["log10_product"]
-    some = len(document["series"]["step_spectral_radius"]["timestep"]) if "step_spectral_radius" in document["series"] else 0
+    some = (
+        len(document["series"]["step_spectral_radius"]["timestep"])
+        if "step_spectral_radius" in document["series"]
+        else 0
+    )
     steps = len(document["series"]["timestep"]) - 1
     sampled = f"from {some} of {steps} steps" if some < steps else "every step"
     rows = [
@@ -161,7 +179,12 @@ def _comparison(document: Document) -> Report:
         m = r["metrics"]
         share = m.get("around_share")
         rows.append((name, r["verdict"]["state"], m["reach"], m["half_life"], m["rate"], m["log10_gain"], share))
-    found = [Finding(f.code, f.level, f"{r['name']}: {f.message}", f.remedy) for r in results for f in _findings(r) if f.level != "info"]
+    found = [
+        Finding(f.code, f.level, f"{r['name']}: {f.message}", f.remedy)
+        for r in results
+        for f in _findings(r)
+        if f.level != "info"
+    ]
     numbers = Table("comparison", columns, tuple(rows))
     return Report(
         kind="comparison",
@@ -185,7 +208,14 @@ def _inspection(document: Document) -> Report:
         Column("settings", numeric=False),
     )
     rows = tuple(
-        (x["layer"], x["cell"], x["input_size"], x["hidden_size"], x["layers"], ", ".join(f"{k} {v}" for k, v in x["settings"].items()))
+        (
+            x["layer"],
+            x["cell"],
+            x["input_size"],
+            x["hidden_size"],
+            x["layers"],
+            ", ".join(f"{k} {v}" for k, v in x["settings"].items()),
+        )
         for x in document["layers"]
     )
     other = Table(
@@ -203,5 +233,3 @@ def _inspection(document: Document) -> Report:
         footer=f"gradscope {document['tool']['version']} · {document['file']['format']} · sha256 {document['file']['sha256'][:16]}",
         document=document,
     )
-
-

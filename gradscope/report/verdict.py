@@ -114,18 +114,31 @@ def _state(e: Evidence) -> tuple[str, str]:
     if -bar < low and high < bar:
         return "stable", f"the gradient keeps {times(e.log10_gain)} of its size over {e.steps} steps"
     span = f"between {times(low)} and {times(high)}"
-    return "inconclusive", f"the gradient changes by a factor {span} (95 % interval), across the bar of {times(-bar if low < -bar else bar)}"
+    return (
+        "inconclusive",
+        f"the gradient changes by a factor {span} (95 % interval), across the bar of {times(-bar if low < -bar else bar)}",
+    )
 
 
 def _findings(e: Evidence, state: str) -> list[Finding]:
-    found = [Finding("GS-NONFINITE", "error", f"{text}.", "Look there first: nothing after it is meaningful.") for text in e.nonfinite]
+    found = [
+        Finding("GS-NONFINITE", "error", f"{text}.", "Look there first: nothing after it is meaningful.")
+        for text in e.nonfinite
+    ]
     if state == "nonfinite":
         return found
     if state == "vanishing":
         found.append(_vanishing(e))
     if state == "exploding" and e.log10_gain is not None:
         text = f"The gradient at the first step is {times(e.log10_gain)} times the one at the last."
-        found.append(Finding("GS-EXPLODING", "warning", text, "Clip the gradient norm, or use smaller recurrent weights (--gain below 1)."))
+        found.append(
+            Finding(
+                "GS-EXPLODING",
+                "warning",
+                text,
+                "Clip the gradient norm, or use smaller recurrent weights (--gain below 1).",
+            )
+        )
     lags = {k: v for k, v in e.underflow.items() if v is not None}
     if lags:
         text = ", ".join(f"{k} after {v}" for k, v in lags.items())
@@ -148,7 +161,12 @@ def _findings(e: Evidence, state: str) -> list[Finding]:
             )
         )
     found += _gate_findings(e)
-    if e.step_radius is not None and e.rate is not None and (e.step_radius - 1) * e.rate < 0 and state in ("vanishing", "exploding"):
+    if (
+        e.step_radius is not None
+        and e.rate is not None
+        and (e.step_radius - 1) * e.rate < 0
+        and state in ("vanishing", "exploding")
+    ):
         found.append(
             Finding(
                 "GS-RADIUS-MISLEADS",

@@ -1,0 +1,57 @@
+"""--config FILE.toml: defaults of a command's options, by their long names."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from gradscope import _rooms
+from gradscope.errors import InputError, UsageError
+
+__all__ = ["apply_config"]
+
+
+def apply_config(context: typer.Context, path: Path | None) -> Path | None:
+    """Make the values of a TOML file the defaults of this command.
+
+    Raises:
+        UsageError: bad TOML, an unknown key, or a value of a wrong type.
+        InputError: the file cannot be read.
+    """
+    if path is None or context.resilient_parsing:
+        return path
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the configuration {path}: {error}") from error
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path}: {error}", "see toml.io for how TOML is written") from error
+    known = {name.lstrip("-"): p for p in context.command.params for name in p.opts if name.startswith("--")}
+    defaults: dict[str, Any] = {}
+    for key, value in values.items():
+        name = key.replace("_", "-")
+        where = f"{path}, line {_line(text, key)}"
+        if name not in known or name == "config":
+            raise UsageError(
+                f"{where}: there is no option '{key}'", f"{_rooms.suggest(name, list(known))}known: {', '.join(known)}"
+            )
+        parameter: Any = known[name]
+        flag, several = bool(getattr(parameter, "is_flag", False)), bool(getattr(parameter, "multiple", False))
+        if flag != isinstance(value, bool) or isinstance(value, dict) or (isinstance(value, list) and not several):
+            kind = "true or false" if flag else "a list or one value" if several else "one value"
+            raise UsageError(f"{where}: '{key}' must be {kind}, not {value!r}")
+        rows = value if isinstance(value, list) else [value]
+        texts = [v if isinstance(v, bool) else str(v) for v in rows]
+        defaults[str(parameter.name)] = texts if several else texts[0]
+    context.default_map = {**(context.default_map or {}), **defaults}
+    return path
+
+
+def _line(text: str, key: str) -> int:
+    starts = (i for i, line in enumerate(text.splitlines(), 1) if line.split("=")[0].strip().strip("\"'") == key)
+    return next(starts, 1)

@@ -1,0 +1,94 @@
+"""--fail-on: a list of verdicts, or an expression over the metrics."""
+
+from __future__ import annotations
+
+import ast
+import operator
+import re
+from collections.abc import Callable
+from typing import Any
+
+from gradscope import _rooms
+from gradscope.errors import UsageError
+
+__all__ = ["parse"]
+
+STATES = ("vanishing", "stable", "exploding", "inconclusive", "nonfinite")
+# Metrics that are single numbers in every analysis.
+METRICS = ("log10_gain", "log10_gain_sd", "rate", "half_life", "reach", "around_share")
+COMPARE: dict[type, Callable[[Any, Any], Any]] = {
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+}
+
+Test = Callable[[dict[str, Any]], bool]
+
+
+def parse(text: str) -> Test:
+    """Return a test of a document of kind "analysis".
+
+    Raises:
+        UsageError: an unknown verdict or metric, or an expression that is not one.
+    """
+    if re.fullmatch(r"[a-zA-Z_]+(\s*,\s*[a-zA-Z_]+)*", text.strip()):
+        wanted = [w.strip() for w in text.split(",")]
+        for word in wanted:
+            if word not in STATES:
+                raise UsageError(
+                    f"--fail-on: there is no verdict '{word}'",
+                    f"{_rooms.suggest(word, STATES)}known: {', '.join(STATES)}; or write an expression such as 'reach < 50'",
+                )
+        return lambda document: document["verdict"]["state"] in wanted
+    try:
+        tree = ast.parse(text, mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise UsageError(
+            f"--fail-on: '{text[:80]}' is not an expression", "write for instance 'reach < 50 or rate > 0.05'"
+        ) from None
+    _check(tree)
+    return lambda document: bool(_value(tree, document["metrics"]))
+
+
+def _check(node: ast.AST) -> None:
+    if isinstance(node, ast.BoolOp):
+        for value in node.values:
+            _check(value)
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not | ast.USub):
+        _check(node.operand)
+    elif isinstance(node, ast.Compare) and all(type(op) in COMPARE for op in node.ops):
+        for value in (node.left, *node.comparators):
+            _check(value)
+    elif isinstance(node, ast.Name):
+        if node.id not in METRICS:
+            raise UsageError(
+                f"--fail-on: there is no metric '{node.id}'",
+                f"{_rooms.suggest(node.id, METRICS)}known: {', '.join(METRICS)}",
+            )
+    elif not (isinstance(node, ast.Constant) and isinstance(node.value, int | float)):
+        raise UsageError(
+            "--fail-on: only comparisons, and, or, not are allowed", "write for instance 'reach < 50 or rate > 0.05'"
+        )
+
+
+def _value(node: ast.AST, metrics: dict[str, Any]) -> Any:
+    """Evaluate a checked expression; a comparison with a number that is not determined is false."""
+    if isinstance(node, ast.BoolOp):
+        values = (_value(v, metrics) for v in node.values)
+        return all(values) if isinstance(node.op, ast.And) else any(values)
+    if isinstance(node, ast.UnaryOp):
+        value = _value(node.operand, metrics)
+        if isinstance(node.op, ast.Not):
+            return not value
+        return None if value is None else -value
+    if isinstance(node, ast.Compare):
+        terms = [_value(v, metrics) for v in (node.left, *node.comparators)]
+        return None not in terms and all(
+            COMPARE[type(op)](a, b) for op, a, b in zip(node.ops, terms[:-1], terms[1:], strict=True)
+        )
+    if isinstance(node, ast.Name):
+        return metrics.get(node.id)
+    return node.value if isinstance(node, ast.Constant) else None

@@ -1,0 +1,68 @@
+"""Numbers as people type them: 1e3, 200k, 1_000, 2GiB; never nan or inf."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+
+import typer
+
+__all__ = ["count", "real", "size"]
+
+SUFFIXES = {"k": 10**3, "m": 10**6, "g": 10**9}
+BYTES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+
+
+def count(name: str, least: int = 1) -> Callable[[str], int]:
+    """Return a parser of whole numbers that are at least `least`."""
+
+    def parse(text: str) -> int:
+        value = _whole(str(text))
+        if value is None:
+            raise typer.BadParameter(f"{name} must be a whole number, not '{text}'")
+        if value < least:
+            raise typer.BadParameter(f"{name} must be at least {least}, not {text}")
+        return value
+
+    parse.__name__ = "COUNT"
+    return parse
+
+
+def _whole(text: str) -> int | None:
+    text = text.strip().replace("_", "")
+    factor = SUFFIXES.get(text[-1:].lower(), 1)
+    digits = text[:-1] if factor > 1 else text
+    if re.fullmatch(r"[+-]?\d{1,40}", digits):
+        return int(digits) * factor
+    try:
+        value = float(digits) * factor
+    except ValueError:
+        return None
+    return int(value) if math.isfinite(value) and value == int(value) else None
+
+
+def real(name: str, least: float = -math.inf) -> Callable[[str], float]:
+    """Return a parser of finite numbers that are at least `least`."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(str(text).replace("_", ""))
+        except ValueError:
+            raise typer.BadParameter(f"{name} must be a number, not '{text}'") from None
+        if not math.isfinite(value):
+            raise typer.BadParameter(f"{name} must be a finite number, not {text}")
+        if value < least:
+            raise typer.BadParameter(f"{name} must be at least {least:g}, not {text}")
+        return value
+
+    parse.__name__ = "NUMBER"
+    return parse
+
+
+def size(text: str) -> int:
+    """Parse an amount of memory in bytes: 500M, 2GiB, 1.5g."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?\s*", str(text).lower())
+    if not match:
+        raise typer.BadParameter(f"'{text}' is not an amount of memory; write 500M or 2GiB")
+    return int(float(match[1]) * BYTES[match[2] or ""])

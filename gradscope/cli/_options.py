@@ -1,0 +1,347 @@
+"""The options that commands share, written once: name, help text, parser and panel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gradscope import _rooms
+from gradscope.cli._config import apply_config
+from gradscope.cli._numbers import count, real, size
+
+MODEL, INPUT, ANALYSIS, OUTPUT = "Model", "Input", "Analysis", "Output"
+FORMATS = ("text", "json", "csv", "tsv", "md")
+
+
+def _complete(room: str) -> Any:
+    def complete(incomplete: str) -> list[str]:
+        return [n for n in _rooms.names(room) if n.startswith(incomplete)]
+
+    return complete
+
+
+def _listed(room: str) -> str:
+    return ", ".join(_rooms.names(room))
+
+
+def _choice(name: str, known: tuple[str, ...]) -> Any:
+    def parse(text: str) -> str:
+        if text not in known:
+            hint = _rooms.suggest(text, known)
+            raise typer.BadParameter(f"there is no {name} '{text}'; {hint}known: {', '.join(known)}")
+        return text
+
+    parse.__name__ = "NAME"
+    return parse
+
+
+def option(*names: str, panel: str, **more: Any) -> Any:
+    """Declare an option in one of the four panels of the help."""
+    return typer.Option(*names, rich_help_panel=panel, show_default=False, **more)
+
+
+CellName = Annotated[
+    str | None,
+    option(
+        "--cell",
+        panel=MODEL,
+        metavar="NAME",
+        autocompletion=_complete("cells"),
+        help=f"A cell with random weights: {_listed('cells')}.",
+    ),
+]
+Hidden = Annotated[
+    int, option("--hidden", panel=MODEL, metavar="N", parser=count("hidden"), help="Units of a layer (128).")
+]
+InputSize = Annotated[
+    int | None,
+    option(
+        "--input-size",
+        panel=MODEL,
+        metavar="N",
+        parser=count("input-size"),
+        help="Number of inputs (32; with --data, the data's).",
+    ),
+]
+Layers = Annotated[
+    int, option("--layers", panel=MODEL, metavar="N", parser=count("layers"), help="Layers of the network (1).")
+]
+Bidirectional = Annotated[
+    bool, option("--bidirectional", panel=MODEL, help="Analyze both directions, each as a chain.")
+]
+Init = Annotated[
+    str,
+    option(
+        "--init",
+        panel=MODEL,
+        metavar="NAME",
+        autocompletion=_complete("inits"),
+        help=f"Initialisation: {_listed('inits')} (pytorch).",
+    ),
+]
+Gain = Annotated[
+    float, option("--gain", panel=MODEL, metavar="G", parser=real("gain"), help="Factor on the recurrent weights (1).")
+]
+Settings = Annotated[
+    list[str] | None,
+    option(
+        "--set",
+        panel=MODEL,
+        metavar="KEY=VALUE",
+        help="A setting of the cell or the initialisation: forget_bias=1, activation=relu, tmax=200. Repeatable.",
+    ),
+]
+Layer = Annotated[
+    str | None, option("--layer", panel=MODEL, metavar="NAME", help="Which recurrent layer of a checkpoint (all).")
+]
+Key = Annotated[
+    str | None, option("--key", panel=MODEL, metavar="NAME", help="Which of several state dicts of a checkpoint.")
+]
+Activation = Annotated[
+    str | None,
+    option(
+        "--activation",
+        panel=MODEL,
+        metavar="NAME",
+        parser=_choice("activation", ("tanh", "relu")),
+        help="tanh or relu, for an RNN whose file does not say (tanh).",
+    ),
+]
+GateOrder = Annotated[
+    str | None,
+    option(
+        "--gate-order",
+        panel=MODEL,
+        metavar="ORDER",
+        help="Order of the gates in the file, such as ifog (PyTorch's: ifgo, rzn).",
+    ),
+]
+
+Data = Annotated[Path | None, option("--data", panel=INPUT, metavar="FILE", help="Real input: npy, npz, csv, tsv.")]
+DataKey = Annotated[str | None, option("--data-key", panel=INPUT, metavar="NAME", help="Which array of an npz.")]
+Columns = Annotated[
+    str | None, option("--columns", panel=INPUT, metavar="A,B", help="Columns of a csv, by name or index (all).")
+]
+Delimiter = Annotated[str | None, option("--delimiter", panel=INPUT, metavar="C", help="Of a csv (found out).")]
+Decimal = Annotated[
+    str | None, option("--decimal", panel=INPUT, metavar="C", help="Decimal sign of a csv (found out).")
+]
+Layout = Annotated[
+    str | None,
+    option(
+        "--layout",
+        panel=INPUT,
+        metavar="btf|tbf",
+        parser=_choice("layout", ("btf", "tbf")),
+        help="Axes of 3-D data: batch, time, feature in this order (btf).",
+    ),
+]
+Nan = Annotated[
+    str,
+    option(
+        "--nan",
+        panel=INPUT,
+        metavar="keep|drop|zero|error",
+        parser=_choice("treatment", ("keep", "drop", "zero", "error")),
+        help="What to do with data that are not finite (keep, and say where).",
+    ),
+]
+Drive = Annotated[
+    str,
+    option(
+        "--drive",
+        panel=INPUT,
+        metavar="NAME",
+        parser=_choice("drive", ("noise", "zeros", "sine")),
+        help="Made-up input, where there is no --data: noise, zeros, sine (noise).",
+    ),
+]
+InputScale = Annotated[
+    float,
+    option("--input-scale", panel=INPUT, metavar="S", parser=real("input-scale"), help="Factor on made-up input (1)."),
+]
+Steps = Annotated[
+    int | None,
+    option("--steps", panel=INPUT, metavar="T", parser=count("steps"), help="Measured steps (200, or the data's)."),
+]
+Batch = Annotated[
+    int | None,
+    option(
+        "--batch", panel=INPUT, metavar="B", parser=count("batch"), help="Independent sequences (8, or the data's)."
+    ),
+]
+Warmup = Annotated[
+    int | None,
+    option(
+        "--warmup",
+        panel=INPUT,
+        metavar="N",
+        parser=count("warmup", 0),
+        help="Steps run before the measured ones (50; 0 with --data).",
+    ),
+]
+
+Loss = Annotated[
+    str,
+    option(
+        "--loss",
+        panel=ANALYSIS,
+        metavar="last|mean|sum",
+        parser=_choice("loss", ("last", "mean", "sum")),
+        help="A random readout of length one of the last h, or of every h (last).",
+    ),
+]
+LossGradient = Annotated[
+    Path | None,
+    option("--loss-gradient", panel=ANALYSIS, metavar="FILE.npy", help="Your own dL/dh: (H,), (B,H) or (B,T,H)."),
+]
+Spectrum = Annotated[
+    int,
+    option(
+        "--spectrum",
+        panel=ANALYSIS,
+        metavar="K",
+        parser=count("spectrum"),
+        help="How many singular values of the product (16).",
+    ),
+]
+Lags = Annotated[
+    int,
+    option(
+        "--lags",
+        panel=ANALYSIS,
+        metavar="N",
+        parser=count("lags", 0),
+        help="At how many lags the product is measured; 0: no spectra (32).",
+    ),
+]
+StepSpectra = Annotated[
+    str,
+    option(
+        "--step-spectra",
+        panel=ANALYSIS,
+        metavar="N|all|auto",
+        help="Of how many single steps spectra are taken (auto: what a second buys).",
+    ),
+]
+Threshold = Annotated[
+    float,
+    option(
+        "--threshold",
+        panel=ANALYSIS,
+        metavar="X",
+        parser=real("threshold", 0),
+        help="Fraction of the gradient that reach asks for (1e-3).",
+    ),
+]
+Dtype = Annotated[
+    str,
+    option(
+        "--dtype",
+        panel=ANALYSIS,
+        metavar="NAME",
+        parser=_choice("dtype", ("float64", "float32")),
+        help="Precision of the computation (float64).",
+    ),
+]
+Seed = Annotated[
+    int,
+    option(
+        "--seed", panel=ANALYSIS, metavar="N", parser=count("seed", 0), help="Seed of weights, input and readout (0)."
+    ),
+]
+Threads = Annotated[
+    int, option("--threads", panel=ANALYSIS, metavar="N", parser=count("threads"), help="BLAS threads (1).")
+]
+MaxMemory = Annotated[
+    int | None,
+    option(
+        "--max-memory",
+        panel=ANALYSIS,
+        metavar="SIZE",
+        parser=size,
+        help="Refuse to use more, such as 2GiB (half of what is free).",
+    ),
+]
+
+Format = Annotated[
+    str | None,
+    option(
+        "--format",
+        panel=OUTPUT,
+        metavar="NAME",
+        parser=_choice("format", FORMATS),
+        help="Of standard output: text, json, csv, tsv, md (text).",
+    ),
+]
+Json = Annotated[bool, option("--json", panel=OUTPUT, help="The same as --format json.")]
+Outputs = Annotated[
+    list[Path] | None,
+    option(
+        "-o",
+        "--output",
+        panel=OUTPUT,
+        metavar="FILE",
+        help="Write png, svg, pdf, json, csv or md, by suffix. Repeatable.",
+    ),
+]
+Force = Annotated[bool, option("--force", panel=OUTPUT, help="Replace files that exist.")]
+Mkdir = Annotated[bool, option("--mkdir", panel=OUTPUT, help="Make directories that are missing.")]
+FailOn = Annotated[
+    str | None,
+    option(
+        "--fail-on",
+        panel=OUTPUT,
+        metavar="LIST|EXPR",
+        help="Exit with 3 on these verdicts (exploding,vanishing) or when 'reach < 50' holds.",
+    ),
+]
+Reproducible = Annotated[
+    bool, option("--reproducible", panel=OUTPUT, help="Leave out times and versions: two runs are the same bytes.")
+]
+DryRun = Annotated[bool, option("--dry-run", panel=OUTPUT, help="Say what would be done and how much memory it takes.")]
+Color = Annotated[
+    str,
+    option(
+        "--color",
+        panel=OUTPUT,
+        metavar="auto|always|never",
+        parser=_choice("colour", ("auto", "always", "never")),
+        help="Colours (auto).",
+    ),
+]
+Progress = Annotated[
+    str,
+    option(
+        "--progress",
+        panel=OUTPUT,
+        metavar="auto|plain|none",
+        parser=_choice("progress", ("auto", "plain", "none")),
+        help="On standard error (auto).",
+    ),
+]
+Quiet = Annotated[bool, option("--quiet", "-q", panel=OUTPUT, help="Only the first line.")]
+Verbose = Annotated[bool, option("--verbose", "-v", panel=OUTPUT, help="Also say what was assumed and converted.")]
+Config = Annotated[
+    Path | None,
+    option(
+        "--config",
+        panel=OUTPUT,
+        metavar="FILE.toml",
+        is_eager=True, callback=apply_config,
+        help="Options from a file, by their long names; the command line wins.",
+    ),
+]
+
+
+def format_of(format: str | None, as_json: bool) -> str:
+    """Settle --format and --json.
+
+    Raises:
+        BadParameter: they say different things.
+    """
+    if as_json and format not in (None, "json"):
+        raise typer.BadParameter(f"--json and --format {format} say different things; give one of them")
+    return "json" if as_json else format or "text"

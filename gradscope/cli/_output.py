@@ -1,0 +1,201 @@
+"""The one way out: standard output and files, checked before the work and never half-written."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from gradscope import _rooms
+from gradscope.errors import InputError, ResourceError, UsageError
+
+if TYPE_CHECKING:
+    from gradscope.report.model import Report
+
+__all__ = ["Sink", "color_wanted", "write_stdout"]
+
+CLOSED_PIPE = 141  # 128 + SIGPIPE
+
+
+class Sink:
+    """Where a report goes. Opened before the work, so that a bad output is known at once.
+
+    Args:
+        format: format of standard output.
+        outputs: files; the suffix decides on the format.
+        force: replace files that exist.
+        mkdir: make directories that are missing.
+        color: "auto", "always" or "never".
+        reproducible: leave out what differs between two runs.
+        quiet: only the first line of text.
+    """
+
+    def __init__(
+        self,
+        format: str = "text",
+        outputs: Sequence[Path] = (),
+        *,
+        force: bool = False,
+        mkdir: bool = False,
+        color: str = "auto",
+        reproducible: bool = False,
+        quiet: bool = False,
+    ) -> None:
+        self.format, self.color, self.reproducible, self.quiet = format, color, reproducible, quiet
+        self._files: list[tuple[Path, str, Path | None]] = []
+        if sys.stdout is None:
+            raise InputError("standard output is closed, so the result has nowhere to go")
+        formats = [_format_of(path) for path in outputs]
+        for path in outputs:
+            if path.exists() and path.is_file() and not force:
+                raise UsageError(f"{shown(path)} exists", "--force replaces it")
+        for path, name in zip(outputs, formats, strict=True):
+            self._files.append((path, name, self._temporary(path, mkdir)))
+
+    def _temporary(self, path: Path, mkdir: bool) -> Path | None:
+        """Make an empty file beside the output, to be renamed; None for a device or a pipe."""
+        if path.is_dir():
+            raise UsageError(f"{shown(path)} is a directory", "name a file in it")
+        if path.exists() and not path.is_file():
+            return None
+        folder = path.resolve().parent
+        if not folder.is_dir():
+            if not mkdir:
+                raise InputError(f"there is no directory {shown(folder)}", "--mkdir makes it")
+            folder.mkdir(parents=True, exist_ok=True)
+        try:
+            if path.exists() and not os.access(path, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            handle, name = tempfile.mkstemp(dir=folder, prefix=".gradscope-", suffix=".part")
+        except OSError as error:
+            raise ResourceError(f"cannot write {shown(path)}: {error.strerror}", "choose another place") from error
+        os.close(handle)
+        return Path(name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        for _, _, temporary in self._files:
+            if temporary is not None:
+                with suppress(OSError):
+                    temporary.unlink(missing_ok=True)
+
+    def write(self, report: Report) -> None:
+        """Write the files, then standard output.
+
+        Raises:
+            ResourceError: the disk is full, or an output cannot be written.
+        """
+        for path, name, temporary in self._files:
+            content = _rooms.load("render", name).render(report, reproducible=self.reproducible)
+            data = content if isinstance(content, bytes) else content.encode("utf-8")
+            try:
+                _replace(path, temporary, data)
+            except OSError as error:
+                raise ResourceError(f"cannot write {shown(path)}: {error.strerror}", "choose another place") from error
+        write_stdout(self.text(report))
+
+    def text(self, report: Report) -> str | bytes:
+        """Return what standard output gets."""
+        terminal = sys.stdout.isatty()
+        encoding = (getattr(sys.stdout, "encoding", None) or "ascii").lower().replace("-", "")
+        if self.quiet and self.format == "text":
+            return f"{report.sentence}\n"
+        options = {"ascii_only": not encoding.startswith("utf")} if self.format == "text" else {}
+        rendered: str | bytes = _rooms.load("render", self.format).render(
+            report,
+            width=_width() if terminal else None,
+            color=color_wanted(self.color, terminal),
+            reproducible=self.reproducible,
+            **options,
+        )
+        return rendered
+
+
+def _width() -> int:
+    import shutil
+
+    return max(20, shutil.get_terminal_size().columns)
+
+
+def color_wanted(choice: str, terminal: bool) -> bool:
+    """Decide on colour: the option, then NO_COLOR and FORCE_COLOR, then whether it is a terminal."""
+    if choice != "auto":
+        return choice == "always"
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return terminal and os.environ.get("TERM") != "dumb"
+
+
+def _format_of(path: Path) -> str:
+    suffix = path.suffix.lstrip(".").lower()
+    known = [n for n in _rooms.names("render") if n != "text"]
+    if suffix not in known:
+        what = f"the suffix .{suffix}" if suffix else f"{shown(path)} has no suffix, and none"
+        raise UsageError(f"{what} is not an output format", f"supported: {', '.join('.' + n for n in known)}")
+    return suffix
+
+
+def _replace(path: Path, temporary: Path | None, data: bytes) -> None:
+    if temporary is None:
+        with path.open("wb") as f:
+            f.write(data)
+        return
+    mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
+    with temporary.open("wb") as f:
+        f.write(data)
+        f.flush()
+        os.fsync(f.fileno())
+    temporary.chmod(mode)
+    temporary.replace(path)
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def shown(path: Path | str) -> str:
+    """Return a path for a message: quoted, control characters escaped, not too long."""
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(path))
+    return f"'{text if len(text) <= 160 else text[:80] + '...' + text[-77:]}'"
+
+
+def write_stdout(content: str | bytes) -> None:
+    """Write to standard output and flush.
+
+    Raises:
+        ResourceError: it cannot be written.
+        SystemExit: the reader has closed the pipe (141, silently).
+    """
+    if sys.stdout is None:
+        raise InputError("standard output is closed, so the result has nowhere to go")
+    try:
+        if isinstance(content, bytes):
+            sys.stdout.buffer.write(content)
+        else:
+            encoding = sys.stdout.encoding or "utf-8"
+            sys.stdout.write(content.encode(encoding, "replace").decode(encoding))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        silence_stdout()
+        raise SystemExit(CLOSED_PIPE) from None
+    except OSError as error:
+        silence_stdout()
+        raise ResourceError(f"cannot write to standard output: {error.strerror}") from error
+
+
+def silence_stdout() -> None:
+    """Point standard output at nothing, so that the interpreter's last flush cannot fail."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

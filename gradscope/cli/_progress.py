@@ -1,0 +1,31 @@
+"""Progress on standard error: a line that changes on a terminal, plain lines when asked for, else nothing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+__all__ = ["note", "progress"]
+
+
+@contextmanager
+def progress(choice: str, quiet: bool = False) -> Iterator[Callable[[str], None]]:
+    """Give a function that tells what is going on."""
+    if sys.stderr is None or quiet or choice == "none" or (choice == "auto" and not sys.stderr.isatty()):
+        yield lambda _: None
+        return
+    if choice == "plain":
+        yield lambda text: note(f"{text} ...")
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    with Console(stderr=True).status(Text("reading")) as status:
+        yield lambda text: status.update(Text(text))
+
+
+def note(text: str) -> None:
+    """Write one line to standard error."""
+    if sys.stderr is not None:
+        sys.stderr.write("".join(c if c.isprintable() or c == "\n" else "?" for c in text) + "\n")

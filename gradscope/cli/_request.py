@@ -1,0 +1,350 @@
+"""From options to cells, inputs and results: what `analyze` and `compare` have in common.
+
+Heavy modules are imported inside the functions, after the number of BLAS threads has been set.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from gradscope import _rooms
+from gradscope.cli._output import shown
+from gradscope.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from gradscope.api import Result
+    from gradscope.cells._base import BaseCell
+    from gradscope.jacobian import Array
+
+__all__ = ["Model", "Request", "measure", "models_of_cell", "models_of_file", "settings_of", "use_threads"]
+
+THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Request:
+    """Every option that decides what is computed, as typed or as defaulted."""
+
+    cell: str | None = None
+    hidden: int = 128
+    input_size: int | None = None
+    layers: int = 1
+    bidirectional: bool = False
+    init: str = "pytorch"
+    gain: float = 1.0
+    settings: dict[str, str] = field(default_factory=dict)
+    layer: str | None = None
+    key: str | None = None
+    activation: str | None = None
+    gate_order: str | None = None
+    data: Path | None = None
+    data_key: str | None = None
+    columns: str | None = None
+    delimiter: str | None = None
+    decimal: str | None = None
+    layout: str | None = None
+    nan: str = "keep"
+    drive: str = "noise"
+    input_scale: float = 1.0
+    steps: int | None = None
+    batch: int | None = None
+    warmup: int | None = None
+    loss: str = "last"
+    loss_gradient: Path | None = None
+    spectrum: int = 16
+    lags: int = 32
+    step_spectra: str = "auto"
+    threshold: float = 1e-3
+    dtype: str = "float64"
+    seed: int = 0
+    max_memory: int | None = None
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Self:
+        """Pick the fields out of a command's arguments."""
+        known = {f.name for f in fields(cls)} - {"settings"}
+        return cls(settings=settings_of(options.get("settings")), **{k: v for k, v in options.items() if k in known})
+
+    def config(self) -> dict[str, Any]:
+        """Return the settings for the document: every one that was used, resolved."""
+        config: dict[str, Any] = {"cell": self.cell, "hidden": self.hidden, "layers": self.layers, "init": self.init}
+        config |= {"gain": self.gain, "set": self.settings} if self.cell else {}
+        config = config if self.cell else {}
+        source = {"data": self.data.name} if self.data else {"drive": self.drive, "input_scale": self.input_scale}
+        gradient = {"loss_gradient": self.loss_gradient.name} if self.loss_gradient else {}
+        return (
+            config | source | gradient | {"spectrum": self.spectrum, "threshold": self.threshold, "dtype": self.dtype}
+        )
+
+    @property
+    def spectra_of(self) -> int | None:
+        """Of how many steps spectra are taken: a number, None for "auto"."""
+        from gradscope.cli._numbers import count
+
+        if self.step_spectra == "auto":
+            return None
+        return sys.maxsize if self.step_spectra == "all" else count("step-spectra")(self.step_spectra)
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A cell with its names and what its source says of it."""
+
+    label: str
+    title: str
+    cell: BaseCell
+    facts: dict[str, Any]
+    warnings: tuple[dict[str, Any], ...] = ()
+
+
+def settings_of(pairs: list[str] | None) -> dict[str, str]:
+    """Split KEY=VALUE pairs.
+
+    Raises:
+        UsageError: one has no "=".
+    """
+    split = [pair.partition("=") for pair in pairs or []]
+    for key, equals, _ in split:
+        if not equals or not key:
+            raise UsageError(f"--set takes KEY=VALUE, not '{key}'", "for instance --set forget_bias=1")
+    return {key.strip(): value.strip() for key, _, value in split}
+
+
+def use_threads(count: int) -> None:
+    """Set the number of BLAS threads; has to come before numpy is loaded."""
+    for name in THREAD_VARIABLES:
+        os.environ[name] = str(count)
+
+
+def models_of_cell(request: Request, label: str | None = None) -> list[Model]:
+    """Make the cell that was asked for, after asking whether it fits into memory.
+
+    Raises:
+        UsageError: an unknown cell, initialisation or setting.
+        ResourceError: it does not fit.
+    """
+    from gradscope.budget import Plan
+    from gradscope.cells._base import cell_class
+    from gradscope.create import create, directions
+
+    assert request.cell is not None
+    cls, hidden = cell_class(request.cell), request.hidden
+    _rooms.load("inits", request.init)
+    inputs = request.input_size or (_width_of_data(request) if request.data else 32)
+    weights = sum(len(cls.gates) * hidden * (hidden + (hidden if i else inputs) + 2) for i in range(request.layers))
+    state = hidden * len(cls.parts) * request.layers
+    plan = Plan(state, inputs, weights, request.steps or 200, request.batch or 8, dense=request.lags > 0)
+    plan.check(request.max_memory)
+    options: dict[str, Any] = {
+        "hidden_size": hidden,
+        "input_size": inputs,
+        "layers": request.layers,
+        "init": request.init,
+        "gain": request.gain,
+        "seed": request.seed,
+        "dtype": request.dtype,
+        **request.settings,
+    }
+    name = f"{request.cell.upper()}, {hidden} units"
+    name += f", {request.layers} layers" if request.layers > 1 else ""
+    facts = {"source": "init", "init": request.init}
+    if not request.bidirectional:
+        return [Model(label or request.cell, name, create(request.cell, **options), facts)]
+    note = {"code": "GS-DIRECTIONS", "message": ACROSS, "where": "model"}
+    made = directions(request.cell, **options)
+    return [
+        Model(f"{label or request.cell}.{n}", f"{name}, {n}", c, facts | {"layer": n}, (note,)) for n, c in made.items()
+    ]
+
+
+ACROSS = "Each direction is a chain of its own: paths that change direction between layers are not in these numbers."
+
+
+def _width_of_data(request: Request) -> int:
+    from gradscope.data._load import width_of
+
+    assert request.data is not None
+    return width_of(request.data, key=request.data_key, columns=request.columns)
+
+
+def models_of_file(request: Request, target: Path) -> list[Model]:
+    """Read the recurrent layers of a checkpoint; "-" is standard input.
+
+    Raises:
+        InputError: it cannot be read, or holds none.
+        UsageError: the layer that was asked for is not there.
+    """
+    from gradscope.cells._stack import Direction
+    from gradscope.layouts._load import choose_layers, read_network
+
+    options: dict[str, Any] = {"key": request.key, "activation": request.activation, "gate_order": request.gate_order}
+    path = _spooled() if str(target) == "-" else target
+    try:
+        network = read_network(path, dtype=request.dtype, **options)
+    finally:
+        if path is not target:
+            path.unlink(missing_ok=True)
+    name = "standard input" if path is not target else target.name
+    models = []
+    for found in choose_layers(network.found, request.layer):
+        facts = {
+            "source": "checkpoint",
+            "path": name,
+            "sha256": network.sha256,
+            "format": network.format,
+            "layer": found.name,
+            "assumptions": list(found.assumptions),
+        }
+        notes = [{"code": "GS-ASSUME", "message": a, "where": f"model.{found.name}"} for a in found.assumptions]
+        notes += [
+            {"code": "GS-NOTE", "message": n, "where": f"model.{found.name}"} for n in (*network.notes, *found.notes)
+        ]
+        if isinstance(found.cell, Direction):
+            notes.append({"code": "GS-DIRECTIONS", "message": ACROSS, "where": "model"})
+        title = f"{found.kind.upper()} {found.name}, {found.hidden_size} units"
+        title += f", {found.layers} layers" if found.layers > 1 else ""
+        models.append(Model(found.name, title, found.cell, facts, tuple(notes)))
+    return models
+
+
+def _spooled() -> Path:
+    """Copy standard input to a file that can be seeked."""
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UsageError("standard input is a terminal", "pipe a file into it, or name a file instead of -")
+    handle, name = tempfile.mkstemp(prefix="gradscope-", suffix=".stdin")
+    with os.fdopen(handle, "wb") as f:
+        while block := sys.stdin.buffer.read(1 << 20):
+            f.write(block)
+    return Path(name)
+
+
+def measure(request: Request, models: list[Model], tell: Callable[[str], None]) -> dict[str, Result]:
+    """Analyze every model on the same inputs; one whose width the data do not have is left out, and said.
+
+    Raises:
+        InputError: the data fit none of the models.
+        ResourceError: a run does not fit into memory.
+    """
+    from gradscope.api import analyze
+    from gradscope.data._load import load_array
+
+    gradient = None if request.loss_gradient is None else load_array(request.loss_gradient)
+    results: dict[str, Result] = {}
+    refused: list[tuple[Model, InputError]] = []
+    for model in models:
+        tell(f"{model.label}: input" if len(models) > 1 else "input")
+        try:
+            inputs, warnings, records = _inputs(request, model)
+        except InputError as error:
+            if len(models) == 1 or not request.data:
+                raise
+            refused.append((model, error))
+            continue
+        prefix = f"{model.label}: " if len(models) > 1 else ""
+        results[model.label] = analyze(
+            model.cell,
+            inputs,
+            loss=request.loss,
+            loss_gradient=gradient,
+            warmup=_warmup(request),
+            seed=request.seed,
+            lags=request.lags,
+            spectrum=request.spectrum,
+            step_spectra_of=request.spectra_of,
+            reach_threshold=request.threshold,
+            name=model.title,
+            model=model.facts,
+            config=request.config() | {"batch": len(inputs)},
+            warnings=(*model.warnings, *warnings),
+            nonfinite=records,
+            progress=lambda text, prefix=prefix: tell(prefix + text),  # type: ignore[misc]
+        )
+    if not results:
+        raise refused[0][1]
+    for model, error in refused:
+        first = next(iter(results.values())).document
+        message = f"{model.label} was left out: {error.message}"
+        first["warnings"].append({"code": "GS-LEFT-OUT", "message": message, "where": model.label})
+    return results
+
+
+def _warmup(request: Request) -> int:
+    if request.warmup is not None:
+        return request.warmup
+    return 0 if request.data else 50
+
+
+def _inputs(request: Request, model: Model) -> tuple[Array, list[dict[str, Any]], list[Any]]:
+    """Return inputs (B, T, m), warnings, and records of values that are not finite."""
+    from gradscope.analysis.finite import NonFinite
+    from gradscope.budget import Plan
+    from gradscope.cells._stack import Direction
+    from gradscope.data._load import load_inputs
+    from gradscope.dynamics.drive import drive
+
+    cell, warmup = model.cell, _warmup(request)
+    width = cell.network_input_size if isinstance(cell, Direction) else cell.input_size
+    weights = sum(w.size for w in cell.weights().values())
+    itemsize = cell.dtype.itemsize
+
+    def check(batch: int, steps: int) -> None:
+        Plan(cell.state_size, width, weights, steps, batch, itemsize, request.lags > 0).check(request.max_memory)
+
+    if request.data is None:
+        batch, steps = request.batch or 8, (request.steps or 200) + warmup
+        check(batch, steps)
+        made = drive(request.drive, batch, steps, width, scale=request.input_scale, seed=request.seed)
+        quiet = (
+            []
+            if made.any()
+            else [
+                {
+                    "code": "GS-NO-DRIVE",
+                    "message": "The input is all zeros: this is the autonomous network.",
+                    "where": "input",
+                }
+            ]
+        )
+        return made, quiet, []
+    read = load_inputs(
+        request.data,
+        input_size=width,
+        layout=request.layout,
+        columns=request.columns,
+        delimiter=request.delimiter,
+        decimal=request.decimal,
+        nan=request.nan,
+        dtype=request.dtype,
+        key=request.data_key,
+    )
+    values = read.values
+    if request.batch is not None:
+        values = values[: request.batch]
+    if request.steps is not None:
+        values = values[:, : request.steps + warmup]
+    check(values.shape[0], values.shape[1])
+    warnings = [{"code": c, "message": m, "where": "data"} for c, m in read.warnings]
+    warnings += [{"code": "GS-NOTE", "message": n, "where": "data"} for n in read.notes]
+    have = values.shape[1] - warmup
+    if request.steps is not None and have < request.steps:
+        text = f"The data have {have} steps after warm-up, fewer than --steps {request.steps}."
+        warnings.append({"code": "GS-SHORT-DATA", "message": text, "where": "data"})
+    if request.batch is not None and len(values) < request.batch:
+        text = f"The data have {len(values)} sequences, fewer than --batch {request.batch}."
+        warnings.append({"code": "GS-SHORT-DATA", "message": text, "where": "data"})
+    records = [NonFinite(r["path"], r["kind"], r["count"], tuple(r["first"])) for r in read.nonfinite]
+    return values, warnings, records
+
+
+def existing_or_suggest(path: Path) -> None:
+    """Refuse a target that is the name of a cell and not a file."""
+    with suppress(OSError):
+        if not path.exists() and path.name in _rooms.names("cells"):
+            raise UsageError(f"there is no file {shown(path)}", f"for the built-in cell write --cell {path.name}")

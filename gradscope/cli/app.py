@@ -1,0 +1,133 @@
+"""The command line: parse, call, and turn every error into one sentence and an exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from types import FrameType
+
+import typer
+
+from gradscope import __version__
+from gradscope.cli import _output
+from gradscope.cli._progress import note
+from gradscope.errors import GradscopeError
+
+__all__ = ["build", "main"]
+
+COMMANDS = ("analyze", "compare", "inspect", "report", "cells", "schema", "doctor")
+EXAMPLES = """Examples:
+
+  gradscope analyze --cell gru --steps 200
+  gradscope analyze model.pt --data batch.npy -o report.png
+"""
+
+# The classes that typer raises, whether it brings its own click or imports it.
+CLICK_USAGE, CLICK_ERROR = typer.BadParameter.__mro__[1:3]
+
+
+class Terminated(BaseException):
+    """SIGTERM was received; unwinds like Ctrl-C, so that half-written files are removed."""
+
+
+def build() -> typer.Typer:
+    """Return the application with all its commands."""
+    import importlib
+
+    app = typer.Typer(
+        name="gradscope",
+        help="Measure how far gradients reach through recurrent networks.",
+        epilog="gradscope analyze --cell gru --steps 200  is a good beginning.",
+        context_settings={"help_option_names": ["-h", "--help"]},
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None if os.environ.get("TERM") == "dumb" else "rich",
+    )
+
+    @app.callback(invoke_without_command=True)
+    def root(
+        context: typer.Context,
+        version: bool = typer.Option(False, "--version", help="Print the version.", show_default=False),
+        debug: bool = typer.Option(False, "--debug", help="Show the traceback of every error.", show_default=False),
+    ) -> None:
+        if version:
+            _output.write_stdout(f"gradscope {__version__}\n")
+            raise typer.Exit(0)
+        if context.invoked_subcommand is None:
+            text = (
+                "usage: gradscope COMMAND [OPTIONS]\n\nMeasure how far gradients reach through recurrent networks.\n\n"
+            )
+            note(f"{text}Commands: {', '.join(COMMANDS)}\n\n{EXAMPLES}\ngradscope --help says more")
+            raise typer.Exit(2)
+
+    for name in COMMANDS:
+        module = importlib.import_module(f"gradscope.cli.commands.{name}")
+        app.command(name, epilog=getattr(module, "EPILOG", None))(module.command)
+    return app
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command and exit with its code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in arguments
+    arguments = [a for a in arguments if a != "--debug"]
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        code = _run(arguments)
+    except KeyboardInterrupt:
+        code = _say("interrupted", "", 130)
+    except Terminated:
+        code = _say("terminated", "", 143)
+    except GradscopeError as error:
+        if debug:
+            traceback.print_exc()
+        code = _say(f"error: {error.message}", error.hint, error.exit_code)
+    except MemoryError:
+        code = _say("error: out of memory", "use fewer steps, sequences or units, or --max-memory to be told before", 5)
+    except Exception:
+        traceback.print_exc()
+        code = _say("this is a bug in gradscope, not in what you did", "please report it with the lines above", 1)
+    _leave(code)
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        returned = typer.main.get_command(build()).main(arguments, prog_name="gradscope", standalone_mode=False)
+        return returned if isinstance(returned, int) else 0
+    except CLICK_ERROR as error:
+        message = str(getattr(error, "format_message", lambda: error)())
+        hint = "gradscope --help lists commands and options" if isinstance(error, CLICK_USAGE) else ""
+        context = getattr(error, "ctx", None)
+        if context is not None and context.info_name != "gradscope":
+            hint = f"{context.command_path} --help lists the options"
+        return _say(f"error: {message}", hint, 2)
+    except typer.Abort as error:
+        raise KeyboardInterrupt from error
+    except SystemExit as stop:
+        # typer ends with 1 when the reader of a help text has gone away
+        closed = isinstance(stop.__context__, BrokenPipeError)
+        return _output.CLOSED_PIPE if closed else stop.code if isinstance(stop.code, int) else 0
+
+
+def _say(message: str, hint: str, code: int) -> int:
+    note(message + (f"\nhint: {hint}" if hint else ""))
+    return code
+
+
+def _leave(code: int) -> None:
+    """Exit; a standard output that cannot be flushed any more changes the code, not the manners."""
+    if sys.stdout is not None:
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _output.silence_stdout()
+            code = code or _output.CLOSED_PIPE
+        except OSError as error:
+            _output.silence_stdout()
+            code = code or _say(f"error: cannot write to standard output: {error.strerror}", "", 5)
+    sys.exit(code)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated

@@ -1,0 +1,117 @@
+"""gradscope analyze: one model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gradscope.cli import _failon
+from gradscope.cli import _options as o
+from gradscope.cli._output import Sink, write_stdout
+from gradscope.cli._progress import progress as progress_line
+from gradscope.cli._request import (
+    Request,
+    existing_or_suggest,
+    measure,
+    models_of_cell,
+    models_of_file,
+    use_threads,
+)
+from gradscope.errors import UsageError
+
+EPILOG = "Example: gradscope analyze model.pt --data batch.npy -o report.png"
+TRIPPED = 3
+
+
+def command(
+    context: typer.Context,
+    target: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="TARGET",
+            help="A checkpoint (.pt .pth .ckpt .safetensors .npz), or - for standard input.",
+            show_default=False,
+        ),
+    ] = None,
+    cell: o.CellName = None,
+    hidden: o.Hidden = 128,
+    input_size: o.InputSize = None,
+    layers: o.Layers = 1,
+    bidirectional: o.Bidirectional = False,
+    init: o.Init = "pytorch",
+    gain: o.Gain = 1.0,
+    settings: o.Settings = None,
+    layer: o.Layer = None,
+    key: o.Key = None,
+    activation: o.Activation = None,
+    gate_order: o.GateOrder = None,
+    data: o.Data = None,
+    data_key: o.DataKey = None,
+    columns: o.Columns = None,
+    delimiter: o.Delimiter = None,
+    decimal: o.Decimal = None,
+    layout: o.Layout = None,
+    nan: o.Nan = "keep",
+    drive: o.Drive = "noise",
+    input_scale: o.InputScale = 1.0,
+    steps: o.Steps = None,
+    batch: o.Batch = None,
+    warmup: o.Warmup = None,
+    loss: o.Loss = "last",
+    loss_gradient: o.LossGradient = None,
+    spectrum: o.Spectrum = 16,
+    lags: o.Lags = 32,
+    step_spectra: o.StepSpectra = "auto",
+    threshold: o.Threshold = 1e-3,
+    dtype: o.Dtype = "float64",
+    seed: o.Seed = 0,
+    threads: o.Threads = 1,
+    max_memory: o.MaxMemory = None,
+    format: o.Format = None,
+    as_json: o.Json = False,
+    output: o.Outputs = None,
+    force: o.Force = False,
+    mkdir: o.Mkdir = False,
+    fail_on: o.FailOn = None,
+    reproducible: o.Reproducible = False,
+    dry_run: o.DryRun = False,
+    config: o.Config = None,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+    color: o.Color = "auto",
+    progress: o.Progress = "auto",
+) -> None:
+    """Measure how far gradients reach through one model: a cell with random weights, or a checkpoint.
+
+    Standard output begins with the answer in one sentence. A bad verdict is not an error: see --fail-on.
+    """
+    request = Request.of(locals())
+    tripped = _failon.parse(fail_on) if fail_on else None
+    name = o.format_of(format, as_json)
+    if (target is None) == (cell is None):
+        what = "name a checkpoint or a cell, not both" if target else "name a checkpoint, or a cell with --cell"
+        raise UsageError(what, "for instance gradscope analyze --cell gru --steps 200")
+    if target is not None and str(target) != "-":
+        existing_or_suggest(target)
+    use_threads(threads)
+    with Sink(
+        name, output or (), force=force, mkdir=mkdir, color=color, reproducible=reproducible, quiet=quiet
+    ) as sink:
+        with progress_line(progress, quiet) as tell:
+            models = models_of_cell(request) if target is None else models_of_file(request, target)
+            if dry_run:
+                from gradscope.cli._plan import plan_text
+
+                write_stdout(plan_text(request, models))
+                return
+            results = measure(request, models, tell)
+            from gradscope.api import combine
+
+            result = next(iter(results.values())) if len(results) == 1 else combine(results, {})
+            tell("writing")
+            report = result.report
+        sink.write(report if verbose else report.without_notes())
+    if tripped and any(tripped(r.document) for r in results.values()):
+        raise typer.Exit(TRIPPED)

@@ -1,0 +1,158 @@
+"""gradscope compare: several models on the same inputs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gradscope import _rooms
+from gradscope.cli import _failon
+from gradscope.cli import _options as o
+from gradscope.cli._output import Sink
+from gradscope.cli._progress import progress as progress_line
+from gradscope.cli._request import (
+    Request,
+    measure,
+    models_of_cell,
+    models_of_file,
+    settings_of,
+    use_threads,
+)
+from gradscope.cli._saved import read_saved
+from gradscope.cli.commands.analyze import TRIPPED
+from gradscope.errors import UsageError
+
+if TYPE_CHECKING:
+    from gradscope.api import Result
+
+EPILOG = "Example: gradscope compare rnn lstm gru lstm:forget_bias=1 --steps 200 -o compare.png"
+OF_INIT = ("init", "gain", "hidden", "layers", "seed")
+
+
+def command(
+    context: typer.Context,
+    targets: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME|FILE...",
+            help="Cells, with settings after a colon (lstm:forget_bias=1, gru:init=chrono,tmax=200), checkpoints, and saved results (.json), mixed.",
+            show_default=False,
+        ),
+    ],
+    hidden: o.Hidden = 128,
+    input_size: o.InputSize = None,
+    layers: o.Layers = 1,
+    init: o.Init = "pytorch",
+    gain: o.Gain = 1.0,
+    layer: o.Layer = None,
+    key: o.Key = None,
+    activation: o.Activation = None,
+    data: o.Data = None,
+    data_key: o.DataKey = None,
+    columns: o.Columns = None,
+    delimiter: o.Delimiter = None,
+    decimal: o.Decimal = None,
+    layout: o.Layout = None,
+    nan: o.Nan = "keep",
+    drive: o.Drive = "noise",
+    input_scale: o.InputScale = 1.0,
+    steps: o.Steps = None,
+    batch: o.Batch = None,
+    warmup: o.Warmup = None,
+    loss: o.Loss = "last",
+    loss_gradient: o.LossGradient = None,
+    spectrum: o.Spectrum = 16,
+    lags: o.Lags = 32,
+    step_spectra: o.StepSpectra = "auto",
+    threshold: o.Threshold = 1e-3,
+    dtype: o.Dtype = "float64",
+    seed: o.Seed = 0,
+    threads: o.Threads = 1,
+    max_memory: o.MaxMemory = None,
+    format: o.Format = None,
+    as_json: o.Json = False,
+    output: o.Outputs = None,
+    force: o.Force = False,
+    mkdir: o.Mkdir = False,
+    fail_on: o.FailOn = None,
+    reproducible: o.Reproducible = False,
+    config: o.Config = None,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+    color: o.Color = "auto",
+    progress: o.Progress = "auto",
+) -> None:
+    """Compare several models on the same inputs: who reaches how far.
+
+    Cells share seed and input; a checkpoint with another number of inputs gets its own, and that is said.
+    """
+    request = Request.of(locals())
+    tripped = _failon.parse(fail_on) if fail_on else None
+    name = o.format_of(format, as_json)
+    if targets.count("-") > 1:
+        raise UsageError("standard input (-) can be read once only")
+    use_threads(threads)
+    with Sink(
+        name, output or (), force=force, mkdir=mkdir, color=color, reproducible=reproducible, quiet=quiet
+    ) as sink:
+        with progress_line(progress, quiet) as tell:
+            results = _results(request, targets, tell)
+            from gradscope.api import combine
+
+            combined = combine(results, {})
+            report = combined.report
+        sink.write(report if verbose else report.without_notes())
+    if tripped and any(tripped(r.document) for r in results.values()):
+        raise typer.Exit(TRIPPED)
+
+
+def _results(request: Request, targets: list[str], tell: Callable[[str], None]) -> dict[str, Result]:
+    """Measure or read every target; names that occur twice are numbered."""
+    from gradscope.api import Result
+
+    found: dict[str, Result] = {}
+    for target in targets:
+        cell, settings = _cell_of(target)
+        if cell is not None:
+            measured = measure(
+                _with(request, cell, settings), models_of_cell(_with(request, cell, settings), target), tell
+            )
+        elif target.endswith(".json"):
+            saved = read_saved(Path(target))
+            rows = saved["results"] if saved["kind"] == "comparison" else [saved | {"name": Path(target).stem}]
+            measured = {r["name"]: Result({k: v for k, v in r.items() if k != "name"}) for r in rows}
+        else:
+            models = models_of_file(request, Path(target))
+            stem = Path(target).stem if target != "-" else "stdin"
+            rename = {m.label: stem if len(models) == 1 else f"{stem}:{m.label}" for m in models}
+            measured = {rename[k]: v for k, v in measure(request, models, tell).items()}
+        for label, result in measured.items():
+            again = sum(k == label or k.startswith(f"{label} (") for k in found)
+            found[f"{label} ({again + 1})" if again else label] = result
+    return found
+
+
+def _cell_of(target: str) -> tuple[str | None, dict[str, str]]:
+    """Split "lstm:forget_bias=1,gain=2"; (None, {}) for what is not a cell."""
+    name, colon, rest = target.partition(":")
+    known = _rooms.names("cells")
+    if name in known and not (colon and not rest) and (colon or not Path(target).exists()):
+        return name, settings_of(rest.split(",") if rest else [])
+    if not Path(target).exists() and target != "-" and Path(target).suffix == "":
+        hint = f"{_rooms.suggest(name, known)}cells: {', '.join(known)}; or name a file"
+        raise UsageError(f"'{target}' is neither a cell nor a file", hint)
+    return None, {}
+
+
+def _with(request: Request, cell: str, settings: dict[str, str]) -> Request:
+    """Return the request for one cell: settings after the colon win over the options."""
+    from gradscope.cli._numbers import count, real
+
+    parsers = {"hidden": count("hidden"), "layers": count("layers"), "seed": count("seed", 0), "gain": real("gain")}
+    own = {k: parsers[k](v) if k in parsers else v for k, v in settings.items() if k in OF_INIT}
+    rest = {k: v for k, v in settings.items() if k not in OF_INIT}
+    return dataclasses.replace(request, cell=cell, settings=rest, **own)

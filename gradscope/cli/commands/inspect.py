@@ -1,0 +1,41 @@
+"""gradscope inspect: what a checkpoint holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gradscope.cli import _options as o
+from gradscope.cli._output import Sink
+from gradscope.cli._request import use_threads
+
+EPILOG = "Example: gradscope inspect model.pt"
+
+
+def command(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A checkpoint: .pt .pth .ckpt .safetensors .npz.", show_default=False)
+    ],
+    key: o.Key = None,
+    activation: o.Activation = None,
+    gate_order: o.GateOrder = None,
+    format: o.Format = None,
+    as_json: o.Json = False,
+    output: o.Outputs = None,
+    force: o.Force = False,
+    mkdir: o.Mkdir = False,
+    quiet: o.Quiet = False,
+    color: o.Color = "auto",
+) -> None:
+    """List the recurrent layers of a checkpoint, and what was assumed to read them. Nothing in it is executed."""
+    name = o.format_of(format, as_json)
+    use_threads(1)
+    with Sink(name, output or (), force=force, mkdir=mkdir, color=color, quiet=quiet) as sink:
+        from gradscope.layouts._load import read_network
+        from gradscope.report.inspection import inspection_document
+        from gradscope.report.present import from_document
+
+        network = read_network(file, key=key, activation=activation, gate_order=gate_order)
+        sink.write(from_document(inspection_document(network)))

@@ -1,0 +1,50 @@
+"""From what a checkpoint holds to the document of kind "inspection"."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gradscope.layouts._load import Network
+from gradscope.report.build import envelope
+
+__all__ = ["inspection_document"]
+
+
+def inspection_document(network: Network) -> dict[str, Any]:
+    """Build the document of kind "inspection"."""
+    layers = [
+        {
+            "layer": f.name,
+            "cell": f.kind,
+            "input_size": f.input_size,
+            "hidden_size": f.hidden_size,
+            "layers": f.layers,
+            "bidirectional": f.bidirectional,
+            "state": [{"name": n, "size": k} for n, k in f.cell.sizes.items()],
+            "assumptions": list(f.assumptions),
+            "parameters": list(f.parameters),
+        }
+        for f in network.found
+    ]
+    count = len(layers)
+    names = ", ".join(f"{x['layer']} ({str(x['cell']).upper()}, {x['hidden_size']} units)" for x in layers[:3])
+    sentence = f"{count} recurrent network{'s'[: count != 1]}: {names}{', ...' if count > 3 else ''}"
+    assumed = [
+        {"code": "GS-ASSUME", "message": f"{f.name}: {a}", "where": f.name}
+        for f in network.found
+        for a in f.assumptions
+    ]
+    notes = [{"code": "GS-NOTE", "message": n, "where": "file"} for n in network.notes]
+    notes += [{"code": "GS-NOTE", "message": f"{f.name}: {n}", "where": f.name} for f in network.found for n in f.notes]
+    return envelope("inspection", {"key": network.key} if network.key else {}) | {
+        "file": {
+            "name": network.path.name,
+            "format": network.format,
+            "sha256": network.sha256,
+            "size_bytes": network.size_bytes,
+        },
+        "verdict": {"sentence": sentence},
+        "layers": layers,
+        "other_tensors": [{"name": n, "shape": list(s), "dtype": d} for n, (s, d) in network.others.items()],
+        "warnings": assumed + notes,
+    }

@@ -17,7 +17,7 @@ from gradscope.errors import InputError
 __all__ = ["combined"]
 
 PIECE = re.compile(
-    r"(?P<module>(?:.*\.)?)(?P<new>parametrizations\.)?(?P<name>(?:weight|bias)_(?:ih|hh|hr)(?:_l[0-9]{1,4})?(?:_reverse)?)"
+    r"(?P<module>(?:.*\.)?)(?P<name>(?:weight|bias)_(?:ih|hh|hr)(?:_l[0-9]{1,4})?(?:_reverse)?)"
     r"(?P<piece>\.original[01]?|_g|_v|_orig|_mask)",
     re.S,
 )
@@ -35,10 +35,11 @@ def combined(tensors: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, 
     pieces: dict[str, dict[str, str]] = {}
     for key, array in tensors.items():
         match = PIECE.fullmatch(key)
-        if match is None or bool(match["new"]) != match["piece"].startswith(".original"):
+        module = re.sub(r"(^|\.)parametrizations\.$", r"\1", match["module"]) if match else ""
+        if match is None or (module != match["module"]) != match["piece"].startswith(".original"):
             arrays[key] = array
             continue
-        pieces.setdefault(match["module"] + match["name"], {})[match["piece"]] = key
+        pieces.setdefault(module + match["name"], {})[match["piece"]] = key
     for name, parts in list(pieces.items()):
         if parts.keys() in PARTIAL:
             arrays |= {key: tensors[key] for key in pieces.pop(name).values()}

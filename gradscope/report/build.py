@@ -81,17 +81,20 @@ def analysis_document(
 
 def comparison_document(results: list[Document], names: list[str], config: Document) -> Document:
     """Build the document of kind "comparison" from documents of kind "analysis"."""
-    far = [(_reached(r), n) for r, n in zip(results, names, strict=True)]
-    order = sorted(range(len(far)), key=lambda i: -far[i][0])
-    steps = {len(r["series"]["timestep"]) - 1 for r in results}
-    threshold = {r["metrics"]["reach_threshold"] for r in results}
+    order = sorted(range(len(results)), key=lambda i: -_reached(results[i]))
     parts = []
     for i in order:
-        whole = far[i][0] >= len(results[i]["series"]["timestep"]) - 1
-        parts.append(f"{far[i][1]} {'all ' if whole else ''}{far[i][0]}")
-    tail = f" of {steps.pop()} steps" if len(steps) == 1 else " steps"
-    bar = f"{threshold.pop():g}" if len(threshold) == 1 else "the threshold"
-    sentence = f"REACH: {', '.join(parts)}{tail} back before the gradient is below {bar}"
+        whole = _reached(results[i]) >= _steps(results[i])
+        far = f"all {_steps(results[i])} steps" if whole else f"{_reached(results[i])} steps"
+        parts.append(f"{names[i]} {'reaches ' if not parts else ''}{far}{'' if parts else ' back'}")
+    bars = {r["metrics"]["reach_threshold"] for r in results}
+    bar = f"{bars.pop():g}" if len(bars) == 1 else "its threshold"
+    lengths = {_steps(r) for r in results}
+    seed = {r["config"].get("seed") for r in results}
+    facts = [f"{lengths.pop()} steps"] if len(lengths) == 1 else []
+    facts += [f"seed {seed.pop()}"] if len(seed) == 1 else []
+    tail = f" ({', '.join(facts)})" if facts else ""
+    sentence = f"REACH: {', '.join(parts)}; beyond that less than {bar} of the gradient is left{tail}"
     return envelope("comparison", config) | {
         "verdict": {"sentence": sentence, "order": [names[i] for i in order]},
         "results": [
@@ -104,6 +107,10 @@ def comparison_document(results: list[Document], names: list[str], config: Docum
 def _reached(result: Document) -> int:
     reach = result["metrics"]["reach"]
     return reach if isinstance(reach, int) else 0
+
+
+def _steps(result: Document) -> int:
+    return len(result["series"]["timestep"]) - 1
 
 
 def _verdict(verdict: Verdict) -> Document:

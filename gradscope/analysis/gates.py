@@ -6,6 +6,7 @@ not bad in itself: a forget gate that stays open is what keeps an LSTM's cell al
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,33 +43,60 @@ class GateStatistics:
 
 
 def gate_statistics(trajectory: Trajectory) -> dict[str, GateStatistics]:
-    """Count where each gate's values lie. Gates without a bounded side are left out."""
-    cell = trajectory.cell
-    ranges = {g: r for g, r in cell.gate_ranges.items() if np.isfinite(r[0])}
-    values: dict[str, list[Array]] = {g: [] for g in ranges}
+    """Count where each gate's values lie. Gates whose range has no lower end are left out."""
+    ranges = {g: r for g, r in trajectory.cell.gate_ranges.items() if np.isfinite(r[0])}
+    tops = {g: high for g, (_, high) in ranges.items()}
+    if not np.isfinite(list(tops.values())).all():  # a first pass finds where an open range ends
+        for values in _chunks(trajectory):
+            for g, (low, high) in ranges.items():
+                if not np.isfinite(high):
+                    largest = float(values[g].max(initial=low, where=np.isfinite(values[g])))
+                    tops[g] = max(largest, tops[g] if np.isfinite(tops[g]) else np.finfo(float).tiny)
+    counters = {g: _Counter(low, tops[g], open_end=not np.isfinite(high)) for g, (low, high) in ranges.items()}
+    for values in _chunks(trajectory):
+        for g, counter in counters.items():
+            counter.add(values[g])
+    return {g: counter.result() for g, counter in counters.items()}
+
+
+def _chunks(trajectory: Trajectory) -> Iterator[dict[str, Array]]:
     for start in range(0, trajectory.steps, CHUNK):
         rows = slice(start, min(start + CHUNK, trajectory.steps))
         with np.errstate(over="ignore", invalid="ignore"):
-            found = cell.gate_values(trajectory.inputs[rows], trajectory.states[rows])
-        for gate in ranges:
-            values[gate].append(found[gate])
-    return {gate: _count(np.concatenate(values[gate]), *ranges[gate]) for gate in ranges}
+            yield trajectory.cell.gate_values(trajectory.inputs[rows], trajectory.states[rows])
 
 
-def _count(y: Array, low: float, high: float) -> GateStatistics:
-    finite = y[np.isfinite(y)]
-    one_sided = not np.isfinite(high)
-    top = high if not one_sided else max(float(finite.max(initial=0.0)), np.finfo(y.dtype).tiny)
-    edges = np.linspace(low, top, BINS + 1)
-    total = max(finite.size, 1)
-    histogram = np.histogram(finite, edges)[0] / total
-    margin = EDGE * (top - low)
-    lowest = (finite == low) if one_sided else (finite <= low + margin)
-    return GateStatistics(
-        mean=float(finite.mean()) if finite.size else np.nan,
-        low_share=float(lowest.sum()) / total,
-        high_share=0.0 if one_sided else float((finite >= high - margin).sum()) / total,
-        histogram=histogram,
-        edges=edges,
-        never_active=float((y == low).all(axis=(0, 2)).mean()) if one_sided else None,
-    )
+class _Counter:
+    """Sums of one gate's values, taken chunk by chunk."""
+
+    def __init__(self, low: float, high: float, *, open_end: bool) -> None:
+        self.low, self.high, self.open_end = low, high, open_end
+        self.edges = np.linspace(low, high, BINS + 1)
+        self.counts = np.zeros(BINS, np.int64)
+        self.sum, self.total, self.lowest, self.highest = 0.0, 0, 0, 0
+        self.silent: Array | None = None
+
+    def add(self, y: Array) -> None:
+        """Count values of shape (steps, units, sequences)."""
+        finite = y[np.isfinite(y)]
+        margin = EDGE * (self.high - self.low)
+        self.counts += np.histogram(finite, self.edges)[0]
+        self.sum += float(finite.sum(dtype=float))
+        self.total += finite.size
+        self.lowest += int((finite == self.low if self.open_end else finite <= self.low + margin).sum())
+        self.highest += 0 if self.open_end else int((finite >= self.high - margin).sum())
+        if self.open_end:
+            silent = (y == self.low).all(axis=(0, 2))
+            self.silent = silent if self.silent is None else self.silent & silent
+
+    def result(self) -> GateStatistics:
+        """Return the statistics of everything that was counted."""
+        total = max(self.total, 1)
+        return GateStatistics(
+            mean=self.sum / total if self.total else np.nan,
+            low_share=self.lowest / total,
+            high_share=self.highest / total,
+            histogram=self.counts / total,
+            edges=self.edges,
+            never_active=None if self.silent is None else float(self.silent.mean()),
+        )

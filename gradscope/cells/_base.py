@@ -148,6 +148,11 @@ class BaseCell:
         return sum(self.sizes.values())
 
     @property
+    def jacobian_numbers(self) -> int:
+        """About how many numbers the Jacobian of one step holds, its weights and work arrays included."""
+        return 12 * self.state_size
+
+    @property
     def dtype(self) -> np.dtype[Any]:
         """Floating-point type of the weights."""
         return np.result_type(*self.weights().values()) if self.weights() else np.dtype(float)

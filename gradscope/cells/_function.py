@@ -70,6 +70,10 @@ class FunctionCell(BaseCell):
         """Number of inputs."""
         return self.inputs
 
+    @property
+    def jacobian_numbers(self) -> int:
+        return self.n**2
+
     def evolve(self, x: Array, s: Array) -> Array:
         lead, x, s = _rows(x, s)
         new = np.stack([np.asarray(self.function(a, b)) for a, b in zip(x, s, strict=True)])

@@ -17,7 +17,7 @@ from gradscope.jacobian import Array, Dense, Linear
 
 __all__ = ["JacobianChain", "linearise"]
 
-CHUNK_BYTES = 8 << 20  # Jacobians of this many bytes of states at once: fits a cache, hides the loop
+CHUNK_BYTES = 64 << 20  # Jacobians of this size are made at once: enough to hide the loop, little to hold
 
 
 class _Source(Protocol):
@@ -45,6 +45,7 @@ class JacobianChain:
         *,
         trajectory: Trajectory | None = None,
         dtype: Any = np.float64,
+        numbers: int | None = None,
     ) -> None:
         self._source = source
         self.steps = steps
@@ -53,7 +54,7 @@ class JacobianChain:
         self.output = output
         self.trajectory = trajectory
         self.dtype = np.dtype(dtype)
-        row = self.size * batch * self.dtype.itemsize
+        row = (numbers or self.size**2) * batch * self.dtype.itemsize
         self._chunk = max(1, min(steps, CHUNK_BYTES // max(row, 1)))
 
     @property
@@ -127,4 +128,5 @@ def linearise(trajectory: Trajectory) -> JacobianChain:
         cell.output,
         trajectory=trajectory,
         dtype=trajectory.states.dtype,
+        numbers=cell.jacobian_numbers,
     )

@@ -85,8 +85,8 @@ def comparison_document(results: list[Document], names: list[str], config: Docum
     parts = []
     for i in order:
         whole = _reached(results[i]) >= _steps(results[i])
-        far = f"all {_steps(results[i])} steps" if whole else f"{_reached(results[i])} steps"
-        parts.append(f"{names[i]} {'reaches ' if not parts else ''}{far}{'' if parts else ' back'}")
+        far = f"all {_steps(results[i])}" if whole else f"{_reached(results[i])}"
+        parts.append(f"{names[i]} {far}" if parts else f"{names[i]} reaches {far} steps back")
     bars = {r["metrics"]["reach_threshold"] for r in results}
     bar = f"{bars.pop():g}" if len(bars) == 1 else "its threshold"
     lengths = {_steps(r) for r in results}
@@ -94,7 +94,7 @@ def comparison_document(results: list[Document], names: list[str], config: Docum
     facts = [f"{lengths.pop()} steps"] if len(lengths) == 1 else []
     facts += [f"seed {seed.pop()}"] if len(seed) == 1 else []
     tail = f" ({', '.join(facts)})" if facts else ""
-    sentence = f"REACH: {', '.join(parts)}; beyond that less than {bar} of the gradient is left{tail}"
+    sentence = f"REACH: {', '.join(parts)}, with at least {bar} of the gradient left{tail}"
     return envelope("comparison", config) | {
         "verdict": {"sentence": sentence, "order": [names[i] for i in order]},
         "results": [

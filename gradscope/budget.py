@@ -47,8 +47,8 @@ class Plan:
 
     @property
     def total(self) -> int:
-        """Bytes in all, with a floor for the libraries themselves."""
-        return sum(self.parts.values()) + (100 << 20)
+        """Bytes in all, with a floor for the libraries and for the Jacobians of a chunk of steps."""
+        return sum(self.parts.values()) + (200 << 20)
 
     def check(self, limit: int | None = None) -> None:
         """Refuse a run that does not fit.

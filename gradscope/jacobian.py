@@ -228,7 +228,7 @@ class Jacobian(Linear):
     def pull_input(self, u: Array) -> Array:
         if self.W is None:
             return np.zeros((1, u.shape[1]), u.dtype)
-        return self.W.T @ self._gate_cotangents(self._entry, u)
+        return np.asarray(self.W.T @ self._gate_cotangents(self._entry, u))
 
     def pull_within(self, u: Array) -> Array:
         if self.partials.within is None:

@@ -17,8 +17,8 @@ LN2 = float(np.log(2.0))
 
 def rescale(u: Array, exponent: Array) -> tuple[Array, Array]:
     """Return (u', exponent') with the same value u 2^exponent and max|u'| of each column in [1/2, 1)."""
-    _, shift = np.frexp(np.abs(u).max(axis=0))
-    shift = np.where(np.isfinite(shift), shift, 0).astype(np.int64)
+    size = np.abs(u).max(axis=0)
+    shift = np.where(np.isfinite(size), np.frexp(size)[1], 0).astype(np.int64)
     return np.ldexp(u, -shift.astype(np.int32)), exponent + shift
 
 
@@ -30,8 +30,12 @@ def add(u: Array, exponent: Array, direct: Array) -> tuple[Array, Array]:
     d = np.where(direct.any(axis=0), other, tiny)
     top = np.maximum(e, d)
     top = np.where(top == tiny, 0, top)
-    down = lambda x: np.clip(x, -4000, 0).astype(np.int32)  # noqa: E731
-    return np.ldexp(u, down(e - top)) + np.ldexp(direct, down(d - top)), top
+    return _lowered(u, e - top) + _lowered(direct, d - top), top
+
+
+def _lowered(u: Array, shift: Array) -> Array:
+    """Return u 2^shift for shifts at or below zero; a shift beyond -4000 leaves nothing in any format."""
+    return np.asarray(np.ldexp(u, np.clip(shift, -4000, 0).astype(np.int32)))
 
 
 def log_norm(u: Array, exponent: Array) -> Array:

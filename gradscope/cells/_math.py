@@ -19,13 +19,13 @@ def sigmoid(a: Array) -> Array:
     """Return 1 / (1 + exp(-a)) to full relative accuracy on both sides."""
     right = a.real >= 0
     e = np.exp(np.where(right, -a, a))
-    return np.where(right, 1, e) / (1 + e)
+    return np.asarray(np.where(right, 1, e) / (1 + e))
 
 
 def dsigmoid(a: Array) -> Array:
     """Return the derivative of `sigmoid`."""
     e = np.exp(-np.abs(a))
-    return e / (1 + e) ** 2
+    return np.asarray(e / (1 + e) ** 2)
 
 
 def tanh(a: Array) -> Array:
@@ -36,7 +36,7 @@ def tanh(a: Array) -> Array:
 def dtanh(a: Array) -> Array:
     """Return the derivative of tanh, 1 / cosh(a)**2."""
     e = np.exp(-2 * np.abs(a))
-    return 4 * e / (1 + e) ** 2
+    return np.asarray(4 * e / (1 + e) ** 2)
 
 
 def relu(a: Array) -> Array:

@@ -55,7 +55,12 @@ def orthogonal(rng: np.random.Generator, rows: int, columns: int) -> Array:
 def uniform(shape: Shape, rng: np.random.Generator) -> Weights:
     """Draw everything, biases too, from +-1/sqrt(hidden): torch.nn.RNNBase.reset_parameters."""
     k = 1 / np.sqrt(shape.hidden)
-    sizes = {"W": (shape.rows, shape.inputs), "U": (shape.rows, shape.hidden), "b_ih": shape.rows, "b_hh": shape.rows}
+    sizes: dict[str, tuple[int, ...]] = {
+        "W": (shape.rows, shape.inputs),
+        "U": (shape.rows, shape.hidden),
+        "b_ih": (shape.rows,),
+        "b_hh": (shape.rows,),
+    }
     return {name: rng.uniform(-k, k, size) for name, size in sizes.items()}
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -75,14 +75,14 @@ def analysis_document(
         "warnings": warnings,
     }
     records = [_record(r) for r in measured.nonfinite]
-    document = strict(document, "", records)
-    return document | {"nonfinite": records}
+    cleaned: Document = strict(document, "", records)
+    return cleaned | {"nonfinite": records}
 
 
 def comparison_document(results: list[Document], names: list[str], config: Document) -> Document:
     """Build the document of kind "comparison" from documents of kind "analysis"."""
     order = sorted(range(len(results)), key=lambda i: -_reached(results[i]))
-    parts = []
+    parts: list[str] = []
     for i in order:
         whole = _reached(results[i]) >= _steps(results[i])
         far = f"all {_steps(results[i])}" if whole else f"{_reached(results[i])}"
@@ -275,10 +275,9 @@ def _band(log10: Array) -> Document:
 def _spread(values: Array) -> Document:
     """Return the median and the 5-95 % band over the last axis."""
     # between -inf and a number there is nothing to interpolate
-    method = "linear" if np.isfinite(values).all() else "lower"
+    method: Literal["linear", "lower"] = "linear" if np.isfinite(values).all() else "lower"
     with np.errstate(invalid="ignore"):
-        low, mid, high = (np.percentile(values, q, axis=-1, method=method) for q in (5, 50, 95))
-        mid = np.median(values, axis=-1) if method == "linear" else mid
+        low, mid, high = (np.percentile(values, q, axis=-1, method=method) for q in (5.0, 50.0, 95.0))
     return {"median": mid.tolist(), "p05": low.tolist(), "p95": high.tolist()}
 
 

@@ -117,7 +117,7 @@ def _eigenvalues(document: Document) -> Panel:
         f"Eigenvalues of one step's Jacobian: {where}",
         "real part",
         "imaginary part",
-        points=(Points("", *flat),),
+        points=(Points("", flat[0], flat[1]),),
         unit_circle=True,
         note=f"{len(e['timestep'])} steps of the first sequence",
     )

@@ -63,8 +63,14 @@ class Tensors:
 def printable(name: object, limit: int = 120) -> str:
     """Return an untrusted name with control characters escaped, cut to `limit` characters."""
     text = str(name)
+    if len(text) <= limit and text.isprintable():
+        return text
     safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text[:limit])
     return safe if len(safe) <= limit and len(text) <= limit else safe[: limit - 3] + "..."
+
+
+def _shown(path: Path) -> str:
+    return printable(path, 400)
 
 
 def type_name(array: Array) -> str:
@@ -75,7 +81,10 @@ def type_name(array: Array) -> str:
 def mapped(path: Path) -> mmap.mmap:
     """Map a file into memory; nothing is read before it is used."""
     with path.open("rb") as file:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        try:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except ValueError:  # someone emptied it meanwhile
+            raise InputError("the file is empty", "download or save it again") from None
 
 
 def decode(raw: NDArray[np.uint8], kind: str, big_endian: bool = False) -> tuple[Array, str]:
@@ -98,18 +107,18 @@ def decode(raw: NDArray[np.uint8], kind: str, big_endian: bool = False) -> tuple
 
 def _os_error(path: Path, error: OSError | ValueError) -> InputError:
     number = getattr(error, "errno", None)
-    return InputError(f"cannot read {printable(path)}: {os.strerror(number) if number else error}")
+    return InputError(f"cannot read {_shown(path)}: {os.strerror(number) if number else error}")
 
 
 def _missing(path: Path) -> InputError:
     try:
         near = sorted(p.name for p in path.parent.iterdir())
     except (OSError, ValueError):
-        return InputError(f"there is no file {printable(path)}", "its directory cannot be read either")
+        return InputError(f"there is no file {_shown(path)}", "its directory cannot be read either")
     close = difflib.get_close_matches(path.name, near, n=3, cutoff=0.4)
     listed = ", ".join(printable(n) for n in close or near[:5])
     hint = f"did you mean {listed}?" if close else f"the directory holds {listed}" if listed else ""
-    return InputError(f"there is no file {printable(path)}", hint)
+    return InputError(f"there is no file {_shown(path)}", hint)
 
 
 def _checked(path: Path) -> bytes:
@@ -119,9 +128,9 @@ def _checked(path: Path) -> bytes:
         if path.is_dir():
             files = sorted(p.name for p in path.iterdir() if p.is_file())[:5]
             hint = f"it holds {', '.join(map(printable, files))}: name one of them" if files else "name a file"
-            raise InputError(f"{printable(path)} is a directory, not a checkpoint file", hint)
+            raise InputError(f"{_shown(path)} is a directory, not a checkpoint file", hint)
         if not path.is_file():
-            raise InputError(f"{printable(path)} is not a regular file", "copy it to a file first")
+            raise InputError(f"{_shown(path)} is not a regular file", "copy it to a file first")
         with path.open("rb") as file:
             head = file.read(HEAD)
     except (OSError, ValueError) as error:
@@ -129,7 +138,7 @@ def _checked(path: Path) -> bytes:
             raise _missing(path) from None
         raise _os_error(path, error) from None
     if not head:
-        raise InputError(f"{printable(path)}: the file is empty", "download or save it again")
+        raise InputError(f"{_shown(path)}: the file is empty", "download or save it again")
     return head
 
 

@@ -5,6 +5,7 @@ Format: `torch/serialization.py` and `torch/_utils.py` of PyTorch 0.4 to 2.13.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ HARMLESS = frozenset(
     ]
 )
 HOSTILE = ("torch.hub", "torch.utils.cpp_extension", "torch.jit", "torch.package", "numpy.testing", "numpy.f2py")
-MAX_DEPTH, MAX_DIMENSIONS, MAX_SIZE = 32, 32, 2**48
+MAX_DEPTH, MAX_DIMENSIONS, MAX_SIZE, MAX_NAMES = 32, 32, 2**48, 10_000
 
 
 class Storage(NamedTuple):
@@ -79,8 +80,8 @@ def _size(value: Any, what: str) -> int:
 
 def _kind(dtype: Name) -> str:
     """Return the code of a dtype such as torch.uint16."""
-    if dtype.attribute.startswith("float8_"):
-        return dtype.attribute[:40]
+    if re.fullmatch(r"float8_[a-z0-9]{1,20}", dtype.attribute):
+        return dtype.attribute
     if dtype.attribute not in DTYPES:
         raise InputError(f"a tensor has the type {printable(dtype)}, which is not supported")
     return DTYPES[dtype.attribute]
@@ -100,12 +101,14 @@ class TorchWorld(World):
         if top == "torch" and attribute in QUANTISED:
             hint = "save the float model, before quantising it: torch.save(model.state_dict(), ...)"
             raise InputError(f"it holds quantised weights ({full}), which are not supported", hint)
-        standard = top in STANDARD and module not in HARMLESS_MODULES and str(name) not in HARMLESS
-        if standard or module.startswith(HOSTILE):
+        harmless = (module in HARMLESS_MODULES and "." not in attribute) or str(name) in HARMLESS
+        if (top in STANDARD and not harmless) or module.startswith(HOSTILE):
             hint = f"do not load this file with torch.load; {STATE_DICT}"
             raise InputError(f"refused: asks to import {full}", hint)
-        if top not in (*STANDARD, "torch", "numpy"):
+        if top not in ("torch", "numpy") and top not in STANDARD:
             self.foreign.add(full)
+            if len(self.foreign) > MAX_NAMES:
+                raise InputError(f"refused: asks to import more than {MAX_NAMES} names")
 
     def call(self, name: Name, args: tuple[Any, ...]) -> Any:
         module, attribute = name

@@ -134,8 +134,6 @@ def read(path: Path) -> Tensors:
     arrays: dict[str, Array] = {}
     notes: dict[str, None] = {}
     for part in parts:
-        if part.stat().st_size == 0:
-            raise InputError(f"{printable(part.name)} is empty", "download it again")
         more, lines = _arrays(np.frombuffer(mapped(part), np.uint8))
         twice = next((name for name in more if name in arrays), None)
         if twice is not None:

@@ -20,7 +20,7 @@ ORDERED = Name("collections", "OrderedDict")
 SAVERS = pytest.mark.parametrize("save", [save_zip, save_legacy])
 HOSTILE = (
     "posix.system os.system builtins.eval __builtin__.getattr subprocess.Popen torch.hub.load pip.main "
-    "importlib.import_module runpy.run_path"
+    "importlib.import_module runpy.run_path collections._sys.exit"
 ).split()
 W = np.arange(12, dtype="f4").reshape(3, 4)
 
@@ -243,6 +243,7 @@ BOMBS = {
     "persistent text": b"Pabc\n",
     "persistent number": b"K\x01Q",
     "persistent short": b"U\x07storage\x85Q",
+    "many names": b"".join(b"ca%d\nb\n" % i for i in range(20_000)),
     "no stack": b"0000",
     "no mark": b"t",
     "odd items": b"}(K\x01u",

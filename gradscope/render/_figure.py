@@ -6,12 +6,9 @@ import io
 from dataclasses import dataclass, field
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
-
 from gradscope.render import _style
 from gradscope.render._labels import SMALL, annotate, ends_beside
+from gradscope.render._matplotlib import Figure, FigureCanvasAgg, FontProperties
 from gradscope.render._panel import Drawn, draw
 from gradscope.render._words import clean, cut, split_state
 from gradscope.report.model import Panel, Report
@@ -42,6 +39,7 @@ class Cell:
     span: int
     drawn: Drawn | None = None
     title: list[str] = field(default_factory=list)
+    label: list[str] = field(default_factory=list)
     note: list[str] = field(default_factory=list)
     ends: dict[int, list[str]] = field(default_factory=dict)
     beside: float = 0.0
@@ -66,6 +64,7 @@ class Page:
     """One page, in inches from its lower left corner."""
 
     def __init__(self, report: Report) -> None:
+        self.sizes: dict[tuple[str, float, bool], tuple[float, float]] = {}
         self.cells, self.columns = _grid(report.panels)
         rows = 1 + max((c.row for c in self.cells), default=-1)
         self.width = WIDTHS[self.columns]
@@ -90,13 +89,25 @@ class Page:
 
     def measure(self, text: str, size: float, bold: bool = False) -> tuple[float, float]:
         """Return width and height in pixels."""
-        prop = FontProperties(family="DejaVu Sans", size=size, weight="bold" if bold else "normal")
-        width, height, _ = self.renderer.get_text_width_height_descent(text, prop, False)
-        return float(width), float(max(height, size * DPI / 72))
+        key = (text, size, bold)
+        if key not in self.sizes:
+            prop = FontProperties(family="DejaVu Sans", size=size, weight="bold" if bold else "normal")
+            width, height, _ = self.renderer.get_text_width_height_descent(text, prop, False)
+            self.sizes[key] = float(width), float(max(height, size * DPI / 72))
+        return self.sizes[key]
 
     def wrap(self, text: str, width: float, size: float, *, bold: bool = False, most: int = 2) -> list[str]:
-        """Break a text into at most so many lines of a width in inches; a word too long is broken too."""
-        lines, rest = [""], _style.drawable(text).split()
+        """Break a text into at most so many lines of a width in inches, all of about one length."""
+        lines = self.broken(text, width, size, bold, most)
+        for share in (0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95) if len(lines) > 1 else ():
+            shorter = self.broken(text, width * share, size, bold, most + 1)
+            if len(shorter) == len(lines) <= most and not any("…" in line for line in lines[-1:]):
+                return shorter
+        return lines
+
+    def broken(self, text: str, width: float, size: float, bold: bool, most: int) -> list[str]:
+        """Break a text into lines as long as they may be; a word that is too long is broken too."""
+        lines, rest = [""], _style.drawable(text).replace(" %", "\u00a0%").split(" ")
         while rest:
             word = rest.pop(0)
             longer = f"{lines[-1]} {word}" if lines[-1] else word
@@ -109,6 +120,8 @@ class Page:
                 fits = len(word)
                 while fits > 1 and self.measure(word[:fits], size, bold)[0] > width * DPI:
                     fits -= 1
+                after = 1 + max(word.rfind(c, 0, fits) for c in "-_/.")
+                fits = after if after > fits / 2 else fits
                 lines[-1] = word[:fits]
                 rest.insert(0, word[fits:])
         if len(lines) > most:
@@ -116,7 +129,7 @@ class Page:
             while last and self.measure(last + "…", size, bold)[0] > width * DPI:
                 last = last[:-1]
             lines = [*lines[: most - 1], last.rstrip() + "…"]
-        return lines
+        return [line.replace("\u00a0", " ") for line in lines]
 
     def write(self, x: float, y: float, text: str, **style: Any) -> None:
         """Write a text, never as mathematics."""
@@ -144,7 +157,8 @@ class Page:
             cell.drawn = draw(self.fig.add_axes((0.1, 0.1, 0.5, 0.5)), cell.panel)
             ticks = cell.drawn.ax.yaxis.get_tightbbox(self.renderer)
             room = (cell.drawn.ax.bbox.x0 - ticks.x0) / DPI if ticks and not cell.drawn.empty else 0.1
-            left[cell.column] = max(left[cell.column], room + 0.26)
+            cell.label = self.wrap(cut(cell.panel.y_label), 2.3, LABEL)
+            left[cell.column] = max(left[cell.column], room + 0.1 + 0.16 * len(cell.label))
         for cell in self.cells:
             assert cell.drawn
             width = cell.span * unit + (cell.span - 1) * GUTTER
@@ -175,10 +189,10 @@ class Page:
             self.write(x, title, LETTERS[self.cells.index(cell) % 26], size=TITLE + 2, weight="bold")
         for i, text in enumerate(cell.title):
             self.write(x + left, title - 0.18 * i, text, size=TITLE, weight="bold")
-        label = "\n".join(self.wrap(cut(cell.panel.y_label), h, LABEL))
-        self.write(x + 0.02, y + below + h / 2, label, size=LABEL, rotation=90, va="center", ha="left")
-        label = self.wrap(cut(cell.panel.x_label), w, LABEL, most=1)[0]
-        self.write(x + left + w / 2, y + below - 0.36, label, size=LABEL, ha="center")
+        style = {"size": LABEL, "rotation": 90, "va": "center", "ha": "left", "linespacing": 1.1}
+        self.write(x + 0.02, y + below + h / 2, "\n".join(cell.label), **style)
+        below_axes = self.wrap(cut(cell.panel.x_label), w, LABEL, most=1)[0]
+        self.write(x + left + w / 2, y + below - 0.36, below_axes, size=LABEL, ha="center")
         for i, text in enumerate(cell.note):
             self.write(x + left, y + below - 0.42 - 0.14 * (i + 1) + 0.03, text, size=NOTE, color=_style.GREY)
         annotate(drawn, cell.ends, self.measure, DPI / 72)

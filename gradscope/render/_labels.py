@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib.patheffects import withStroke
 
 from gradscope.render import _style, _ticks
+from gradscope.render._matplotlib import withStroke
 from gradscope.render._panel import Drawn
 from gradscope.render._place import Array, Box, crowding, spread
 from gradscope.render._words import cut
@@ -94,7 +94,7 @@ def _legend(drawn: Drawn, measure: Measure, unit: float) -> list[Box]:
     key, gap, row = 22 * unit, 5 * unit, 1.45 * SMALL * unit
     widths = [key + gap + measure(t, SMALL)[0] for t in texts]
     height, box, ink = row * len(texts), drawn.ax.bbox, drawn.ink()
-    wide = max(widths) + 4 * unit
+    wide = max(widths) + 6 * unit
     corners = {
         "upper right": Box(box.x1 - wide, box.y1 - height - 4 * unit, box.x1, box.y1),
         "upper left": Box(box.x0, box.y1 - height - 4 * unit, box.x0 + wide, box.y1),
@@ -127,7 +127,7 @@ def _legend(drawn: Drawn, measure: Measure, unit: float) -> list[Box]:
         labelspacing=0.45,
         columnspacing=10 / SMALL,
         borderpad=0,
-        borderaxespad=3 / SMALL,
+        borderaxespad=4 / SMALL,
     )
     for entry, text in zip(legend.get_texts(), texts, strict=True):
         entry.set(parse_math=False, text=text, color=_style.BLACK)

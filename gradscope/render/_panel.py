@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.patches import Circle
 
 from gradscope.render import _style, _ticks
+from gradscope.render._matplotlib import Axes, Circle
 from gradscope.render._place import Array, trail
 from gradscope.report.model import Curve, Level, Numbers, Panel
 

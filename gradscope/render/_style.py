@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, cast
 
-# On import matplotlib warns, through its logger, where no home directory can be written to.
-_logger = logging.getLogger("matplotlib")
-_level = _logger.level
-_logger.setLevel(logging.ERROR)
-try:
-    import matplotlib
-    from matplotlib import colors, font_manager
-finally:
-    _logger.setLevel(_level)
+from gradscope.render._matplotlib import colors, font_manager, matplotlib
 
 __all__ = ["BLACK", "GREY", "GRID", "STATES", "colour", "drawable", "drawing", "ink", "line", "shade"]
 

@@ -32,6 +32,8 @@ def linear(low: float, high: float, most: int = 6) -> Ticks:
 
 
 def _number(x: float, digits: int) -> str:
+    if x == 0 and digits > 5:
+        return "0"
     if x != 0 and (abs(x) >= 1e6 or digits > 5):
         power = math.floor(math.log10(abs(x)) + 1e-9)
         return f"${x / 10.0**power:.3g}\\times 10^{{{power}}}$"
@@ -50,7 +52,8 @@ def decades(low: float, high: float, most: int = 7) -> Ticks:
         pairs = [(m, k) for k in range(math.floor(low), math.ceil(high) + 1) for m in round_ones]
         pairs = [(m, k) for m, k in pairs if low <= math.log10(m) + k <= high]
         return Ticks([math.log10(m) + k for m, k in pairs], [_value(float(m), k, 0) for m, k in pairs])
-    base = math.floor(low)  # less than a factor of 4: round numbers of the quantity itself, carried without its power
+    # Less than a factor of 4: round numbers of the quantity itself, its power carried apart.
+    base = math.floor((low + high) / 2 + 1e-9)
     found = linear(10 ** (low - base), 10 ** (high - base), most)
     digits = max((len(label.partition(".")[2]) for label in found.labels), default=0)
     at = [x for x in found.at if x > 0]

@@ -79,7 +79,7 @@ def _piped(report: Report, words: Words) -> str:
     if report.findings:
         rows = [[f"{words(f.level)} ({words(f.code)}): {words(f.message)}"] for f in report.findings]
         for row, f in zip(rows, report.findings, strict=True):
-            row += [f"  try: {words(f.remedy)}"] if f.remedy else []
+            row += [f"  -> {words(f.remedy)}"] if f.remedy else []
         parts.append("\n".join(line for row in rows for line in row))
     if report.footer:
         parts.append(words(report.footer))
@@ -103,7 +103,7 @@ def _parts(report: Report, width: int, words: Words, style: box.Box) -> list[Ren
         level = (words(f.level), f"bold {colour}")
         body = Text.assemble(level, (f" ({words(f.code)})", colour), f": {words(f.message)}")
         if f.remedy:
-            body.append(f"\ntry: {words(f.remedy)}", "green")
+            body.append(f"\n-> {words(f.remedy)}", "green")
         row = Grid.grid(padding=(0, 1))
         row.add_row(Text("*", colour), body)
         found.append(row)
@@ -117,11 +117,12 @@ def _table(table: Table, width: int, words: Words, style: box.Box) -> Grid:
     rows = [[words(v) for v in row] for row in table.text()]
     least = [_least(head, [row[i] for row in rows], table.columns[i].numeric) for i, head in enumerate(heads)]
     boxed = width >= NARROW and sum(least) + 3 * len(least) + 1 <= width
-    if not boxed and sum(least) + 2 * (len(least) - 1) > width:
+    gap = 2 if sum(least) + 2 * (len(least) - 1) <= width else 1
+    if not boxed and sum(least) + gap * (len(least) - 1) > width:
         return _stacked(heads, rows)
     grid = Grid(
         box=style if boxed else None,
-        padding=(0, 1) if boxed else (0, 2, 0, 0),
+        padding=(0, 1) if boxed else (0, gap, 0, 0),
         pad_edge=boxed,
         border_style="dim",
         header_style="bold" if boxed else "dim",

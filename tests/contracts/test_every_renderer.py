@@ -1,0 +1,46 @@
+"""What every renderer promises, whatever the report."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+from gradscope import _rooms
+
+spec = importlib.util.spec_from_file_location("render_samples", Path(__file__).parents[1] / "render" / "samples.py")
+assert spec and spec.loader
+samples = sys.modules.setdefault("render_samples", importlib.util.module_from_spec(spec))
+spec.loader.exec_module(samples)
+
+
+@pytest.fixture(params=_rooms.names("render"))
+def renderer(request):
+    return _rooms.load("render", request.param)
+
+
+@pytest.mark.parametrize("sample", samples.ALL)
+@pytest.mark.parametrize("options", [{}, {"width": 40, "reproducible": True}], ids=["pipe", "terminal"])
+def test_output_is_of_its_kind_and_repeats(renderer, sample, options):
+    report = samples.ALL[sample]()
+    found = renderer.render(report, **options)
+    assert isinstance(found, bytes if renderer.BINARY else str)
+    assert found == renderer.render(samples.ALL[sample](), **options)
+    if isinstance(found, str):
+        assert found.endswith("\n")
+        assert not found.endswith("\n\n")
+        found.encode("utf-8")
+        assert not {c for c in found if not c.isprintable()} - {"\n", "\t"}
+
+
+def test_renders_in_colour_and_describes_itself(renderer):
+    assert renderer.render(samples.analysis(), width=80, color=True)
+    assert (renderer.__doc__ or "").split("\n")[0].endswith(".")
+
+
+def test_a_renderer_does_not_change_the_report(renderer):
+    report = samples.analysis()
+    renderer.render(report, reproducible=True)
+    assert report == samples.analysis()

@@ -182,17 +182,16 @@ def analyze(
         chain = linearise(run(cell, inputs, warmup=warmup))
     tell("gradients")
     readout = random_loss(chain, loss, seed) if loss_gradient is None else given_loss(chain, loss_gradient)
-    is_last = readout.direct.ndim == 2
-    has_around = not isinstance(chain.trajectory, type(None)) and _has_around(chain)
-    norms = gradient_norms(chain, readout, keep=is_last and has_around)
+    has_around = chain.trajectory is not None and _has_around(chain)
+    norms = gradient_norms(chain, readout, keep=has_around and not readout.at_every_step)
+    last = gradient_norms(chain, readout.last_only(), keep=has_around) if readout.at_every_step else None
     met = finite.nonfinite(chain.trajectory) if chain.trajectory else []
     records = [*nonfinite, *(r for r in met if r.path != "inputs" or not nonfinite)]
     sound = not records and bool(np.isfinite(chain.at(0).push(np.ones((chain.size, chain.batch)))).all())
     road = products_ = spectra = None
     if has_around and sound:
         tell("roads")
-        last = norms if is_last else gradient_norms(chain, random_loss(chain, "last", seed), keep=True)
-        road = paths(chain, last)
+        road = paths(chain, last or norms)
     if lags and sound:
         tell("products")
         products_ = products(chain, lags=lags, values=spectrum)
@@ -200,7 +199,14 @@ def analyze(
         spectra = step_spectra(chain, steps=step_spectra_of)
     gates = gate_statistics(chain.trajectory) if chain.trajectory else {}
     measured = Measured(
-        GradientNorms(norms.logs), reach(norms.state, reach_threshold), products_, spectra, road, gates, tuple(records)
+        norms=GradientNorms(norms.logs),  # without the cotangents: nothing needs them any more
+        last=last and GradientNorms(last.logs),
+        reach=reach((last or norms).state, reach_threshold),
+        products=products_,
+        steps=spectra,
+        paths=road,
+        gates=gates,
+        nonfinite=tuple(records),
     )
     facts = _facts(cell) | dict(model or {})
     settings = {
@@ -211,7 +217,7 @@ def analyze(
         "seed": seed,
         "lags": lags,
     }
-    config = settings | dict(config or {})
+    config = dict(config or {}) | settings
     title = name or f"{str(facts['cell']).upper()}, {facts['hidden_size']} units"
     document = analysis_document(
         measured,

@@ -377,7 +377,7 @@ class Dense(Linear):
             return np.asarray(matrix @ v)
         if len(matrix) == 1:  # one sequence, a block of columns
             return np.asarray(matrix[0] @ v)
-        return np.einsum("bij,jb->ib", matrix, v)
+        return np.asarray(np.einsum("bij,jb->ib", matrix, v))
 
     def push(self, v: Array) -> Array:
         return self._apply(self.matrix, v)

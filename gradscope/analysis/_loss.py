@@ -34,6 +34,16 @@ class Loss:
         return self.direct if t == steps else None
 
 
+    @property
+    def at_every_step(self) -> bool:
+        """Whether steps before the last have a loss of their own."""
+        return self.direct.ndim == 3
+
+    def last_only(self) -> Loss:
+        """Return the part of the loss that reads the last state."""
+        return Loss("last", np.asarray(self.direct[-1])) if self.at_every_step else self
+
+
 def random_loss(chain: JacobianChain, name: str = "last", seed: int = 0) -> Loss:
     """Draw a readout of length one for each sequence, and read the last h with it, or every h.
 

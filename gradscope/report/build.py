@@ -34,9 +34,14 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """Everything that was measured of one model. None: was not asked for, or does not apply."""
+    """Everything that was measured of one model. None: was not asked for, or does not apply.
+
+    `last` is the gradient of the last step's loss alone, where other steps have a loss too: `reach` is read from
+    it, since a gradient that arrives from everywhere tells nothing of how far it came.
+    """
 
     norms: GradientNorms
+    last: GradientNorms | None
     reach: Reach
     products: Products | None
     steps: StepSpectra | None
@@ -119,7 +124,7 @@ def _verdict(verdict: Verdict) -> Document:
 
 
 def _evidence(m: Measured, name: str, model: Document, keep_gates: dict[str, str], advisable: bool) -> Evidence:
-    logs = m.norms.state[::-1]  # by lag
+    logs = (m.last or m.norms).state[::-1]  # by lag
     with np.errstate(invalid="ignore"):
         median = np.median(logs, axis=1)
     zero = np.flatnonzero(np.isneginf(median))
@@ -147,6 +152,7 @@ def _evidence(m: Measured, name: str, model: Document, keep_gates: dict[str, str
         cell=str(model["cell"]),
         keep_gates=keep_gates,
         advisable=advisable,
+        everywhere=m.last is not None,
     )
 
 
@@ -229,6 +235,8 @@ def _series(m: Measured) -> Document:
         "timestep": list(range(steps + 1)),
         "log10_gradient_norm": {name: _band(logs / LN10) for name, logs in m.norms.logs.items()},
     }
+    if m.last is not None:
+        document["log10_last_step_gradient_norm"] = {"state": _band(m.last.state / LN10)}
     if m.steps is not None:
         at = m.steps.timestep.tolist()
         document["step_spectral_radius"] = {"timestep": at} | _spread(m.steps.radius)

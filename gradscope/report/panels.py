@@ -95,6 +95,10 @@ def _decay(document: Document) -> Panel:
         curves.append(
             Curve(label.get(name, name), lags, _back(b["median"]), low, high, role=role, style=style, weight=weight)
         )
+    alone = document["series"].get("log10_last_step_gradient_norm")
+    if alone:
+        y = _back(alone["state"]["median"])
+        curves.append(Curve("last step's loss alone", lags, y, role=len(names), style=STYLES[len(names) % 4]))
     return Panel(
         "decay",
         "Gradient norm on its way back, median and 5-95 % of the sequences",

@@ -45,6 +45,7 @@ class Evidence:
         step_radius: median spectral radius of one step, or None.
         cell: name of the cell.
         keep_gates: {gate: what it is called} of the gates that keep old state when open.
+        everywhere: whether steps before the last have a loss of their own.
         advisable: whether the weights were drawn here in the default way, so that settings can be advised.
     """
 
@@ -66,6 +67,7 @@ class Evidence:
     cell: str
     keep_gates: dict[str, str]
     advisable: bool
+    everywhere: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def _state(e: Evidence) -> tuple[str, str]:
     if e.log10_gain is None or e.rate is None:
         return "nonfinite", "the gradient does not stay finite on its way back"
     if e.steps < SHORTEST:
-        return "inconclusive", f"{e.steps} step{'s'[: e.steps > 1]} are too short to fit a rate"
+        return "inconclusive", f"{e.steps} step{' is' if e.steps == 1 else 's are'} too short to fit a rate"
     if e.interval is None:
         return "inconclusive", f"one short sequence gives no error bar; the gradient changes by {times(e.log10_gain)}"
     bar = DECADES * min(1.0, e.steps / HORIZON)
@@ -127,6 +129,9 @@ def _findings(e: Evidence, state: str) -> list[Finding]:
     ]
     if state == "nonfinite":
         return found
+    if e.everywhere:
+        text = "Every step has a loss of its own; verdict, rate and reach are those of the last step's loss alone."
+        found.append(Finding("GS-LOSS-EVERYWHERE", "info", text))
     if state == "vanishing":
         found.append(_vanishing(e))
     if state == "exploding" and e.log10_gain is not None:
@@ -140,7 +145,7 @@ def _findings(e: Evidence, state: str) -> list[Finding]:
             )
         )
     lags = {k: v for k, v in e.underflow.items() if v is not None}
-    if lags:
+    if lags and e.zero_from is None:
         text = ", ".join(f"{k} after {v}" for k, v in lags.items())
         found.append(
             Finding(

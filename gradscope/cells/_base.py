@@ -138,6 +138,11 @@ class BaseCell:
         return {}
 
     @property
+    def kinks(self) -> bool:
+        """Whether the step has points without a derivative, as relu does; `gradscope.testing` stays off them."""
+        return False
+
+    @property
     def output(self) -> slice:
         """The part of the state that the next layer, or the loss, sees."""
         return slice(0, next(iter(self.sizes.values())))

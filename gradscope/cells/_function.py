@@ -74,6 +74,10 @@ class FunctionCell(BaseCell):
     def jacobian_numbers(self) -> int:
         return self.n**2
 
+    @property
+    def kinks(self) -> bool:
+        return not self.trust.get("complex", False)
+
     def evolve(self, x: Array, s: Array) -> Array:
         lead, x, s = _rows(x, s)
         new = np.stack([np.asarray(self.function(a, b)) for a, b in zip(x, s, strict=True)])

@@ -38,6 +38,10 @@ class Stack(BaseCell):
         return self._cells[0].input_size
 
     @property
+    def kinks(self) -> bool:
+        return any(c.kinks for c in self._cells)
+
+    @property
     def output(self) -> slice:
         start = sum(c.state_size for c in self._cells[:-1])
         top = self._cells[-1].output
@@ -108,6 +112,10 @@ class Direction(BaseCell):
     def network_input_size(self) -> int:
         """Number of inputs of the network that it is a part of."""
         return self.below[0].network_input_size if self.below else self.input_size
+
+    @property
+    def kinks(self) -> bool:
+        return self.cell.kinks
 
     def evolve(self, x: Array, s: Array) -> Array:
         return self.cell.evolve(x, s)

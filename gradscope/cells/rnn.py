@@ -28,6 +28,10 @@ class RNN(Cell):
         one_of("activation", self.activation, tuple(ACTIVATIONS))
 
     @property
+    def kinks(self) -> bool:
+        return self.activation == "relu"
+
+    @property
     def gate_ranges(self) -> dict[str, tuple[float, float]]:
         phi = ACTIVATIONS[self.activation]
         return {"h": (phi.low, phi.high)}

@@ -36,8 +36,8 @@ class Reach:
         interval: 95 % interval of `rate` (Student's t): over sequences, or over batches of steps where there is
             one sequence; None where there is too little of both.
         half_life: steps in which the gradient halves at `rate`; None where it does not shrink.
-        underflow: {format: first lag at which the median norm is below the format's smallest number, taking
-            the norm at lag 0 as one}; None where that does not happen within T.
+        underflow: {format: first lag at which the median norm itself, with the loss gradient as it is, is below
+            the format's smallest number}; None where that does not happen within T.
     """
 
     steps: int
@@ -65,7 +65,7 @@ def reach(log_norms: Array, threshold: float = THRESHOLD) -> Reach:
     known = bool(np.isfinite(median[0]))
     far = np.flatnonzero(by_lag >= np.log(threshold)) if known else np.array([], int)
     rate, interval = _rate(log_norms, gain)
-    below = {name: np.flatnonzero(by_lag < bits * np.log(2.0)) for name, bits in SMALLEST.items()}
+    below = {name: np.flatnonzero(median < bits * np.log(2.0)) for name, bits in SMALLEST.items()}
     return Reach(
         steps=steps,
         threshold=threshold,

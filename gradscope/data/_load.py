@@ -18,7 +18,7 @@ from gradscope.data._base import Options, Raw, listing, opened, printable
 from gradscope.data._prepare import Inputs, NonFinite, converted, prepare, records
 from gradscope.errors import InputError, ResourceError, UsageError
 
-__all__ = ["Inputs", "NonFinite", "load_array", "load_inputs", "split_key", "width_of"]
+__all__ = ["Inputs", "NonFinite", "load_array", "load_inputs", "load_tokens", "split_key", "width_of"]
 
 TEXT = ("csv", "tsv")
 PANDAS = "convert it: python -c \"import pandas; pandas.{reader}('in{suffix}').to_csv('out.csv', index=False)\""
@@ -76,6 +76,23 @@ def load_inputs(
             return prepare(raw, options, what, layout, nan, dtype)
     except MemoryError as error:
         raise ResourceError(f"there is not enough memory to read {what}", "use fewer steps or sequences") from error
+
+
+def load_tokens(path: str | Path, *, key: str | None = None) -> NDArray[np.int64]:
+    """Read sequences of token numbers, (B, T), from a file of (T,) or (B, T) integers.
+
+    Raises:
+        InputError: the file cannot be read, or holds something else.
+        ResourceError: it is over the memory limit.
+        UsageError: an option cannot be.
+    """
+    path, key = split_key(path) if key is None else (Path(path), key)
+    what = f"'{printable(path.name)}'"
+    array = _read(path, Options(1, key)).array
+    if array.ndim not in (1, 2) or not array.size or array.dtype.kind not in "iu":
+        found = f"{array.dtype} of shape {array.shape}"
+        raise InputError(f"{what} holds {found}; tokens are integers of shape (T,) or (B, T)", "save them with numpy.save")
+    return np.atleast_2d(array).astype(np.int64)
 
 
 def width_of(path: str | Path, *, key: str | None = None, columns: str | None = None) -> int:

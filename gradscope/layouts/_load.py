@@ -11,12 +11,12 @@ from typing import Any
 
 from gradscope import _rooms
 from gradscope.cells._base import BaseCell
-from gradscope.checkpoints._base import Tensors, open_checkpoint, printable, type_name
+from gradscope.checkpoints._base import Array, Tensors, open_checkpoint, printable, type_name
 from gradscope.checkpoints._state import choose_state
 from gradscope.errors import GradscopeError, InputError, UsageError
 from gradscope.layouts._base import Found, Options, find_layers, search
 
-__all__ = ["Network", "choose_layers", "load", "read_network"]
+__all__ = ["Network", "choose_layers", "load", "read_embedding", "read_network"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,3 +143,24 @@ def load(
     """
     network = read_network(path, key=key, activation=activation, gate_order=gate_order, dtype=dtype)
     return {f.name: f.cell for f in choose_layers(network.found, layer)}
+
+
+def read_embedding(path: str | os.PathLike[str], name: str, *, key: str | None = None) -> Array:
+    """Return the embedding matrix of a checkpoint, (tokens, width), by its tensor's name or the end of it.
+
+    Raises:
+        InputError: the file cannot be read, or the tensor is not a matrix of real numbers.
+        UsageError: no tensor has that name, or several have.
+    """
+    tensors = open_checkpoint(path)
+    arrays = {k: v for state in choose_state(tensors, key).values() for k, v in state.arrays.items()}
+    hits = [k for k in arrays if k == name] or [k for k in arrays if k.endswith(f".{name}") or k.startswith(f"{name}.")]
+    if len(hits) != 1:
+        matrices = [printable(k) for k, v in arrays.items() if v.ndim == 2]
+        what = "stands for several tensors" if hits else "is no tensor of this file"
+        hint = f"{_rooms.suggest(name, matrices)}matrices: {', '.join(matrices[:12])}"
+        raise UsageError(f"--embedding: '{printable(name)}' {what}", hint)
+    matrix = arrays[hits[0]]
+    if matrix.ndim != 2 or matrix.dtype.kind != "f":
+        raise InputError(f"'{printable(hits[0])}' is {type_name(matrix)} of shape {matrix.shape}, not an embedding")
+    return matrix

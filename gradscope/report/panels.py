@@ -53,7 +53,7 @@ def comparison(document: Document) -> tuple[Panel, ...]:
         "steps back",
         "|dL/ds| relative to the last step",
         curves=tuple(curves),
-        levels=_levels(),
+        levels=_levels() if all(_starts_at_one(r) for r in results) else (),
         log10=True,
         wide=True,
     )
@@ -63,6 +63,12 @@ def comparison(document: Document) -> tuple[Panel, ...]:
         "product", "Norm of the Jacobian product", "steps back", "spectral norm", curves=tuple(products), log10=True
     )
     return (decay, norm)
+
+
+def _starts_at_one(result: Document) -> bool:
+    """Tell whether a relative gradient is the gradient itself, so that the underflow lines mean something."""
+    start = result["series"]["log10_gradient_norm"]["state"]["median"][-1]
+    return start is not None and abs(start) < 0.01
 
 
 def _levels() -> tuple[Level, ...]:

@@ -151,8 +151,8 @@ def _findings(e: Evidence, state: str) -> list[Finding]:
             Finding(
                 "GS-UNDERFLOW",
                 "warning",
-                f"In training at lower precision the gradient is exactly zero: {text} steps back (a loss gradient of one at the last step).",
-                "Loss scaling moves these lags, it does not move the rate.",
+                f"At lower precision, this loss gradient is exactly zero: {text} steps back.",
+                "Loss scaling moves these lags; it does not change the rate.",
             )
         )
     if e.peak and e.log10_gain is not None and e.peak[1] > max(0.0, e.log10_gain) + TRANSIENT:

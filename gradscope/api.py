@@ -20,8 +20,8 @@ from gradscope.analysis.paths import paths
 from gradscope.analysis.products import products
 from gradscope.analysis.reach import THRESHOLD, reach
 from gradscope.analysis.steps import step_spectra
-from gradscope.cells._base import BaseCell, Cell
-from gradscope.cells._stack import Direction, Stack
+from gradscope.cells._base import BaseCell
+from gradscope.cells._stack import Direction, Stack, cells_of
 from gradscope.dynamics.chain import JacobianChain, linearise
 from gradscope.dynamics.drive import drive
 from gradscope.dynamics.trajectory import run
@@ -267,19 +267,11 @@ def _has_around(chain: JacobianChain) -> bool:
     return bool(chain.at(chain.steps - 1).push_around(probe).any())
 
 
-def _cells(cell: BaseCell) -> list[Cell]:
-    if isinstance(cell, Stack):
-        return list(cell.layers.values())
-    if isinstance(cell, Direction):
-        return [cell.cell]
-    return [cell] if isinstance(cell, Cell) else []
-
-
 def _keep_gates(cell: BaseCell) -> dict[str, str]:
     names = list(cell.layers) if isinstance(cell, Stack) else [""]
     return {
         f"{n}.{gate}" if n else gate: c.gate_names[gate]
-        for n, c in zip(names, _cells(cell), strict=False)
+        for n, c in zip(names, cells_of(cell), strict=False)
         for gate, sign in c.keep_gates.items()
         if sign > 0
     }
@@ -288,7 +280,7 @@ def _keep_gates(cell: BaseCell) -> dict[str, str]:
 def _facts(cell: BaseCell | JacobianChain) -> dict[str, Any]:
     """Return the document's `model`, as far as the cell itself tells."""
     sizes = cell.sizes
-    cells = [] if isinstance(cell, JacobianChain) else _cells(cell)
+    cells = [] if isinstance(cell, JacobianChain) else cells_of(cell)
     kind = (
         type(cells[0]).__module__.rsplit(".", 1)[-1]
         if cells
@@ -296,10 +288,6 @@ def _facts(cell: BaseCell | JacobianChain) -> dict[str, Any]:
         if isinstance(cell, JacobianChain)
         else "function"
     )
-    settings = {}
-    if cells:
-        defaults = type(cells[0]).settings()
-        settings = {k: getattr(cells[0], k) for k, v in defaults.items() if getattr(cells[0], k) != v}
     return {
         "source": "init" if cells else "python",
         "cell": kind,
@@ -307,6 +295,6 @@ def _facts(cell: BaseCell | JacobianChain) -> dict[str, Any]:
         "hidden_size": cells[0].hidden_size if cells else sum(sizes.values()),
         "layers": max(len(cells), 1),
         "state": [{"name": n, "size": k} for n, k in sizes.items()],
-        "settings": settings,
+        "settings": cells[0].changed_settings() if cells else {},
         "assumptions": [],
     }

@@ -264,6 +264,10 @@ class Cell(Map, BaseCell):
         fields = [f for f in dataclasses.fields(cls) if f.init and f.name not in WEIGHTS]
         return {f.name: f.default for f in fields if f.default is not dataclasses.MISSING and f.default is not None}
 
+    def changed_settings(self) -> dict[str, Any]:
+        """Return the settings that are not at their default."""
+        return {k: getattr(self, k) for k, v in self.settings().items() if getattr(self, k) != v}
+
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some fields changed."""
         return dataclasses.replace(self, **changes)

@@ -10,7 +10,7 @@ import numpy as np
 from gradscope.cells._base import BaseCell, Cell
 from gradscope.jacobian import Array, Linear, Stacked
 
-__all__ = ["Direction", "Stack"]
+__all__ = ["Direction", "Stack", "cells_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,3 +132,12 @@ class Direction(BaseCell):
 
     def weights(self) -> dict[str, Array]:
         return self.cell.weights()
+
+
+def cells_of(cell: BaseCell) -> list[Cell]:
+    """Return the cells that a cell is made of, bottom layer first; none for a user's own function."""
+    if isinstance(cell, Stack):
+        return list(cell.layers.values())
+    if isinstance(cell, Direction):
+        return [cell.cell]
+    return [cell] if isinstance(cell, Cell) else []

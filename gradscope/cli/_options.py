@@ -10,9 +10,9 @@ import typer
 from gradscope import _rooms
 from gradscope.cli._config import apply_config
 from gradscope.cli._numbers import count, real, size
+from gradscope.errors import UsageError
 
 MODEL, INPUT, ANALYSIS, OUTPUT = "Model", "Input", "Analysis", "Output"
-FORMATS = ("text", "json", "csv", "tsv", "md")
 
 
 def _complete(room: str) -> Any:
@@ -22,19 +22,22 @@ def _complete(room: str) -> Any:
     return complete
 
 
-def _listed(room: str) -> str:
-    return ", ".join(_rooms.names(room))
+def _listed(room: str, without: str = "") -> str:
+    return ", ".join(n for n in _rooms.names(room) if n != without)
 
 
 def _choice(name: str, known: tuple[str, ...]) -> Any:
     def parse(text: str) -> str:
         if text not in known:
-            hint = _rooms.suggest(text, known)
-            raise typer.BadParameter(f"there is no {name} '{text}'; {hint}known: {', '.join(known)}")
+            raise UsageError(f"{name}: there is no '{text}'", f"{_rooms.suggest(text, known)}known: {', '.join(known)}")
         return text
 
     parse.__name__ = "NAME"
     return parse
+
+
+def _step_spectra(text: str) -> str:
+    return text if text in ("all", "auto") else str(count("--step-spectra")(text))
 
 
 def option(*names: str, panel: str, **more: Any) -> Any:
@@ -53,7 +56,7 @@ CellName = Annotated[
     ),
 ]
 Hidden = Annotated[
-    int, option("--hidden", panel=MODEL, metavar="N", parser=count("hidden"), help="Units of a layer (128).")
+    int, option("--hidden", panel=MODEL, metavar="N", parser=count("--hidden"), help="Units of a layer (128).")
 ]
 InputSize = Annotated[
     int | None,
@@ -61,12 +64,12 @@ InputSize = Annotated[
         "--input-size",
         panel=MODEL,
         metavar="N",
-        parser=count("input-size"),
+        parser=count("--input-size"),
         help="Number of inputs (32; with --data, the data's).",
     ),
 ]
 Layers = Annotated[
-    int, option("--layers", panel=MODEL, metavar="N", parser=count("layers"), help="Layers of the network (1).")
+    int, option("--layers", panel=MODEL, metavar="N", parser=count("--layers"), help="Layers of the network (1).")
 ]
 Bidirectional = Annotated[
     bool, option("--bidirectional", panel=MODEL, help="Analyze both directions, each as a chain.")
@@ -82,7 +85,7 @@ Init = Annotated[
     ),
 ]
 Gain = Annotated[
-    float, option("--gain", panel=MODEL, metavar="G", parser=real("gain"), help="Factor on the recurrent weights (1).")
+    float, option("--gain", panel=MODEL, metavar="G", parser=real("--gain"), help="Factor on the recurrent weights (1).")
 ]
 Settings = Annotated[
     list[str] | None,
@@ -105,7 +108,7 @@ Activation = Annotated[
         "--activation",
         panel=MODEL,
         metavar="NAME",
-        parser=_choice("activation", ("tanh", "relu")),
+        parser=_choice("--activation", ("tanh", "relu")),
         help="tanh or relu, for an RNN whose file does not say (tanh).",
     ),
 ]
@@ -119,8 +122,17 @@ GateOrder = Annotated[
     ),
 ]
 
-Data = Annotated[Path | None, option("--data", panel=INPUT, metavar="FILE", help="Real input: npy, npz, csv, tsv.")]
+Data = Annotated[Path | None, option("--data", panel=INPUT, metavar="FILE", help=f"Real input: {_listed('data')}.")]
 DataKey = Annotated[str | None, option("--data-key", panel=INPUT, metavar="NAME", help="Which array of an npz.")]
+Embedding = Annotated[
+    str | None,
+    option(
+        "--embedding",
+        panel=INPUT,
+        metavar="KEY",
+        help="The data are tokens: look them up in this matrix of the checkpoint.",
+    ),
+]
 Columns = Annotated[
     str | None, option("--columns", panel=INPUT, metavar="A,B", help="Columns of a csv, by name or index (all).")
 ]
@@ -134,7 +146,7 @@ Layout = Annotated[
         "--layout",
         panel=INPUT,
         metavar="btf|tbf",
-        parser=_choice("layout", ("btf", "tbf")),
+        parser=_choice("--layout", ("btf", "tbf")),
         help="Axes of 3-D data: batch, time, feature in this order (btf).",
     ),
 ]
@@ -144,7 +156,7 @@ Nan = Annotated[
         "--nan",
         panel=INPUT,
         metavar="keep|drop|zero|error",
-        parser=_choice("treatment", ("keep", "drop", "zero", "error")),
+        parser=_choice("--nan", ("keep", "drop", "zero", "error")),
         help="What to do with data that are not finite (keep, and say where).",
     ),
 ]
@@ -154,22 +166,22 @@ Drive = Annotated[
         "--drive",
         panel=INPUT,
         metavar="NAME",
-        parser=_choice("drive", ("noise", "zeros", "sine")),
+        parser=_choice("--drive", ("noise", "zeros", "sine")),
         help="Made-up input, where there is no --data: noise, zeros, sine (noise).",
     ),
 ]
 InputScale = Annotated[
     float,
-    option("--input-scale", panel=INPUT, metavar="S", parser=real("input-scale"), help="Factor on made-up input (1)."),
+    option("--input-scale", panel=INPUT, metavar="S", parser=real("--input-scale"), help="Factor on made-up input (1)."),
 ]
 Steps = Annotated[
     int | None,
-    option("--steps", panel=INPUT, metavar="T", parser=count("steps"), help="Measured steps (200, or the data's)."),
+    option("--steps", panel=INPUT, metavar="T", parser=count("--steps"), help="Measured steps (200, or the data's)."),
 ]
 Batch = Annotated[
     int | None,
     option(
-        "--batch", panel=INPUT, metavar="B", parser=count("batch"), help="Independent sequences (8, or the data's)."
+        "--batch", panel=INPUT, metavar="B", parser=count("--batch"), help="Independent sequences (8, or the data's)."
     ),
 ]
 Warmup = Annotated[
@@ -178,7 +190,7 @@ Warmup = Annotated[
         "--warmup",
         panel=INPUT,
         metavar="N",
-        parser=count("warmup", 0),
+        parser=count("--warmup", 0),
         help="Steps run before the measured ones (50; 0 with --data).",
     ),
 ]
@@ -189,7 +201,7 @@ Loss = Annotated[
         "--loss",
         panel=ANALYSIS,
         metavar="last|mean|sum",
-        parser=_choice("loss", ("last", "mean", "sum")),
+        parser=_choice("--loss", ("last", "mean", "sum")),
         help="A random readout of length one of the last h, or of every h (last).",
     ),
 ]
@@ -203,7 +215,7 @@ Spectrum = Annotated[
         "--spectrum",
         panel=ANALYSIS,
         metavar="K",
-        parser=count("spectrum"),
+        parser=count("--spectrum"),
         help="How many singular values of the product (16).",
     ),
 ]
@@ -213,7 +225,7 @@ Lags = Annotated[
         "--lags",
         panel=ANALYSIS,
         metavar="N",
-        parser=count("lags", 0),
+        parser=count("--lags", 0),
         help="At how many lags the product is measured; 0: no spectra (32).",
     ),
 ]
@@ -223,6 +235,7 @@ StepSpectra = Annotated[
         "--step-spectra",
         panel=ANALYSIS,
         metavar="N|all|auto",
+        parser=_step_spectra,
         help="Of how many single steps spectra are taken (auto: what a second buys).",
     ),
 ]
@@ -232,7 +245,7 @@ Threshold = Annotated[
         "--threshold",
         panel=ANALYSIS,
         metavar="X",
-        parser=real("threshold", 0),
+        parser=real("--threshold", 0, 1),
         help="Fraction of the gradient that reach asks for (1e-3).",
     ),
 ]
@@ -242,18 +255,18 @@ Dtype = Annotated[
         "--dtype",
         panel=ANALYSIS,
         metavar="NAME",
-        parser=_choice("dtype", ("float64", "float32")),
+        parser=_choice("--dtype", ("float64", "float32")),
         help="Precision of the computation (float64).",
     ),
 ]
 Seed = Annotated[
     int,
     option(
-        "--seed", panel=ANALYSIS, metavar="N", parser=count("seed", 0), help="Seed of weights, input and readout (0)."
+        "--seed", panel=ANALYSIS, metavar="N", parser=count("--seed", 0), help="Seed of weights, input and readout (0)."
     ),
 ]
 Threads = Annotated[
-    int, option("--threads", panel=ANALYSIS, metavar="N", parser=count("threads"), help="BLAS threads (1).")
+    int, option("--threads", panel=ANALYSIS, metavar="N", parser=count("--threads"), help="BLAS threads (1).")
 ]
 MaxMemory = Annotated[
     int | None,
@@ -272,8 +285,9 @@ Format = Annotated[
         "--format",
         panel=OUTPUT,
         metavar="NAME",
-        parser=_choice("format", FORMATS),
-        help="Of standard output: text, json, csv, tsv, md (text).",
+        autocompletion=_complete("render"),
+        parser=_choice("--format", _rooms.names("render")),
+        help=f"Of standard output: {_listed('render')} (text).",
     ),
 ]
 Json = Annotated[bool, option("--json", panel=OUTPUT, help="The same as --format json.")]
@@ -284,7 +298,7 @@ Outputs = Annotated[
         "--output",
         panel=OUTPUT,
         metavar="FILE",
-        help="Write png, svg, pdf, json, csv or md, by suffix. Repeatable.",
+        help=f"Write a file; the suffix decides: {_listed('render', 'text')}. Repeatable.",
     ),
 ]
 Force = Annotated[bool, option("--force", panel=OUTPUT, help="Replace files that exist.")]
@@ -308,7 +322,7 @@ Color = Annotated[
         "--color",
         panel=OUTPUT,
         metavar="auto|always|never",
-        parser=_choice("colour", ("auto", "always", "never")),
+        parser=_choice("--color", ("auto", "always", "never")),
         help="Colours (auto).",
     ),
 ]
@@ -318,7 +332,7 @@ Progress = Annotated[
         "--progress",
         panel=OUTPUT,
         metavar="auto|plain|none",
-        parser=_choice("progress", ("auto", "plain", "none")),
+        parser=_choice("--progress", ("auto", "plain", "none")),
         help="On standard error (auto).",
     ),
 ]
@@ -330,7 +344,8 @@ Config = Annotated[
         "--config",
         panel=OUTPUT,
         metavar="FILE.toml",
-        is_eager=True, callback=apply_config,
+        is_eager=True,
+        callback=apply_config,
         help="Options from a file, by their long names; the command line wins.",
     ),
 ]
@@ -340,8 +355,8 @@ def format_of(format: str | None, as_json: bool) -> str:
     """Settle --format and --json.
 
     Raises:
-        BadParameter: they say different things.
+        UsageError: they say different things.
     """
     if as_json and format not in (None, "json"):
-        raise typer.BadParameter(f"--json and --format {format} say different things; give one of them")
+        raise UsageError(f"--json and --format {format} say different things", "give one of them")
     return "json" if as_json else format or "text"

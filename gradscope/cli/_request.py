@@ -46,6 +46,7 @@ class Request:
     gate_order: str | None = None
     data: Path | None = None
     data_key: str | None = None
+    embedding: str | None = None
     columns: str | None = None
     delimiter: str | None = None
     decimal: str | None = None
@@ -102,6 +103,7 @@ class Model:
     cell: BaseCell
     facts: dict[str, Any]
     warnings: tuple[dict[str, Any], ...] = ()
+    embedding: Array | None = None
 
 
 def settings_of(pairs: list[str] | None) -> dict[str, str]:
@@ -182,12 +184,13 @@ def models_of_file(request: Request, target: Path) -> list[Model]:
         UsageError: the layer that was asked for is not there.
     """
     from gradscope.cells._stack import Direction
-    from gradscope.layouts._load import choose_layers, read_network
+    from gradscope.layouts._load import choose_layers, read_embedding, read_network
 
     options: dict[str, Any] = {"key": request.key, "activation": request.activation, "gate_order": request.gate_order}
     path = _spooled() if str(target) == "-" else target
     try:
         network = read_network(path, dtype=request.dtype, **options)
+        embedding = read_embedding(path, request.embedding, key=request.key) if request.embedding else None
     finally:
         if path is not target:
             path.unlink(missing_ok=True)
@@ -210,7 +213,7 @@ def models_of_file(request: Request, target: Path) -> list[Model]:
             notes.append({"code": "GS-DIRECTIONS", "message": ACROSS, "where": "model"})
         title = f"{found.kind.upper()} {found.name}, {found.hidden_size} units"
         title += f", {found.layers} layers" if found.layers > 1 else ""
-        models.append(Model(found.name, title, found.cell, facts, tuple(notes)))
+        models.append(Model(found.name, title, found.cell, facts, tuple(notes), embedding))
     return models
 
 
@@ -268,9 +271,9 @@ def measure(request: Request, models: list[Model], tell: Callable[[str], None]) 
         )
     if not results:
         raise refused[0][1]
-    for model, error in refused:
+    for model, reason in refused:
         first = next(iter(results.values())).document
-        message = f"{model.label} was left out: {error.message}"
+        message = f"{model.label} was left out: {reason.message}"
         first["warnings"].append({"code": "GS-LEFT-OUT", "message": message, "where": model.label})
     return results
 
@@ -313,6 +316,8 @@ def _inputs(request: Request, model: Model) -> tuple[Array, list[dict[str, Any]]
             ]
         )
         return made, quiet, []
+    if request.embedding:
+        return _embedded(request, model, width, check)
     read = load_inputs(
         request.data,
         input_size=width,
@@ -324,11 +329,7 @@ def _inputs(request: Request, model: Model) -> tuple[Array, list[dict[str, Any]]
         dtype=request.dtype,
         key=request.data_key,
     )
-    values = read.values
-    if request.batch is not None:
-        values = values[: request.batch]
-    if request.steps is not None:
-        values = values[:, : request.steps + warmup]
+    values = _cut(request, read.values)
     check(values.shape[0], values.shape[1])
     warnings = [{"code": c, "message": m, "where": "data"} for c, m in read.warnings]
     warnings += [{"code": "GS-NOTE", "message": n, "where": "data"} for n in read.notes]
@@ -341,6 +342,31 @@ def _inputs(request: Request, model: Model) -> tuple[Array, list[dict[str, Any]]
         warnings.append({"code": "GS-SHORT-DATA", "message": text, "where": "data"})
     records = [NonFinite(r["path"], r["kind"], r["count"], tuple(r["first"])) for r in read.nonfinite]
     return values, warnings, records
+
+
+def _cut(request: Request, values: Array) -> Array:
+    """Keep as many sequences and steps as were asked for, warm-up included."""
+    values = values if request.batch is None else values[: request.batch]
+    return values if request.steps is None else values[:, : request.steps + _warmup(request)]
+
+
+def _embedded(
+    request: Request, model: Model, width: int, check: Callable[[int, int], None]
+) -> tuple[Array, list[dict[str, Any]], list[Any]]:
+    """Look tokens up in the checkpoint's embedding."""
+    from gradscope.data._load import load_tokens
+
+    assert request.data is not None
+    if model.embedding is None:
+        raise UsageError("--embedding names a matrix of a checkpoint, and this model comes from none")
+    tokens = _cut(request, load_tokens(request.data, key=request.data_key))
+    count, size = model.embedding.shape
+    if size != width:
+        raise InputError(f"the embedding '{request.embedding}' has width {size}; the model has {width} inputs")
+    if tokens.size and not (0 <= tokens.min() and tokens.max() < count):
+        raise InputError(f"tokens run from {tokens.min()} to {tokens.max()}; the embedding has rows 0 to {count - 1}")
+    check(tokens.shape[0], tokens.shape[1])
+    return model.embedding[tokens].astype(request.dtype), [], []
 
 
 def existing_or_suggest(path: Path) -> None:

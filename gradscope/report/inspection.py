@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from gradscope.cells._stack import cells_of
 from gradscope.layouts._load import Network
 from gradscope.report.build import envelope
 
@@ -20,6 +21,7 @@ def inspection_document(network: Network) -> dict[str, Any]:
             "hidden_size": f.hidden_size,
             "layers": f.layers,
             "bidirectional": f.bidirectional,
+            "settings": next((c.changed_settings() for c in cells_of(f.cell)), {}),
             "state": [{"name": n, "size": k} for n, k in f.cell.sizes.items()],
             "assumptions": list(f.assumptions),
             "parameters": list(f.parameters),
@@ -29,13 +31,9 @@ def inspection_document(network: Network) -> dict[str, Any]:
     count = len(layers)
     names = ", ".join(f"{x['layer']} ({str(x['cell']).upper()}, {x['hidden_size']} units)" for x in layers[:3])
     sentence = f"{count} recurrent network{'s'[: count != 1]}: {names}{', ...' if count > 3 else ''}"
-    assumed = [
-        {"code": "GS-ASSUME", "message": f"{f.name}: {a}", "where": f.name}
-        for f in network.found
-        for a in f.assumptions
-    ]
+    assumed = [{"code": "GS-ASSUME", "message": a, "where": f.name} for f in network.found for a in f.assumptions]
     notes = [{"code": "GS-NOTE", "message": n, "where": "file"} for n in network.notes]
-    notes += [{"code": "GS-NOTE", "message": f"{f.name}: {n}", "where": f.name} for f in network.found for n in f.notes]
+    notes += [{"code": "GS-NOTE", "message": n, "where": f.name} for f in network.found for n in f.notes]
     return envelope("inspection", {"key": network.key} if network.key else {}) | {
         "file": {
             "name": network.path.name,

@@ -49,6 +49,7 @@ def command(
     gate_order: o.GateOrder = None,
     data: o.Data = None,
     data_key: o.DataKey = None,
+    embedding: o.Embedding = None,
     columns: o.Columns = None,
     delimiter: o.Delimiter = None,
     decimal: o.Decimal = None,

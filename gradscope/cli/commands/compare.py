@@ -39,7 +39,8 @@ def command(
         list[str],
         typer.Argument(
             metavar="NAME|FILE...",
-            help="Cells, with settings after a colon (lstm:forget_bias=1, gru:init=chrono,tmax=200), checkpoints, and saved results (.json), mixed.",
+            help="Cells, with settings after a colon (lstm:forget_bias=1, gru:init=chrono,tmax=200), checkpoints, "
+            "and saved results (.json), mixed.",
             show_default=False,
         ),
     ],
@@ -53,6 +54,7 @@ def command(
     activation: o.Activation = None,
     data: o.Data = None,
     data_key: o.DataKey = None,
+    embedding: o.Embedding = None,
     columns: o.Columns = None,
     delimiter: o.Delimiter = None,
     decimal: o.Decimal = None,

@@ -30,7 +30,7 @@ class Reach:
         steps: T.
         threshold: the fraction that `reach` asks for.
         reach: largest lag up to T at which the median norm is still at least `threshold` of its value at lag 0;
-            None where the norm at lag 0 is zero or not finite.
+            None where the norm at lag 0 is zero, or where a norm is not finite.
         log_gain: (B,), natural log of |dL/ds_0| / |dL/ds_T|; -inf: nothing arrives; nan: not finite.
         rate: mean of log_gain over T, nats per step; None where it is not finite.
         interval: 95 % interval of `rate` (Student's t): over sequences, or over batches of steps where there is
@@ -62,7 +62,7 @@ def reach(log_norms: Array, threshold: float = THRESHOLD) -> Reach:
         median = np.median(log_norms, axis=1)[::-1]  # by lag
         by_lag = median - median[0]
         gain = log_norms[0] - log_norms[-1]
-    known = bool(np.isfinite(median[0]))
+    known = bool(np.isfinite(median[0])) and not np.isnan(median).any()
     far = np.flatnonzero(by_lag >= np.log(threshold)) if known else np.array([], int)
     rate, interval = _rate(log_norms, gain)
     below = {name: np.flatnonzero(median < bits * np.log(2.0)) for name, bits in SMALLEST.items()}

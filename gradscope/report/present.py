@@ -5,6 +5,7 @@ A saved result is presented exactly as a fresh one, since both come through here
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from gradscope.errors import InputError
@@ -179,12 +180,7 @@ def _comparison(document: Document) -> Report:
         m = r["metrics"]
         share = m.get("around_share")
         rows.append((name, r["verdict"]["state"], m["reach"], m["half_life"], m["rate"], m["log10_gain"], share))
-    found = [
-        Finding(f.code, f.level, f"{r['name']}: {f.message}", f.remedy)
-        for r in results
-        for f in _findings(r)
-        if f.level != "info"
-    ]
+    found = [_named(r["name"], f) for r in results for f in _findings(r) if f.level != "info"]
     numbers = Table("comparison", columns, tuple(rows))
     return Report(
         kind="comparison",
@@ -196,6 +192,12 @@ def _comparison(document: Document) -> Report:
         footer=footer(document),
         document=document,
     )
+
+
+def _named(name: str, f: Finding) -> Finding:
+    """Say which model a finding is about, where it does not say so itself."""
+    told = f.code == "GS-LEFT-OUT" or f.message.startswith(f"{name}:")
+    return f if told else replace(f, message=f"{name}: {f.message}")
 
 
 def _inspection(document: Document) -> Report:

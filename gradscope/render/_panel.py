@@ -98,8 +98,8 @@ def _curves(drawn: Drawn) -> tuple[Array, Array]:
             x,
             y,
             color=value,
-            linestyle=_style.line(curve.role, curve.style),
-            linewidth=WIDTHS["thin" if _restless(y) else curve.weight],
+            linestyle=_style.line(curve.style),
+            linewidth=WIDTHS["strong" if curve.weight == "strong" and not _restless(y) else "thin"],
             dash_capstyle="butt",
             solid_capstyle="round",
             solid_joinstyle="round",
@@ -153,7 +153,7 @@ def _bars(drawn: Drawn) -> tuple[Array, Array]:
         if not np.isfinite(edges).all() or not np.isfinite(shares).any():
             continue
         shares, value = np.nan_to_num(shares), _style.colour(bars.role)
-        style = _style.line(bars.role, bars.style)
+        style = _style.line(bars.style)
         drawn.ax.stairs(shares, edges, fill=True, color=value, alpha=0.13, linewidth=0, zorder=2)
         artist = drawn.ax.stairs(shares, edges, color=value, linestyle=style, linewidth=1.5, zorder=3)
         if bars.label:

@@ -58,10 +58,9 @@ def colour(role: int) -> str:
     return PALETTE[role % len(PALETTE)]
 
 
-def line(role: int, style: str) -> Any:
-    """Return the line style; once the colours are used up, a solid line is not solid any more."""
-    names = list(LINES)
-    return LINES[names[role // len(PALETTE) % len(names)] if style == "solid" else style]
+def line(style: str) -> Any:
+    """Return matplotlib's name of a line style."""
+    return LINES.get(style, "solid")
 
 
 def shade(value: str, index: int, count: int) -> str:

@@ -14,6 +14,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from gradscope._version import __version__
+
 if TYPE_CHECKING:
     from gradscope.api import Result, analyze, compare
     from gradscope.cells._base import Cell
@@ -23,9 +25,8 @@ if TYPE_CHECKING:
     from gradscope.errors import GradscopeError
     from gradscope.layouts._load import load
 
-__version__ = "0.1.0"
-
 __all__ = [
+    "__version__",
     "Cell",
     "GradscopeError",
     "JacobianChain",
@@ -59,4 +60,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    return list(__all__)

@@ -28,8 +28,9 @@ from gradscope.dynamics.trajectory import run
 from gradscope.errors import InputError, UsageError
 from gradscope.jacobian import Array
 from gradscope.report import environment
-from gradscope.report.build import Measured, analysis_document, comparison_document
+from gradscope.report.build import analysis_document, comparison_document
 from gradscope.report.model import Report
+from gradscope.report.numbers import Measured
 from gradscope.report.present import from_document
 
 __all__ = ["Result", "analyze", "compare"]

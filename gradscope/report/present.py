@@ -111,7 +111,9 @@ def _decay_table(document: Document) -> Table:
     names = [n for n in series if n != "state" or len(series) == 1 or "c" in series or not series.get("h")][:6]
     lags = [k for k in (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 100000) if k < steps] + [steps]
     columns = (
-        [Column("steps back", "d")] + [Column(n, ".2f") for n in names] + [Column("5 %", ".2f"), Column("95 %", ".2f")]
+        [Column("steps back", "d")]
+        + [Column(n, ".2f") for n in names]
+        + [Column(f"{names[0]} {q} %", ".2f") for q in (5, 95)]
     )
     rows = []
     for lag in lags:

@@ -20,7 +20,6 @@ HORIZON = 100  # steps over which a gain of 10^-3 or 10^3 counts, for runs that 
 SHORTEST = 10  # steps below which a rate means nothing: start and end of the run weigh as much as its middle
 SATURATED = 0.5  # share of a gate's values at the ends of its range from which it is worth a word
 TRANSIENT = 1.0  # decades by which the largest gain must exceed both ends
-LN10 = math.log(10.0)
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ def _state(e: Evidence) -> tuple[str, str]:
     if e.interval is None:
         return "inconclusive", f"one short sequence gives no error bar; the gradient changes by {times(e.log10_gain)}"
     bar = DECADES * min(1.0, e.steps / HORIZON)
-    low, high = (r * e.steps / LN10 for r in e.interval)
+    low, high = (r * e.steps / math.log(10.0) for r in e.interval)
     if high < -bar:
         reach = f" and is below {e.threshold:g} after {e.reach}" if e.reach is not None and e.reach < e.steps else ""
         return "vanishing", f"the gradient halves every {e.half_life:.2g} steps{reach}"

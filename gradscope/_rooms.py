@@ -9,18 +9,26 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib
+import os
+import warnings
+from collections.abc import Iterator
 from functools import lru_cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
 from gradscope.errors import UsageError
 
-__all__ = ["Outline", "load", "names", "outline", "suggest"]
+__all__ = ["NO_PLUGINS", "Outline", "PluginWarning", "load", "loaded", "names", "outline", "suggest"]
 
 # Which entry-point group adds outsiders to which room.
 GROUPS = {"cells": "gradscope.cells", "checkpoints": "gradscope.readers", "render": "gradscope.renderers"}
+NO_PLUGINS = "GRADSCOPE_NO_PLUGINS"  # an environment variable, so that worker processes know it too
+
+
+class PluginWarning(UserWarning):
+    """A plug-in of another package is left out, and why."""
 
 
 class Outline(NamedTuple):
@@ -36,13 +44,32 @@ def _folder(room: str) -> Path:
     return Path(__file__).parent / room
 
 
-@lru_cache
 def names(room: str) -> tuple[str, ...]:
     """List the plug-ins of a room: its own files first, then entry points of other packages."""
-    own = sorted(p.stem for p in _folder(room).glob("[!_]*.py"))
-    group = GROUPS.get(room)
-    foreign = {e.name for e in entry_points(group=group)} - set(own) if group else set()
-    return (*own, *sorted(foreign))
+    return (*_own(room), *sorted(_foreign(room)))
+
+
+@lru_cache
+def _own(room: str) -> tuple[str, ...]:
+    return tuple(sorted(p.stem for p in _folder(room).glob("[!_]*.py")))
+
+
+def _foreign(room: str) -> dict[str, EntryPoint]:
+    return {} if os.environ.get(NO_PLUGINS) or room not in GROUPS else _entries(room)
+
+
+@lru_cache
+def _entries(room: str) -> dict[str, EntryPoint]:
+    """Return entry points by name; a file of the room wins, then the first package by name of its module."""
+    found: dict[str, EntryPoint] = {}
+    for entry in sorted(entry_points(group=GROUPS[room]), key=lambda e: e.value):
+        if entry.name in _own(room) or entry.name in found:
+            winner = found[entry.name].value if entry.name in found else "the built-in one"
+            text = f"the plug-in '{entry.name}' of {entry.value} is left out: {winner} has the same name"
+            warnings.warn(text, PluginWarning, stacklevel=2)
+        else:
+            found[entry.name] = entry
+    return found
 
 
 def load(room: str, name: str) -> ModuleType:
@@ -51,36 +78,56 @@ def load(room: str, name: str) -> ModuleType:
     Raises:
         UsageError: there is no such plug-in, or one of another package fails on import.
     """
-    if name not in names(room):
+    if name in _own(room):
+        return importlib.import_module(f"gradscope.{room}.{name}")
+    entry = _foreign(room).get(name)
+    if entry is None:
         kind = {"cells": "cell", "inits": "initialisation", "render": "output format"}.get(room, room)
         known = ", ".join(names(room))
         raise UsageError(f"there is no {kind} named '{name}'", f"{suggest(name, names(room))}known: {known}")
-    if (_folder(room) / f"{name}.py").exists():
-        return importlib.import_module(f"gradscope.{room}.{name}")
-    (entry,) = (e for e in entry_points(group=GROUPS[room]) if e.name == name)
     try:
         module = entry.load()
     except Exception as error:  # a plug-in of another package may fail in any way
-        raise UsageError(f"the plug-in '{name}' ({entry.value}) fails on import: {error}") from error
+        what = f"{type(error).__name__}: {error}"
+        raise UsageError(f"the plug-in '{name}' ({entry.value}) fails on import: {what}") from error
     if not isinstance(module, ModuleType):
         raise UsageError(f"the plug-in '{name}' ({entry.value}) is not a module")
     return module
 
 
+def loaded(room: str) -> Iterator[tuple[str, ModuleType]]:
+    """Import the plug-ins of a room one after another; warn of those of other packages that cannot be, and go on."""
+    for name in _own(room):
+        yield name, load(room, name)
+    for name in sorted(_foreign(room)):
+        try:
+            module = load(room, name)
+        except UsageError as error:
+            warnings.warn(f"{error.message}; it is left out", PluginWarning, stacklevel=2)
+        else:
+            yield name, module
+
+
 def suggest(name: str, known: tuple[str, ...] | list[str]) -> str:
     """Return 'did you mean gru? ' or an empty string."""
-    close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(str(name).lower()[:80], known, n=1, cutoff=0.6)
     return f"did you mean {close[0]}? " if close else ""
 
 
 @lru_cache
 def outline(room: str, name: str) -> Outline:
-    """Read a plug-in's docstrings and constants without importing it, where it is a file."""
+    """Read a plug-in's docstrings and constants; one of this package is not imported for it.
+
+    Raises:
+        UsageError: it is of another package and fails on import.
+    """
     path = _folder(room) / f"{name}.py"
-    if not path.exists():
+    if name not in _own(room):
         module = load(room, name)
-        doc = (module.__doc__ or "").strip()
-        return Outline(doc.split("\n")[0], doc, "", {})
+        if not module.__file__:
+            doc = (module.__doc__ or "").strip()
+            return Outline(doc.split("\n")[0], doc, "", {})
+        path = Path(module.__file__)
     tree = ast.parse(path.read_text(encoding="utf-8"))
     doc = ast.get_docstring(tree) or ""
     public = [n for n in tree.body if isinstance(n, ast.ClassDef) and not n.name.startswith("_")]

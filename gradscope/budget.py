@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gradscope.errors import ResourceError
 
@@ -63,17 +63,26 @@ class Plan:
         if self.total <= allowed:
             return
         largest = max(self.parts, key=lambda k: self.parts[k])
-        advice = {
-            "weights": "use fewer hidden units (--hidden)",
-            "inputs": "use fewer steps (--steps) or sequences (--batch)",
-            "states": "use fewer steps (--steps) or sequences (--batch), or --dtype float32",
-            "dense Jacobians": "--lags 0 leaves out products and spectra; the gradient norms need no matrix",
-        }[largest]
         raise ResourceError(
             f"this run needs about {human(self.total)} ({human(self.parts[largest])} for {largest}), "
             f"and {human(allowed)} may be used",
-            f"{advice}; --max-memory raises the limit",
+            f"{self._advice(largest, allowed)}; --max-memory raises the limit",
         )
+
+    def _advice(self, largest: str, allowed: int) -> str:
+        """Say what would help, after looking whether it does."""
+        without = replace(self, dense=False)
+        if self.dense and without.total <= allowed:
+            least = human(without.total)
+            return f"--lags 0 needs {least}: it leaves out products and spectra, and gradient norms need no matrix"
+        if without.parts["weights"] > allowed:
+            and_so = ", and --lags 0, which needs no matrix but them, does not help" if self.dense else ""
+            return f"the weights alone are {human(self.parts['weights'])}{and_so}: use fewer units (--hidden)"
+        half = replace(without, itemsize=4)
+        if self.itemsize > 4 and half.total <= allowed:
+            also = " with --lags 0" if self.dense else ""
+            return f"--dtype float32{also} needs {human(half.total)}"
+        return "use fewer steps (--steps) or sequences (--batch)"
 
 
 def available_bytes() -> int:
@@ -93,9 +102,11 @@ def available_bytes() -> int:
 
 def human(size: int) -> str:
     """Write bytes as 1.5 GiB."""
-    value = float(size)
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if value < 1024:
-            return f"{value:.3g} {unit}"
-        value /= 1024
-    return f"{value:.3g} PiB" if value < 1024 else f"{value / 1024:.3g} EiB"
+    units = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+    power = min(max(size.bit_length() - 1, 0) // 10, len(units) - 1)
+    whole = size * 1000 >> 10 * power  # in integers: sizes may be larger than any float
+    return (
+        f"{whole / 1000:.{3 if whole < 10**6 else 4}g} {units[power]}"
+        if whole < 10**9
+        else f"more than a million {units[power]}"
+    )

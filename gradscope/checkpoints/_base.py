@@ -189,8 +189,7 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Tensors:
     if known is not None:
         raise InputError(f"{shown}: {known[0]}", known[1])
     suffixes = []
-    for name in _rooms.names("checkpoints"):
-        reader = _rooms.load("checkpoints", name)
+    for name, reader in _rooms.loaded("checkpoints"):
         own = tuple(getattr(reader, "SUFFIXES", ()))
         suffixes.append(f"{name} ({', '.join(own)})" if own else name)
         if not reader.sniff(head, path):

@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from gradscope import _rooms
+from gradscope.cli._output import shown
 from gradscope.errors import InputError, UsageError
 
 __all__ = ["apply_config"]
@@ -26,16 +27,17 @@ def apply_config(context: typer.Context, path: Path | None) -> Path | None:
     try:
         text = path.read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read the configuration {path}: {error}") from error
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise InputError(f"cannot read the configuration {shown(path)}: {reason}") from error
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path}: {error}", "see toml.io for how TOML is written") from error
+        raise UsageError(f"{shown(path)}: {error}", "see toml.io for how TOML is written") from error
     known = {name.lstrip("-"): p for p in context.command.params for name in p.opts if name.startswith("--")}
     defaults: dict[str, Any] = {}
     for key, value in values.items():
         name = key.replace("_", "-")
-        where = f"{path}, line {_line(text, key)}"
+        where = f"{shown(path)}, line {_line(text, key)}"
         if name not in known or name == "config":
             raise UsageError(
                 f"{where}: there is no option '{key}'", f"{_rooms.suggest(name, list(known))}known: {', '.join(known)}"
@@ -48,6 +50,10 @@ def apply_config(context: typer.Context, path: Path | None) -> Path | None:
         rows = value if isinstance(value, list) else [value]
         texts = [v if isinstance(v, bool) else str(v) for v in rows]
         defaults[str(parameter.name)] = texts if several else texts[0]
+        try:
+            parameter.type_cast_value(context, defaults[str(parameter.name)])
+        except UsageError as error:
+            raise UsageError(f"{where}: {error.message}", error.hint) from error
     context.default_map = {**(context.default_map or {}), **defaults}
     return path
 

@@ -40,7 +40,8 @@ def parse(text: str) -> Test:
             if word not in STATES:
                 raise UsageError(
                     f"--fail-on: there is no verdict '{word}'",
-                    f"{_rooms.suggest(word, STATES)}known: {', '.join(STATES)}; or write an expression such as 'reach < 50'",
+                    f"{_rooms.suggest(word, STATES)}known: {', '.join(STATES)}; "
+                    "or write an expression such as 'reach < 50'",
                 )
         return lambda document: document["verdict"]["state"] in wanted
     try:

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable
 
-import typer
+from gradscope.errors import UsageError
 
 __all__ = ["count", "real", "size"]
 
@@ -20,9 +20,9 @@ def count(name: str, least: int = 1) -> Callable[[str], int]:
     def parse(text: str) -> int:
         value = _whole(str(text))
         if value is None:
-            raise typer.BadParameter(f"{name} must be a whole number, not '{text}'")
+            raise UsageError(f"{name} must be a whole number, not '{text}'", "1000, 1e3, 1k and 1_000 are the same")
         if value < least:
-            raise typer.BadParameter(f"{name} must be at least {least}, not {text}")
+            raise UsageError(f"{name} must be at least {least}, not {text}")
         return value
 
     parse.__name__ = "COUNT"
@@ -33,7 +33,7 @@ def _whole(text: str) -> int | None:
     text = text.strip().replace("_", "")
     factor = SUFFIXES.get(text[-1:].lower(), 1)
     digits = text[:-1] if factor > 1 else text
-    if re.fullmatch(r"[+-]?\d{1,40}", digits):
+    if re.fullmatch(r"[+-]?[0-9]{1,40}", digits):
         return int(digits) * factor
     try:
         value = float(digits) * factor
@@ -42,18 +42,18 @@ def _whole(text: str) -> int | None:
     return int(value) if math.isfinite(value) and value == int(value) else None
 
 
-def real(name: str, least: float = -math.inf) -> Callable[[str], float]:
-    """Return a parser of finite numbers that are at least `least`."""
+def real(name: str, low: float = -math.inf, high: float = math.inf) -> Callable[[str], float]:
+    """Return a parser of finite numbers between `low` and `high`, both left out."""
 
     def parse(text: str) -> float:
         try:
             value = float(str(text).replace("_", ""))
         except ValueError:
-            raise typer.BadParameter(f"{name} must be a number, not '{text}'") from None
+            raise UsageError(f"{name} must be a number, not '{text}'") from None
         if not math.isfinite(value):
-            raise typer.BadParameter(f"{name} must be a finite number, not {text}")
-        if value < least:
-            raise typer.BadParameter(f"{name} must be at least {least:g}, not {text}")
+            raise UsageError(f"{name} must be a finite number, not {text}")
+        if not low < value < high:
+            raise UsageError(f"{name} must lie between {low:g} and {high:g}, not {text}")
         return value
 
     parse.__name__ = "NUMBER"
@@ -61,8 +61,12 @@ def real(name: str, least: float = -math.inf) -> Callable[[str], float]:
 
 
 def size(text: str) -> int:
-    """Parse an amount of memory in bytes: 500M, 2GiB, 1.5g."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?\s*", str(text).lower())
+    """Parse an amount of memory in bytes: 500M, 2GiB, 1.5g.
+
+    Raises:
+        UsageError: it is not one.
+    """
+    match = re.fullmatch(r"\s*([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*([kmgt]i?)?b?\s*", str(text).lower())
     if not match:
-        raise typer.BadParameter(f"'{text}' is not an amount of memory; write 500M or 2GiB")
+        raise UsageError(f"--max-memory: '{text}' is not an amount of memory", "write 500M or 2GiB")
     return int(float(match[1]) * BYTES[match[2] or ""])

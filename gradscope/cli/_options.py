@@ -85,7 +85,8 @@ Init = Annotated[
     ),
 ]
 Gain = Annotated[
-    float, option("--gain", panel=MODEL, metavar="G", parser=real("--gain"), help="Factor on the recurrent weights (1).")
+    float,
+    option("--gain", panel=MODEL, metavar="G", parser=real("--gain"), help="Factor on the recurrent weights (1)."),
 ]
 Settings = Annotated[
     list[str] | None,
@@ -172,7 +173,9 @@ Drive = Annotated[
 ]
 InputScale = Annotated[
     float,
-    option("--input-scale", panel=INPUT, metavar="S", parser=real("--input-scale"), help="Factor on made-up input (1)."),
+    option(
+        "--input-scale", panel=INPUT, metavar="S", parser=real("--input-scale"), help="Factor on made-up input (1)."
+    ),
 ]
 Steps = Annotated[
     int | None,

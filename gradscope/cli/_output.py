@@ -51,37 +51,26 @@ class Sink:
         self._files: list[tuple[Path, str, Path | None]] = []
         if sys.stdout is None:
             raise InputError("standard output is closed, so the result has nowhere to go")
+        if sys.stdout.isatty() and _rooms.outline("render", format).constants.get("BINARY"):
+            raise UsageError(f"{format} is binary and standard output is a terminal", f"-o FILE.{format} writes a file")
         formats = [_format_of(path) for path in outputs]
-        for path in outputs:
-            if path.exists() and path.is_file() and not force:
-                raise UsageError(f"{shown(path)} exists", "--force replaces it")
-        for path, name in zip(outputs, formats, strict=True):
-            self._files.append((path, name, self._temporary(path, mkdir)))
-
-    def _temporary(self, path: Path, mkdir: bool) -> Path | None:
-        """Make an empty file beside the output, to be renamed; None for a device or a pipe."""
-        if path.is_dir():
-            raise UsageError(f"{shown(path)} is a directory", "name a file in it")
-        if path.exists() and not path.is_file():
-            return None
-        folder = path.resolve().parent
-        if not folder.is_dir():
-            if not mkdir:
-                raise InputError(f"there is no directory {shown(folder)}", "--mkdir makes it")
-            folder.mkdir(parents=True, exist_ok=True)
         try:
-            if path.exists() and not os.access(path, os.W_OK):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-            handle, name = tempfile.mkstemp(dir=folder, prefix=".gradscope-", suffix=".part")
-        except OSError as error:
-            raise ResourceError(f"cannot write {shown(path)}: {error.strerror}", "choose another place") from error
-        os.close(handle)
-        return Path(name)
+            for path in outputs:
+                if not force and _is_file(path):
+                    raise UsageError(f"{shown(path)} exists", "--force replaces it")
+            for path, name in zip(outputs, formats, strict=True):
+                self._files.append((path, name, _temporary(path, mkdir)))
+        except BaseException:
+            self._clean()
+            raise
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self._clean()
+
+    def _clean(self) -> None:
         for _, _, temporary in self._files:
             if temporary is not None:
                 with suppress(OSError):
@@ -95,11 +84,10 @@ class Sink:
         """
         for path, name, temporary in self._files:
             content = _rooms.load("render", name).render(report, reproducible=self.reproducible)
-            data = content if isinstance(content, bytes) else content.encode("utf-8")
             try:
-                _replace(path, temporary, data)
+                _replace(path, temporary, _encoded(content))
             except OSError as error:
-                raise ResourceError(f"cannot write {shown(path)}: {error.strerror}", "choose another place") from error
+                raise _cannot_write(path, error) from error
         write_stdout(self.text(report))
 
     def text(self, report: Report) -> str | bytes:
@@ -116,7 +104,49 @@ class Sink:
             reproducible=self.reproducible,
             **options,
         )
-        return rendered
+        # what other programs read is UTF-8, whatever the terminal speaks
+        return rendered if self.format == "text" else _encoded(rendered)
+
+
+def _encoded(content: str | bytes) -> bytes:
+    return content if isinstance(content, bytes) else content.encode("utf-8", "replace")
+
+
+def _cannot_write(path: Path, error: OSError | ValueError) -> ResourceError:
+    reason = getattr(error, "strerror", None) or error
+    return ResourceError(f"cannot write {shown(path)}: {reason}", "choose another place or name")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError) as error:  # a name that is too long, or holds a zero byte
+        raise _cannot_write(path, error) from error
+
+
+def _temporary(path: Path, mkdir: bool) -> Path | None:
+    """Make an empty file beside the output, to be renamed; None for a device or a pipe."""
+    try:
+        if path.is_dir():
+            raise UsageError(f"{shown(path)} is a directory", "name a file in it")
+        if path.exists() and not path.is_file():
+            return None
+        # a symbolic link is followed: its target is replaced, not the link
+        folder = path.resolve().parent
+        if not folder.is_dir():
+            if not mkdir:
+                raise InputError(f"there is no directory {shown(folder)}", "--mkdir makes it")
+            folder.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        longest = os.pathconf(folder, "PC_NAME_MAX") if hasattr(os, "pathconf") else 255
+        if len(os.fsencode(path.name)) > longest:
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+        handle, name = tempfile.mkstemp(dir=folder, prefix=".gradscope-", suffix=".part")
+    except (OSError, ValueError) as error:
+        raise _cannot_write(path, error) from error
+    os.close(handle)
+    return Path(name)
 
 
 def _width() -> int:
@@ -156,11 +186,11 @@ def _replace(path: Path, temporary: Path | None, data: bytes) -> None:
         f.flush()
         os.fsync(f.fileno())
     temporary.chmod(mode)
-    temporary.replace(path)
+    temporary.replace(path.resolve())
 
 
 def _umask() -> int:
-    current = os.umask(0)
+    current = os.umask(0o077)
     os.umask(current)
     return current
 
@@ -182,6 +212,7 @@ def write_stdout(content: str | bytes) -> None:
         raise InputError("standard output is closed, so the result has nowhere to go")
     try:
         if isinstance(content, bytes):
+            sys.stdout.flush()
             sys.stdout.buffer.write(content)
         else:
             encoding = sys.stdout.encoding or "utf-8"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gradscope.budget import Plan, available_bytes, human
-from gradscope.cli._request import Model, Request
+from gradscope.cli._request import Model, Request, lengths
 
 __all__ = ["plan_text"]
 
@@ -13,13 +13,10 @@ def plan_text(request: Request, models: list[Model]) -> str:
     lines = []
     for model in models:
         cell = model.cell
-        steps = (request.steps or 200) + (request.warmup if request.warmup is not None else 0 if request.data else 50)
+        batch, steps = lengths(request, model)
         weights = sum(w.size for w in cell.weights().values())
-        plan = Plan(
-            cell.state_size, cell.input_size, weights, steps, request.batch or 8, cell.dtype.itemsize, request.lags > 0
-        )
-        what = "as long as the data" if request.data and request.steps is None else f"{steps} steps with warm-up"
-        lines += [f"{model.title}: {what}, {request.batch or 8} sequences, state of {cell.state_size}"]
+        plan = Plan(cell.state_size, cell.input_size, weights, steps, batch, cell.dtype.itemsize, request.lags > 0)
+        lines += [f"{model.title}: {steps} steps with warm-up, {batch} sequences, state of {cell.state_size}"]
         lines += [f"  {name}: {human(size)}" for name, size in plan.parts.items()]
         lines += [f"  in all about {human(plan.total)}; {human(available_bytes())} are free"]
     return "\n".join(lines) + "\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 __all__ = ["note", "progress"]
 
@@ -26,6 +26,7 @@ def progress(choice: str, quiet: bool = False) -> Iterator[Callable[[str], None]
 
 
 def note(text: str) -> None:
-    """Write one line to standard error."""
+    """Write one line to standard error; where it cannot be written, there is nobody to tell."""
     if sys.stderr is not None:
-        sys.stderr.write("".join(c if c.isprintable() or c == "\n" else "?" for c in text) + "\n")
+        with suppress(OSError, ValueError):
+            sys.stderr.write("".join(c if c.isprintable() or c == "\n" else "?" for c in text) + "\n")

@@ -6,24 +6,37 @@ Heavy modules are imported inside the functions, after the number of BLAS thread
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from gradscope import _rooms
 from gradscope.cli._output import shown
-from gradscope.errors import InputError, UsageError
+from gradscope.cli._saved import piped
+from gradscope.errors import InputError, ResourceError, UsageError
 
 if TYPE_CHECKING:
     from gradscope.api import Result
     from gradscope.cells._base import BaseCell
     from gradscope.jacobian import Array
 
-__all__ = ["Model", "Request", "measure", "models_of_cell", "models_of_file", "settings_of", "use_threads"]
+__all__ = [
+    "Model",
+    "Request",
+    "exists",
+    "lengths",
+    "measure",
+    "models_of_cell",
+    "models_of_file",
+    "seekable",
+    "settings_of",
+    "use_threads",
+]
 
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
@@ -69,7 +82,13 @@ class Request:
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Self:
-        """Pick the fields out of a command's arguments."""
+        """Pick the fields out of a command's arguments.
+
+        Raises:
+            UsageError: --set without "=", or input from standard input.
+        """
+        if str(options.get("data")) == "-":
+            raise UsageError("--data cannot be read from standard input", "write it to a file, and name that")
         known = {f.name for f in fields(cls)} - {"settings"}
         return cls(settings=settings_of(options.get("settings")), **{k: v for k, v in options.items() if k in known})
 
@@ -87,11 +106,9 @@ class Request:
     @property
     def spectra_of(self) -> int | None:
         """Of how many steps spectra are taken: a number, None for "auto"."""
-        from gradscope.cli._numbers import count
-
         if self.step_spectra == "auto":
             return None
-        return sys.maxsize if self.step_spectra == "all" else count("step-spectra")(self.step_spectra)
+        return sys.maxsize if self.step_spectra == "all" else int(self.step_spectra)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,9 +157,12 @@ def models_of_cell(request: Request, label: str | None = None) -> list[Model]:
     cls, hidden = cell_class(request.cell), request.hidden
     _rooms.load("inits", request.init)
     inputs = request.input_size or (_width_of_data(request) if request.data else 32)
-    weights = sum(len(cls.gates) * hidden * (hidden + (hidden if i else inputs) + 2) for i in range(request.layers))
-    state = hidden * len(cls.parts) * request.layers
-    plan = Plan(state, inputs, weights, request.steps or 200, request.batch or 8, dense=request.lags > 0)
+    above, ways = request.layers - 1, 1 + request.bidirectional
+    rows = len(cls.gates) * hidden * ways
+    weights = rows * (hidden + inputs + 2) + rows * (hidden + hidden * ways + 2) * above
+    state = hidden * len(cls.parts) * (1 if request.bidirectional else request.layers)
+    steps, size = (request.steps or 200) + _warmup(request), 4 if request.dtype == "float32" else 8
+    plan = Plan(state, inputs, weights, steps, request.batch or 8, size, request.lags > 0)
     plan.check(request.max_memory)
     options: dict[str, Any] = {
         "hidden_size": hidden,
@@ -187,19 +207,14 @@ def models_of_file(request: Request, target: Path) -> list[Model]:
     from gradscope.layouts._load import choose_layers, read_embedding, read_network
 
     options: dict[str, Any] = {"key": request.key, "activation": request.activation, "gate_order": request.gate_order}
-    path = _spooled() if str(target) == "-" else target
-    try:
+    with seekable(target) as path:
         network = read_network(path, dtype=request.dtype, **options)
         embedding = read_embedding(path, request.embedding, key=request.key) if request.embedding else None
-    finally:
-        if path is not target:
-            path.unlink(missing_ok=True)
-    name = "standard input" if path is not target else target.name
     models = []
     for found in choose_layers(network.found, request.layer):
         facts = {
             "source": "checkpoint",
-            "path": name,
+            "path": path.name,
             "sha256": network.sha256,
             "format": network.format,
             "layer": found.name,
@@ -217,15 +232,29 @@ def models_of_file(request: Request, target: Path) -> list[Model]:
     return models
 
 
-def _spooled() -> Path:
-    """Copy standard input to a file that can be seeked."""
-    if sys.stdin is None or sys.stdin.isatty():
-        raise UsageError("standard input is a terminal", "pipe a file into it, or name a file instead of -")
-    handle, name = tempfile.mkstemp(prefix="gradscope-", suffix=".stdin")
-    with os.fdopen(handle, "wb") as f:
-        while block := sys.stdin.buffer.read(1 << 20):
-            f.write(block)
-    return Path(name)
+@contextmanager
+def seekable(target: Path) -> Iterator[Path]:
+    """Give the path of a checkpoint; standard input is copied, since readers go back and forth.
+
+    Raises:
+        InputError: standard input is empty.
+        ResourceError: the copy cannot be written.
+    """
+    if str(target) != "-":
+        yield target
+        return
+    source = piped("pipe a file into it, or name a file instead of -")
+    with tempfile.TemporaryDirectory(prefix="gradscope-") as folder:
+        path = Path(folder) / "standard input"
+        try:
+            with path.open("wb") as f:
+                shutil.copyfileobj(source, f, 1 << 20)
+                size = f.tell()
+        except OSError as error:
+            raise ResourceError(f"cannot copy standard input to {folder}: {error.strerror}") from error
+        if not size:
+            raise InputError("standard input is empty", "was there an error before it?")
+        yield path
 
 
 def measure(request: Request, models: list[Model], tell: Callable[[str], None]) -> dict[str, Result]:
@@ -278,6 +307,14 @@ def measure(request: Request, models: list[Model], tell: Callable[[str], None]) 
     return results
 
 
+def lengths(request: Request, model: Model) -> tuple[int, int]:
+    """Return how many sequences and how many steps, warm-up included, a run has; real data are read for that."""
+    if request.data is None:
+        return request.batch or 8, (request.steps or 200) + _warmup(request)
+    values, _, _ = _inputs(request, model)
+    return values.shape[0], values.shape[1]
+
+
 def _warmup(request: Request) -> int:
     if request.warmup is not None:
         return request.warmup
@@ -301,7 +338,7 @@ def _inputs(request: Request, model: Model) -> tuple[Array, list[dict[str, Any]]
         Plan(cell.state_size, width, weights, steps, batch, itemsize, request.lags > 0).check(request.max_memory)
 
     if request.data is None:
-        batch, steps = request.batch or 8, (request.steps or 200) + warmup
+        batch, steps = lengths(request, model)
         check(batch, steps)
         made = drive(request.drive, batch, steps, width, scale=request.input_scale, seed=request.seed)
         quiet = (
@@ -370,7 +407,18 @@ def _embedded(
 
 
 def existing_or_suggest(path: Path) -> None:
-    """Refuse a target that is the name of a cell and not a file."""
-    with suppress(OSError):
-        if not path.exists() and path.name in _rooms.names("cells"):
-            raise UsageError(f"there is no file {shown(path)}", f"for the built-in cell write --cell {path.name}")
+    """Refuse a target that is the name of a cell and not a file.
+
+    Raises:
+        UsageError: it is.
+    """
+    if str(path) in _rooms.names("cells") and not exists(path):
+        raise UsageError(f"there is no file {shown(path)}", f"for the built-in cell write --cell {path.name}")
+
+
+def exists(path: Path) -> bool:
+    """Tell whether there is such a file; a name that cannot be one is none."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from gradscope.cli._output import shown
 from gradscope.errors import InputError, UsageError
 
-__all__ = ["read_saved"]
+__all__ = ["piped", "read_saved"]
 
 LARGEST = 2 << 30
 
@@ -25,12 +25,7 @@ def read_saved(path: Path) -> dict[str, Any]:
     what = "standard input" if str(path) == "-" else shown(path)
     try:
         if str(path) == "-":
-            if sys.stdin is None or sys.stdin.isatty():
-                raise UsageError(
-                    "standard input is a terminal",
-                    "pipe a result into it: gradscope analyze ... --json | gradscope report -",
-                )
-            data = sys.stdin.buffer.read(LARGEST + 1)
+            data = piped("pipe a result into it: gradscope analyze ... --json | gradscope report -").read(LARGEST + 1)
         else:
             with path.open("rb") as f:
                 data = f.read(LARGEST + 1)
@@ -41,7 +36,7 @@ def read_saved(path: Path) -> dict[str, Any]:
     if len(data) > LARGEST:
         raise InputError(f"{what} is larger than any result")
     try:
-        document = json.loads(data)
+        document = json.loads(data, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise InputError(
             f"{what} is not JSON: {str(error)[:120]}", "gradscope analyze ... -o result.json writes one"
@@ -49,3 +44,20 @@ def read_saved(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict) or "kind" not in document:
         raise InputError(f"{what} is not a result of gradscope", "gradscope analyze ... -o result.json writes one")
     return document
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not a number in JSON")
+
+
+def piped(hint: str) -> BinaryIO:
+    """Return standard input.
+
+    Raises:
+        UsageError: it is a terminal or closed; the hint says what to do.
+    """
+    if sys.stdin is None:
+        raise UsageError("standard input is closed", hint)
+    if sys.stdin.isatty():
+        raise UsageError("standard input is a terminal", hint)
+    return sys.stdin.buffer

@@ -6,11 +6,13 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from types import FrameType
+from typing import Any
 
 import typer
 
-from gradscope import __version__
+from gradscope import __version__, _rooms
 from gradscope.cli import _output
 from gradscope.cli._progress import note
 from gradscope.errors import GradscopeError
@@ -50,6 +52,9 @@ def build() -> typer.Typer:
         context: typer.Context,
         version: bool = typer.Option(False, "--version", help="Print the version.", show_default=False),
         debug: bool = typer.Option(False, "--debug", help="Show the traceback of every error.", show_default=False),
+        no_plugins: bool = typer.Option(
+            False, "--no-plugins", help="Leave out plug-ins of other packages.", show_default=False
+        ),
     ) -> None:
         if version:
             _output.write_stdout(f"gradscope {__version__}\n")
@@ -71,24 +76,33 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command and exit with its code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
-    arguments = [a for a in arguments if a != "--debug"]
+    if "--no-plugins" in arguments:
+        os.environ[_rooms.NO_PLUGINS] = "1"
+    arguments = [a for a in arguments if a not in ("--debug", "--no-plugins")]
     signal.signal(signal.SIGTERM, _terminate)
+    with warnings.catch_warnings():
+        warnings.showwarning = _tell_plugins(warnings.showwarning)
+        code = _guarded(arguments, debug)
+    _leave(code)
+
+
+def _guarded(arguments: list[str], debug: bool) -> int:
     try:
-        code = _run(arguments)
+        return _run(arguments)
     except KeyboardInterrupt:
-        code = _say("interrupted", "", 130)
+        return _say("interrupted", "", 130)
     except Terminated:
-        code = _say("terminated", "", 143)
+        return _say("terminated", "", 143)
     except GradscopeError as error:
         if debug:
-            traceback.print_exc()
-        code = _say(f"error: {error.message}", error.hint, error.exit_code)
+            _trace()
+        return _say(f"error: {error.message}", error.hint, error.exit_code)
     except MemoryError:
-        code = _say("error: out of memory", "use fewer steps, sequences or units, or --max-memory to be told before", 5)
+        hint = "use fewer steps, sequences or units, or --max-memory to be told before"
+        return _say("error: out of memory", hint, 5)
     except Exception:
-        traceback.print_exc()
-        code = _say("this is a bug in gradscope, not in what you did", "please report it with the lines above", 1)
-    _leave(code)
+        _trace()
+        return _say("this is a bug in gradscope, not in what you did", "please report it with the lines above", 1)
 
 
 def _run(arguments: list[str]) -> int:
@@ -96,12 +110,7 @@ def _run(arguments: list[str]) -> int:
         returned = typer.main.get_command(build()).main(arguments, prog_name="gradscope", standalone_mode=False)
         return returned if isinstance(returned, int) else 0
     except CLICK_ERROR as error:
-        message = str(getattr(error, "format_message", lambda: error)())
-        hint = "gradscope --help lists commands and options" if isinstance(error, CLICK_USAGE) else ""
-        context = getattr(error, "ctx", None)
-        if context is not None and context.info_name != "gradscope":
-            hint = f"{context.command_path} --help lists the options"
-        return _say(f"error: {message}", hint, 2)
+        return _say(*_in_our_words(error), 2)
     except typer.Abort as error:
         raise KeyboardInterrupt from error
     except SystemExit as stop:
@@ -110,9 +119,43 @@ def _run(arguments: list[str]) -> int:
         return _output.CLOSED_PIPE if closed else stop.code if isinstance(stop.code, int) else 0
 
 
+def _in_our_words(error: Any) -> tuple[str, str]:
+    """Return a message and a hint for what typer refused."""
+    context, name = getattr(error, "ctx", None), getattr(error, "option_name", None)
+    told = str(error.format_message())
+    message = told[:1].lower() + told[1:].removesuffix(".")
+    if context is None:
+        return f"error: {message}", "gradscope --help lists commands and options"
+    path = str(context.command_path)
+    known = {o for p in context.command.params for o in p.opts if o.startswith("--")}
+    hint = f"{path} --help lists the options"
+    if name and message.startswith("no such option"):
+        return f"error: there is no option '{name}'", f"{_rooms.suggest(name, sorted(known))}{hint}"
+    if message.startswith("no such command"):
+        typed = told.split("'")[1]
+        return f"error: there is no command '{typed}'", f"{_rooms.suggest(typed, COMMANDS)}known: {', '.join(COMMANDS)}"
+    return f"error: {message}", hint
+
+
+def _tell_plugins(otherwise: Any) -> Any:
+    """Show warnings about plug-ins as sentences, and all others as Python does."""
+
+    def tell(message: Any, category: Any, *rest: Any, **more: Any) -> None:
+        if not issubclass(category, _rooms.PluginWarning):
+            otherwise(message, category, *rest, **more)
+        elif "_GRADSCOPE_COMPLETE" not in os.environ:
+            note(f"warning: {message}\nhint: --no-plugins leaves out plug-ins of other packages")
+
+    return tell
+
+
 def _say(message: str, hint: str, code: int) -> int:
     note(message + (f"\nhint: {hint}" if hint else ""))
     return code
+
+
+def _trace() -> None:
+    note(traceback.format_exc().rstrip())
 
 
 def _leave(code: int) -> None:
@@ -130,4 +173,5 @@ def _leave(code: int) -> None:
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the clean-up is not to be interrupted
     raise Terminated

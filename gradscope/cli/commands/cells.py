@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +11,7 @@ import typer
 from gradscope import _rooms
 from gradscope.cli._options import _complete
 from gradscope.cli._output import write_stdout
+from gradscope.errors import UsageError
 
 EPILOG = "Example: gradscope cells lstm"
 
@@ -26,8 +28,7 @@ def command(
     """List the cells, or give one cell's equations, state, gates, settings and sources."""
     if name is not None and name not in _rooms.names("cells"):
         _rooms.load("cells", name)  # says what is known
-    chosen = _rooms.names("cells") if name is None else (name,)
-    rows = [_describe(n) for n in chosen]
+    rows = _all() if name is None else [_describe(name)]
     if as_json:
         write_stdout(json.dumps(rows if name is None else rows[0], indent=2) + "\n")
     elif name is None:
@@ -36,6 +37,16 @@ def command(
         write_stdout("\n".join([*lines, "", "initialisations: " + ", ".join(_rooms.names("inits"))]) + "\n")
     else:
         write_stdout(_page(rows[0]))
+
+
+def _all() -> list[dict[str, Any]]:
+    rows = []
+    for name in _rooms.names("cells"):
+        try:
+            rows.append(_describe(name))
+        except UsageError as error:  # a plug-in of another package that cannot be imported
+            warnings.warn(f"{error.message}; it is left out", _rooms.PluginWarning, stacklevel=2)
+    return rows
 
 
 def _describe(name: str) -> dict[str, Any]:

@@ -12,10 +12,11 @@ import typer
 from gradscope import _rooms
 from gradscope.cli import _failon
 from gradscope.cli import _options as o
-from gradscope.cli._output import Sink
+from gradscope.cli._output import Sink, shown
 from gradscope.cli._progress import progress as progress_line
 from gradscope.cli._request import (
     Request,
+    exists,
     measure,
     models_of_cell,
     models_of_file,
@@ -24,7 +25,7 @@ from gradscope.cli._request import (
 )
 from gradscope.cli._saved import read_saved
 from gradscope.cli.commands.analyze import TRIPPED
-from gradscope.errors import UsageError
+from gradscope.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from gradscope.api import Result
@@ -114,8 +115,6 @@ def command(
 
 def _results(request: Request, targets: list[str], tell: Callable[[str], None]) -> dict[str, Result]:
     """Measure or read every target; names that occur twice are numbered."""
-    from gradscope.api import Result
-
     found: dict[str, Result] = {}
     for target in targets:
         cell, settings = _cell_of(target)
@@ -124,9 +123,7 @@ def _results(request: Request, targets: list[str], tell: Callable[[str], None]) 
                 _with(request, cell, settings), models_of_cell(_with(request, cell, settings), target), tell
             )
         elif target.endswith(".json"):
-            saved = read_saved(Path(target))
-            rows = saved["results"] if saved["kind"] == "comparison" else [saved | {"name": Path(target).stem}]
-            measured = {r["name"]: Result({k: v for k, v in r.items() if k != "name"}) for r in rows}
+            measured = _saved(Path(target))
         else:
             models = models_of_file(request, Path(target))
             stem = Path(target).stem if target != "-" else "stdin"
@@ -138,13 +135,30 @@ def _results(request: Request, targets: list[str], tell: Callable[[str], None]) 
     return found
 
 
+def _saved(path: Path) -> dict[str, Result]:
+    """Read the analyses in a saved result.
+
+    Raises:
+        InputError: it holds none.
+    """
+    from gradscope.api import Result
+    from gradscope.report.present import from_document
+
+    saved = read_saved(path)
+    from_document(saved)  # refuses what is damaged or of a later version
+    if saved["kind"] not in ("analysis", "comparison"):
+        raise InputError(f"{shown(path)} holds an {saved['kind']}, and no analysis to compare")
+    rows = saved["results"] if saved["kind"] == "comparison" else [saved | {"name": path.stem}]
+    return {r["name"]: Result({k: v for k, v in r.items() if k != "name"}) for r in rows}
+
+
 def _cell_of(target: str) -> tuple[str | None, dict[str, str]]:
     """Split "lstm:forget_bias=1,gain=2"; (None, {}) for what is not a cell."""
     name, colon, rest = target.partition(":")
     known = _rooms.names("cells")
-    if name in known and not (colon and not rest) and (colon or not Path(target).exists()):
+    if name in known and not (colon and not rest) and (colon or not exists(Path(target))):
         return name, settings_of(rest.split(",") if rest else [])
-    if not Path(target).exists() and target != "-" and Path(target).suffix == "":
+    if not exists(Path(target)) and target != "-" and Path(target).suffix == "":
         hint = f"{_rooms.suggest(name, known)}cells: {', '.join(known)}; or name a file"
         raise UsageError(f"'{target}' is neither a cell nor a file", hint)
     return None, {}

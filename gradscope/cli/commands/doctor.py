@@ -69,7 +69,8 @@ def _warnings() -> list[str]:
     try:
         other = metadata.distribution("gradscope")
         found.append(
-            f"another distribution named gradscope ({other.version}) is installed beside this one (gradscope-rnn): pip uninstall gradscope"
+            f"another distribution named gradscope ({other.version}) is installed beside this one (gradscope-rnn): "
+            "pip uninstall gradscope"
         )
     except metadata.PackageNotFoundError:
         pass

@@ -9,14 +9,19 @@ import typer
 
 from gradscope.cli import _options as o
 from gradscope.cli._output import Sink
-from gradscope.cli._request import use_threads
+from gradscope.cli._request import seekable, use_threads
 
 EPILOG = "Example: gradscope inspect model.pt"
 
 
 def command(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A checkpoint: .pt .pth .ckpt .safetensors .npz.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="A checkpoint: .pt .pth .ckpt .safetensors .npz; - is standard input.",
+            show_default=False,
+        ),
     ],
     key: o.Key = None,
     activation: o.Activation = None,
@@ -37,5 +42,6 @@ def command(
         from gradscope.report.inspection import inspection_document
         from gradscope.report.present import from_document
 
-        network = read_network(file, key=key, activation=activation, gate_order=gate_order)
+        with seekable(file) as path:
+            network = read_network(path, key=key, activation=activation, gate_order=gate_order)
         sink.write(from_document(inspection_document(network)))

@@ -49,6 +49,8 @@ def check_cell(cell: type[Cell] | BaseCell, *, seed: int = 0) -> None:
     rng = np.random.default_rng([seed, 3])
     x, s = _point(made, rng)
     _check_names(made)
+    _check_new_state(made, x, s)
+    _check_arguments(made, x, s)
     _check_shapes(made, x, s)
     _check_batch(made, x, s)
     _check_state_jacobian(made, x, s, rng)
@@ -58,7 +60,6 @@ def check_cell(cell: type[Cell] | BaseCell, *, seed: int = 0) -> None:
     if isinstance(made, Cell):
         _check_within(made, x, s, rng)
     _check_gates(made, x, s)
-    _check_arguments(made, x, s)
     if made.weights():
         _check_single_precision(made, x, s)
         for scale in SCALES:
@@ -158,10 +159,13 @@ def _check_names(cell: BaseCell) -> None:
             _require(not unknown, cell, f"{what} names gates that do not exist: {', '.join(sorted(unknown))}")
 
 
-def _check_shapes(cell: BaseCell, x: Array, s: Array) -> None:
-    new = cell.evolve(x, s)
+def _check_new_state(cell: BaseCell, x: Array, s: Array) -> None:
+    new = cell.evolve(x.copy(), s.copy())
     _require(new.shape == s.shape, cell, f"the new state has shape {new.shape}, the old one {s.shape}")
     _require(np.isfinite(new).all(), cell, "the new state is not finite")
+
+
+def _check_shapes(cell: BaseCell, x: Array, s: Array) -> None:
     shape = cell.linearise(x, s).shape
     _require(shape == (len(s), len(s)), cell, f"the Jacobian has shape {shape}; the state has {len(s)} entries")
     one = cell.step(x[:, 0], s[:, 0])

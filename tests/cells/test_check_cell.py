@@ -1,0 +1,220 @@
+"""`check_cell` finds what is wrong with a cell: every rule is broken once, on purpose."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from gradscope import create, from_step
+from gradscope.cells._base import Cell, cell_class
+from gradscope.cells._math import dtanh, relu, tanh
+from gradscope.errors import InputError, UsageError
+from gradscope.jacobian import Partials
+from gradscope.testing import check_cell, load_cell_file
+
+LSTM, GRU, RNN = (cell_class(n) for n in ("lstm", "gru", "rnn"))
+
+
+class Good(Cell):
+    """A leaky cell with two parts: m' = m / 2 + tanh(a + v), h' = m' m'."""
+
+    parts = ("h", "m")
+    gates = ("g",)
+    squash: ClassVar = {"g": (-1, 1)}
+
+    def activations(self, a, v, s):
+        return (tanh(a[0] + v[0]),)
+
+    def advance(self, a, v, s):
+        m = s[1] / 2 + tanh(a[0] + v[0])
+        return m * m, m
+
+    def partials(self, a, v, s):
+        d, m = dtanh(a[0] + v[0]), self.advance(a, v, s)[1]
+        return Partials(through=[[2 * m * d], [d]], around=[[0, m], [0, 0.5]], within=[[0, 2 * m], [0, 0]])
+
+
+def altered(**changes):
+    """Return a class like Good whose partials have other fields."""
+
+    class Altered(Good):
+        def partials(self, a, v, s):
+            right = super().partials(a, v, s)
+            fields = {k: getattr(right, k) for k in ("through", "around", "entry", "within")}
+            return Partials(**fields | {k: f(fields[k], a, v, s) for k, f in changes.items()})
+
+    return Altered
+
+
+def test_a_good_cell_passes():
+    check_cell(Good)
+
+
+def scaled(k):
+    return lambda grid, *_: [[e if isinstance(e, int) else k * e for e in row] for row in grid]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"through": scaled(1 + 1e-10)}, "J v is not the derivative"),
+        ({"around": scaled(1 + 1e-10)}, "J v is not the derivative"),
+        ({"entry": lambda _, a, v, s: [[0 * a[0]], [dtanh(a[0] + v[0])]]}, "push_input is not the derivative"),
+        ({"within": scaled(1 + 1e-9)}, "pull_within"),
+        ({"within": lambda *_: [[0, 0], [0, 1.0]]}, "contributes to itself"),
+    ],
+)
+def test_wrong_derivatives(change, message):
+    with pytest.raises(AssertionError, match=message):
+        check_cell(altered(**change))
+
+
+def test_a_cell_that_mixes_its_batch():
+    class Mixes(Good):
+        def advance(self, a, v, s):
+            h, m = super().advance(a, v, s)
+            return h - h.mean(axis=-1, keepdims=True), m
+
+    with pytest.raises(AssertionError, match="run alone differs"):
+        check_cell(Mixes)
+
+
+def test_a_cell_that_changes_its_arguments():
+    class Changes(Good):
+        def evolve(self, x, s):
+            new = super().evolve(x, s)
+            s *= 1.0 + 1e-13  # within the tolerance of every comparison
+            return new
+
+    with pytest.raises(AssertionError, match="evolve changes s"):
+        check_cell(Changes)
+
+
+def test_a_cell_that_leaves_float32():
+    class Widens(Good):
+        def advance(self, a, v, s):
+            h, m = super().advance(a, v, s)
+            return h * np.ones(1), m
+
+    with pytest.raises(AssertionError, match="float32 cell returns float64"):
+        check_cell(Widens)
+
+
+def test_a_cell_that_is_not_finite_when_saturated():
+    def naive_tanh(a):
+        e = np.exp(2 * a)
+        return (e - 1) / (e + 1)
+
+    class Overflows(Good):
+        def advance(self, a, v, s):
+            m = s[1] / 2 + naive_tanh(a[0] + v[0])
+            return m * m, m
+
+    with np.errstate(all="ignore"), pytest.raises(AssertionError, match="not finite with weights 1000 times"):
+        check_cell(Overflows)
+
+
+def test_a_gate_outside_its_range():
+    class Wide(Good):
+        squash: ClassVar = {"g": (-0.01, 0.01)}
+
+    with pytest.raises(AssertionError, match="leaves its range"):
+        check_cell(Wide)
+
+
+def test_names_of_gates_that_do_not_exist():
+    class Unknown(Good):
+        keep_gates: ClassVar = {"f": 1}
+
+    with pytest.raises(AssertionError, match="keep_gates names gates that do not exist: f"):
+        check_cell(Unknown)
+
+
+def test_a_cell_of_another_size():
+    class Loses(Good):
+        def advance(self, a, v, s):
+            return super().advance(a, v, s)[:1]
+
+    with pytest.raises(AssertionError, match="the new state has shape"):
+        check_cell(Loses)
+
+
+class Kinked(RNN):
+    """An RNN with relu, whose activation setting is still tanh: it must say that it has kinks."""
+
+    kinks = True
+
+    def activations(self, a, v, s):
+        return (relu(a[0] + v[0]),)
+
+    def advance(self, a, v, s):
+        return self.activations(a, v, s)
+
+    def partials(self, a, v, s):
+        return Partials(through=[[(a[0] + v[0] > 0).astype(a.dtype)]], around=[[0]])
+
+    @property
+    def gate_ranges(self):
+        return {"h": (0.0, np.inf)}
+
+
+def test_kinks():
+    check_cell(Kinked)
+    assert create("rnn", activation="relu").kinks
+    assert not create("rnn").kinks
+    assert create("rnn", activation="relu", layers=2).kinks
+
+    class Wrong(Kinked):
+        def partials(self, a, v, s):
+            return Partials(through=[[(a[0] + v[0] > 0) * (1 + 1e-6)]], around=[[0]])
+
+    with pytest.raises(AssertionError, match="J v is not the derivative"):
+        check_cell(Wrong)
+
+
+@pytest.mark.parametrize("cls", [LSTM, GRU])
+def test_swapped_gates_are_found(cls):
+    """The commonest mistake: derivatives of two gates in the wrong columns."""
+
+    class Swapped(cls):
+        def partials(self, a, v, s):
+            right = super().partials(a, v, s)
+            rows = [[row[1], row[0], *row[2:]] for row in right.through]
+            return Partials(rows, right.around, right.entry, right.within)
+
+    with pytest.raises(AssertionError, match="J v is not the derivative"):
+        check_cell(Swapped)
+
+
+def test_a_function_is_checked_too():
+    W = np.random.default_rng(0).standard_normal((3, 3))
+    check_cell(from_step(lambda x, s: np.tanh(W @ s + x.sum()), state_size=3, input_size=2))
+    wrong = from_step(lambda x, s: np.tanh(W @ s), state_size=3, input_size=1, jacobian=lambda x, s: W)
+    with pytest.raises(AssertionError, match="J v is not the derivative"):
+        check_cell(wrong)
+
+
+@dataclass
+class NotACell:
+    """Something else."""
+
+
+def test_load_cell_file(tmp_path):
+    text = "from gradscope.cells._base import cell_class\n\n\nclass Mine(cell_class('rnn')):\n    pass\n"
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    assert load_cell_file(path).__name__ == "Mine"
+    check_cell(load_cell_file(path, "Mine"))
+    with pytest.raises(UsageError, match="no cell named 'Other'"):
+        load_cell_file(path, "Other")
+    path.write_text(text + "\n\nclass Second(Mine):\n    pass\n")
+    with pytest.raises(UsageError, match="exactly one"):
+        load_cell_file(path)
+    path.write_text("1 / 0\n")
+    with pytest.raises(InputError, match="ZeroDivisionError"):
+        load_cell_file(path)
+    with pytest.raises(InputError, match="FileNotFoundError"):
+        load_cell_file(tmp_path / "none.py")
+    with pytest.raises(InputError, match="not a Python file"):
+        load_cell_file(tmp_path / "cell.txt")

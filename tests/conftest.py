@@ -1,0 +1,1 @@
+"""Put this folder on the path, so that every test can import `reference`."""

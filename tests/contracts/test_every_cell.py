@@ -1,0 +1,88 @@
+"""Every file in the room of cells, with every initialisation, setting and depth, keeps the rules of `check_cell`."""
+
+import numpy as np
+import pytest
+
+from gradscope import _rooms, create
+from gradscope.cells._base import cell_class
+from gradscope.cells._stack import Direction, Stack
+from gradscope.create import directions
+from gradscope.testing import check_cell
+
+CELLS = _rooms.names("cells")
+# Settings with a few values, by name: a new cell with such a setting is tested with all of them.
+VALUES = {"activation": ("tanh", "relu"), "reset": ("after", "before")}
+
+
+def variants(name):
+    """All values of one setting at a time."""
+    settings = cell_class(name).settings()
+    assert set(settings) <= set(VALUES), f"tell this test which values {set(settings) - set(VALUES)} has"
+    return [{}] + [{key: value} for key in settings for value in VALUES[key]]
+
+
+CASES = [(name, v) for name in CELLS for v in variants(name)]
+IDS = ["-".join([n, *v.values()]) for n, v in CASES]
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_class(name):
+    check_cell(cell_class(name))
+
+
+@pytest.mark.parametrize("init", _rooms.names("inits"))
+@pytest.mark.parametrize(("name", "settings"), CASES, ids=IDS)
+def test_instance_of_every_init(name, settings, init):
+    if init == "chrono" and not cell_class(name).keep_gates:
+        pytest.skip("no gate that keeps")
+    check_cell(create(name, hidden_size=4, input_size=3, init=init, seed=1, **settings), seed=1)
+
+
+@pytest.mark.parametrize("layers", [2, 3])
+@pytest.mark.parametrize(("name", "settings"), CASES, ids=IDS)
+def test_stack(name, settings, layers):
+    check_cell(create(name, hidden_size=3, input_size=2, layers=layers, gain=2.0, seed=2, **settings))
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_large_weights_and_one_unit(name):
+    """Gates well inside their curved ranges, and sizes of one."""
+    check_cell(create(name, hidden_size=7, input_size=1, gain=5.0))
+    check_cell(create(name, hidden_size=1, input_size=1))
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_direction(name):
+    network = directions(name, hidden_size=3, input_size=2, layers=2)
+    assert list(network) == ["l0", "l0.reverse", "l1", "l1.reverse"]
+    for cell in network.values():
+        assert isinstance(cell, Direction)
+        check_cell(cell)
+    assert network["l1"].input_size == 6
+    assert network["l1"].network_input_size == 2
+
+
+def projected_lstm(hidden=5, width=3, inputs=2, seed=0):
+    rng = np.random.default_rng(seed)
+    shapes = {"W": (4 * hidden, inputs), "U": (4 * hidden, width), "b_ih": 4 * hidden, "b_hh": 4 * hidden}
+    return cell_class("lstm")(
+        **{k: rng.uniform(-0.7, 0.7, n) for k, n in shapes.items()}, W_hr=rng.uniform(-0.7, 0.7, (width, hidden))
+    )
+
+
+def test_projected_lstm():
+    cell = projected_lstm()
+    assert cell.sizes == {"h": 3, "c": 5}
+    check_cell(cell)
+    check_cell(Stack({"l0": cell, "l1": projected_lstm(4, 2, 3)}))
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_without_biases(name):
+    check_cell(create(name, hidden_size=4, input_size=3).replace(b_ih=None, b_hh=None))
+
+
+def test_layers_of_different_kinds():
+    check_cell(
+        Stack({"a": create("gru", hidden_size=3, input_size=2), "b": create("lstm", hidden_size=4, input_size=3)})
+    )

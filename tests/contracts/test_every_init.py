@@ -1,0 +1,204 @@
+"""Every initialisation: shapes, seeds, and the facts that its docstring states."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+from gradscope import _rooms, create
+from gradscope.cells._base import cell_class
+from gradscope.errors import UsageError
+from gradscope.inits._base import Shape
+
+CELLS, INITS = _rooms.names("cells"), _rooms.names("inits")
+GATED = [name for name in CELLS if cell_class(name).keep_gates]
+EPS = np.finfo(float).eps
+Z = 5.0  # a fixed seed that is 5 sigma out would have been drawn once in a million
+
+
+def applies(cell, init):
+    return init != "chrono" or cell_class(cell).keep_gates
+
+
+BOTH = [(c, i) for c in CELLS for i in INITS if applies(c, i)]
+EVERY = pytest.mark.parametrize(("name", "init"), BOTH, ids=["-".join(b) for b in BOTH])
+
+
+def total_bias(cell, gate):
+    i = cell.gates.index(gate) * cell.width
+    return (cell.b_ih + cell.b_hh)[i : i + cell.width]
+
+
+def blocks(cell):
+    return np.split(cell.U, len(cell.gates))
+
+
+@EVERY
+def test_shapes_and_dtype(name, init):
+    cell = create(name, hidden_size=6, input_size=4, init=init)
+    rows = 6 * len(cell.gates)
+    shapes = {k: w.shape for k, w in cell.weights().items()}
+    assert shapes == {"W": (rows, 4), "U": (rows, 6), "b_ih": (rows,), "b_hh": (rows,)}
+    assert all(np.isfinite(w).all() and w.dtype == np.float64 for w in cell.weights().values())
+    assert create(name, hidden_size=2, input_size=1, init=init, dtype=np.float32).dtype == np.float32
+
+
+@EVERY
+def test_seeds(name, init):
+    a, b, c = (create(name, hidden_size=5, input_size=3, init=init, seed=s).weights() for s in (7, 7, 8))
+    assert all(np.array_equal(a[k], b[k]) for k in a)
+    assert not np.array_equal(a["W"], c["W"])
+
+
+@EVERY
+def test_gain_multiplies_recurrent_weights_only(name, init):
+    one, three = (create(name, hidden_size=5, input_size=3, init=init, gain=g) for g in (1.0, 3.0))
+    assert np.array_equal(three.U, 3.0 * one.U)
+    assert all(np.array_equal(getattr(one, k), getattr(three, k)) for k in ("W", "b_ih", "b_hh"))
+
+
+@EVERY
+def test_bias_settings_fix_the_total(name, init):
+    cls = cell_class(name)
+    for setting, gate in cls.bias_settings().items():
+        cell = create(name, hidden_size=5, input_size=3, init=init, **{setting: 1.5})
+        free = create(name, hidden_size=5, input_size=3, init=init)
+        assert (total_bias(cell, gate) == 1.5).all()
+        for other in set(cls.gates) - {gate}:
+            assert np.array_equal(total_bias(cell, other), total_bias(free, other))
+
+
+@EVERY
+def test_layers_differ(name, init):
+    stack = create(name, hidden_size=4, input_size=4, layers=2, init=init)
+    low, high = stack.layers.values()
+    assert not np.array_equal(low.W, high.W)
+
+
+@pytest.mark.parametrize("init", INITS)
+def test_describes_itself(init):
+    module = _rooms.load("inits", init)
+    assert module.__doc__.split("\n")[0].endswith(".")
+    parameters = list(inspect.signature(module.initialise).parameters.values())
+    assert [p.name for p in parameters[:2]] == ["shape", "rng"]
+    assert all(p.kind is p.KEYWORD_ONLY and p.default is not p.empty for p in parameters[2:])
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_pytorch_is_uniform(name):
+    cell = create(name, hidden_size=64, input_size=32, init="pytorch")
+    k = 1 / np.sqrt(64)
+    for w in cell.weights().values():
+        assert np.abs(w).max() <= k
+        assert np.abs(w).max() > k * (1 - 20 / w.size)  # P(no value within 20/N of the ends) = exp(-20)
+        assert abs(w.mean()) < Z * k / np.sqrt(3 * w.size)  # variance of a uniform: k^2 / 3
+        # variance of u^2 for u uniform in +-k: k^4 (1/5 - 1/9)
+        assert abs((w**2).mean() - k**2 / 3) < Z * k**2 * np.sqrt(4 / 45 / w.size)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_keras(name):
+    cell = create(name, hidden_size=24, input_size=10, init="keras")
+    limit = np.sqrt(6 / (10 + len(cell.U)))  # all gates count: kernel is (inputs, gates * hidden)
+    assert limit * (1 - 20 / cell.W.size) < np.abs(cell.W).max() <= limit
+    assert abs((cell.W**2).mean() - limit**2 / 3) < Z * limit**2 * np.sqrt(4 / 45 / cell.W.size)
+    assert np.abs(cell.U.T @ cell.U - np.eye(24)).max() < 1e-13  # 24 terms of eps each, with room
+    for gate, called in cell.gate_names.items():
+        assert (total_bias(cell, gate) == float(called == "forget")).all()
+    if "forget" in cell.gate_names.values():
+        plain = create(name, hidden_size=24, input_size=10, init="keras", unit_forget_bias=False)
+        assert not (plain.b_ih + plain.b_hh).any()
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_orthogonal_gate_by_gate(name):
+    cell = create(name, hidden_size=24, input_size=5, init="orthogonal")
+    for U in blocks(cell):
+        assert np.abs(U.T @ U - np.eye(24)).max() < 1e-13
+        assert np.abs(U @ U.T - np.eye(24)).max() < 1e-13
+    assert not (cell.b_ih.any() or cell.b_hh.any())
+
+
+def test_orthogonal_is_uniform_in_haar_measure():
+    """Of Haar measure E tr Q = 0 and Var tr Q = 1 (Diaconis & Shahshahani 1994); QR alone gives about sqrt(n)."""
+    init = _rooms.load("inits", "orthogonal").initialise
+    shape = Shape("rnn", ("h",), 8, 1, {}, {})
+    rng = np.random.default_rng(0)
+    traces = np.array([np.trace(init(shape, rng)["U"]) for _ in range(400)])
+    assert abs(traces.mean()) < Z / np.sqrt(400)
+    assert abs(traces.var() - 1) < Z * np.sqrt(2 / 400)  # the trace is close to normal
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_identity(name):
+    cell = create(name, hidden_size=4, input_size=3, init="identity")
+    assert all(np.array_equal(U, np.eye(4)) for U in blocks(cell))
+    assert not (cell.b_ih.any() or cell.b_hh.any())
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_gaussian_variance(name):
+    cell = create(name, hidden_size=48, input_size=5, init="gaussian", gain=1.5)
+    z = cell.U.ravel() * np.sqrt(48) / 1.5
+    assert abs(z.mean()) < Z / np.sqrt(z.size)
+    assert abs((z**2).mean() - 1) < Z * np.sqrt(2 / z.size)  # Var z^2 = 2
+    assert abs((z**4).mean() - 3) < Z * np.sqrt(96 / z.size)  # Var z^4 = 105 - 9
+    assert not (cell.b_ih.any() or cell.b_hh.any())
+
+
+@pytest.mark.parametrize("name", GATED)
+@pytest.mark.parametrize("tmax", [10.0, 200.0])
+def test_chrono(name, tmax):
+    cell = create(name, hidden_size=400, input_size=3, init="chrono", tmax=tmax)
+    keeps = [g for g, sign in cell.keep_gates.items() if sign > 0]
+    writes = [g for g, sign in cell.keep_gates.items() if sign < 0]
+    (kept,) = (total_bias(cell, g) for g in keeps)
+    times = np.exp(kept)  # U[1, tmax - 1]: what counts is the sum of the two biases
+    assert times.min() >= 1 - 4 * EPS
+    assert times.max() <= (tmax - 1) * (1 + 4 * EPS)
+    width = tmax - 2
+    assert abs(times.mean() - tmax / 2) < Z * width / np.sqrt(12 * 400)
+    assert times.min() < 1 + width * 20 / 400  # P(no value in the lowest 20/N) = exp(-20)
+    assert times.max() > tmax - 1 - width * 20 / 400
+    for gate in writes:
+        assert np.array_equal(total_bias(cell, gate), -kept)
+    for gate in set(cell.gates) - set(cell.keep_gates):
+        assert not total_bias(cell, gate).any()
+
+
+@pytest.mark.parametrize("name", sorted(set(CELLS) - set(GATED)))
+def test_chrono_needs_a_gate(name):
+    with pytest.raises(UsageError, match=f"{name} has none"):
+        create(name, init="chrono")
+
+
+@pytest.mark.parametrize("tmax", [2.0, 1.0, -5.0])
+def test_chrono_refuses_short_times(tmax):
+    with pytest.raises(UsageError, match="tmax"):
+        create("lstm", init="chrono", tmax=tmax)
+
+
+def test_settings_are_checked():
+    with pytest.raises(UsageError, match="no setting named 'forget_bais'") as caught:
+        create("lstm", forget_bais=1)
+    assert "did you mean forget_bias" in caught.value.hint
+    with pytest.raises(UsageError, match="finite"):
+        create("lstm", forget_bias=float("nan"))
+    with pytest.raises(UsageError, match="must be a number"):
+        create("lstm", forget_bias="much")
+    with pytest.raises(UsageError, match="true or false"):
+        create("lstm", init="keras", unit_forget_bias="perhaps")
+    with pytest.raises(UsageError, match="activation 'swish'"):
+        create("rnn", activation="swish")
+    with pytest.raises(UsageError, match="hidden_size"):
+        create("rnn", hidden_size=0)
+    with pytest.raises(UsageError, match="did you mean gru"):
+        raise_hint(lambda: create("gruu"))
+
+
+def raise_hint(call):
+    """Raise what `call` raises, with its hint as the message."""
+    try:
+        call()
+    except UsageError as error:
+        raise UsageError(error.hint) from error

@@ -351,7 +351,12 @@ class Stacked(Linear):
         return self.layers[0].pull_input(rows[0])
 
     def pull_within(self, u: Array) -> Array:
-        return np.concatenate([x.pull_within(u[s]) for x, s in zip(self.layers, self._slices, strict=True)])
+        rows = [u[s].copy() for s in self._slices]
+        for i in reversed(range(len(rows))):  # the layers above see the new output of the layers below
+            if i:
+                rows[i - 1][: self.outputs[i - 1]] += self.layers[i].pull_input(rows[i])
+            rows[i] += self.layers[i].pull_within(rows[i])
+        return np.concatenate(rows) - u
 
     def at(self, index: Any) -> Stacked:
         return Stacked(tuple(layer.at(index) for layer in self.layers), self.outputs)

@@ -39,9 +39,8 @@ def apply_config(context: typer.Context, path: Path | None) -> Path | None:
         name = key.replace("_", "-")
         where = f"{shown(path)}, line {_line(text, key)}"
         if name not in known or name == "config":
-            raise UsageError(
-                f"{where}: there is no option '{key}'", f"{_rooms.suggest(name, list(known))}known: {', '.join(known)}"
-            )
+            hint = f"{_rooms.suggest(name, list(known))}{context.command_path} --help lists the options"
+            raise UsageError(f"{where}: there is no option '{key}'", hint)
         parameter: Any = known[name]
         flag, several = bool(getattr(parameter, "is_flag", False)), bool(getattr(parameter, "multiple", False))
         if flag != isinstance(value, bool) or isinstance(value, dict) or (isinstance(value, list) and not several):
@@ -51,7 +50,7 @@ def apply_config(context: typer.Context, path: Path | None) -> Path | None:
         texts = [v if isinstance(v, bool) else str(v) for v in rows]
         defaults[str(parameter.name)] = texts if several else texts[0]
         try:
-            parameter.type_cast_value(context, defaults[str(parameter.name)])
+            parameter.process_value(context, defaults[str(parameter.name)])
         except UsageError as error:
             raise UsageError(f"{where}: {error.message}", error.hint) from error
     context.default_map = {**(context.default_map or {}), **defaults}

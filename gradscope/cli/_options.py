@@ -15,11 +15,13 @@ from gradscope.errors import UsageError
 MODEL, INPUT, ANALYSIS, OUTPUT = "Model", "Input", "Analysis", "Output"
 
 
-def _complete(room: str) -> Any:
-    def complete(incomplete: str) -> list[str]:
+def complete(room: str) -> Any:
+    """Return a completion of names of a room."""
+
+    def names(incomplete: str) -> list[str]:
         return [n for n in _rooms.names(room) if n.startswith(incomplete)]
 
-    return complete
+    return names
 
 
 def _listed(room: str, without: str = "") -> str:
@@ -51,7 +53,7 @@ CellName = Annotated[
         "--cell",
         panel=MODEL,
         metavar="NAME",
-        autocompletion=_complete("cells"),
+        autocompletion=complete("cells"),
         help=f"A cell with random weights: {_listed('cells')}.",
     ),
 ]
@@ -80,7 +82,7 @@ Init = Annotated[
         "--init",
         panel=MODEL,
         metavar="NAME",
-        autocompletion=_complete("inits"),
+        autocompletion=complete("inits"),
         help=f"Initialisation: {_listed('inits')} (pytorch).",
     ),
 ]
@@ -288,7 +290,7 @@ Format = Annotated[
         "--format",
         panel=OUTPUT,
         metavar="NAME",
-        autocompletion=_complete("render"),
+        autocompletion=complete("render"),
         parser=_choice("--format", _rooms.names("render")),
         help=f"Of standard output: {_listed('render')} (text).",
     ),

@@ -49,8 +49,6 @@ class Sink:
     ) -> None:
         self.format, self.color, self.reproducible, self.quiet = format, color, reproducible, quiet
         self._files: list[tuple[Path, str, Path | None]] = []
-        if sys.stdout is None:
-            raise InputError("standard output is closed, so the result has nowhere to go")
         if sys.stdout.isatty() and _rooms.outline("render", format).constants.get("BINARY"):
             raise UsageError(f"{format} is binary and standard output is a terminal", f"-o FILE.{format} writes a file")
         formats = [_format_of(path) for path in outputs]
@@ -208,8 +206,6 @@ def write_stdout(content: str | bytes) -> None:
         ResourceError: it cannot be written.
         SystemExit: the reader has closed the pipe (141, silently).
     """
-    if sys.stdout is None:
-        raise InputError("standard output is closed, so the result has nowhere to go")
     try:
         if isinstance(content, bytes):
             sys.stdout.flush()

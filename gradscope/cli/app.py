@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -26,8 +27,8 @@ EXAMPLES = """Examples:
   gradscope analyze model.pt --data batch.npy -o report.png
 """
 
-# The classes that typer raises, whether it brings its own click or imports it.
-CLICK_USAGE, CLICK_ERROR = typer.BadParameter.__mro__[1:3]
+# The root of what typer raises, whether it brings its own click or imports it.
+CLICK_ERROR: Any = typer.BadParameter.__mro__[2]
 
 
 class Terminated(BaseException):
@@ -80,6 +81,11 @@ def main(arguments: list[str] | None = None) -> None:
         os.environ[_rooms.NO_PLUGINS] = "1"
     arguments = [a for a in arguments if a not in ("--debug", "--no-plugins")]
     signal.signal(signal.SIGTERM, _terminate)
+    for stream in (sys.stdin, sys.stderr):
+        if stream is None:  # closed: no file that is opened later may get its number
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stdout is None:
+        sys.exit(_say("error: standard output is closed, so the result has nowhere to go", "", 4))
     with warnings.catch_warnings():
         warnings.showwarning = _tell_plugins(warnings.showwarning)
         code = _guarded(arguments, debug)
@@ -100,7 +106,10 @@ def _guarded(arguments: list[str], debug: bool) -> int:
     except MemoryError:
         hint = "use fewer steps, sequences or units, or --max-memory to be told before"
         return _say("error: out of memory", hint, 5)
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            _output.silence_stdout()
+            return _say(f"error: cannot write: {error.strerror}", "make room, or choose another place", 5)
         _trace()
         return _say("this is a bug in gradscope, not in what you did", "please report it with the lines above", 1)
 
@@ -114,6 +123,8 @@ def _run(arguments: list[str]) -> int:
     except typer.Abort as error:
         raise KeyboardInterrupt from error
     except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from stop
         # typer ends with 1 when the reader of a help text has gone away
         closed = isinstance(stop.__context__, BrokenPipeError)
         return _output.CLOSED_PIPE if closed else stop.code if isinstance(stop.code, int) else 0

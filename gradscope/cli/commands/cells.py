@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from gradscope import _rooms
-from gradscope.cli._options import _complete
+from gradscope.cli._options import complete
 from gradscope.cli._output import write_stdout
 from gradscope.errors import UsageError
 
@@ -20,7 +20,7 @@ def command(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="NAME", help="Tell about one cell.", show_default=False, autocompletion=_complete("cells")
+            metavar="NAME", help="Tell about one cell.", show_default=False, autocompletion=complete("cells")
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.", show_default=False)] = False,

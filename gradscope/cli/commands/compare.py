@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -43,6 +43,7 @@ def command(
             help="Cells, with settings after a colon (lstm:forget_bias=1, gru:init=chrono,tmax=200), checkpoints, "
             "and saved results (.json), mixed.",
             show_default=False,
+            autocompletion=o.complete("cells"),
         ),
     ],
     hidden: o.Hidden = 128,
@@ -168,7 +169,12 @@ def _with(request: Request, cell: str, settings: dict[str, str]) -> Request:
     """Return the request for one cell: settings after the colon win over the options."""
     from gradscope.cli._numbers import count, real
 
-    parsers = {"hidden": count("hidden"), "layers": count("layers"), "seed": count("seed", 0), "gain": real("gain")}
-    own = {k: parsers[k](v) if k in parsers else v for k, v in settings.items() if k in OF_INIT}
+    parsers: dict[str, Any] = {
+        "hidden": count("hidden"),
+        "layers": count("layers"),
+        "seed": count("seed", 0),
+        "gain": real("gain"),
+    }
+    own: dict[str, Any] = {k: parsers[k](v) if k in parsers else v for k, v in settings.items() if k in OF_INIT}
     rest = {k: v for k, v in settings.items() if k not in OF_INIT}
     return dataclasses.replace(request, cell=cell, settings=rest, **own)

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 from gradscope._version import __version__
 
 if TYPE_CHECKING:
+    from gradscope._create import create
     from gradscope.api import Result, analyze, compare
     from gradscope.cells._base import Cell
     from gradscope.cells._function import from_step
-    from gradscope.create import create
     from gradscope.dynamics.chain import JacobianChain
     from gradscope.errors import GradscopeError
     from gradscope.layouts._load import load
@@ -45,7 +45,7 @@ _HOMES = {
     "Result": "gradscope.api",
     "analyze": "gradscope.api",
     "compare": "gradscope.api",
-    "create": "gradscope.create",
+    "create": "gradscope._create",
     "from_step": "gradscope.cells._function",
     "load": "gradscope.layouts._load",
 }

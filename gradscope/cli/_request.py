@@ -39,6 +39,9 @@ __all__ = [
 ]
 
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+# Settings that have no default: they are in the document where they were given.
+WHERE_GIVEN = ("layer", "key", "activation", "gate_order", "embedding", "data_key", "columns", "delimiter", "decimal")
+WHERE_GIVEN += ("layout",)
 
 
 @dataclass(frozen=True)
@@ -94,14 +97,19 @@ class Request:
 
     def config(self) -> dict[str, Any]:
         """Return the settings for the document: every one that was used, resolved."""
-        config: dict[str, Any] = {"cell": self.cell, "hidden": self.hidden, "layers": self.layers, "init": self.init}
-        config |= {"gain": self.gain, "set": self.settings} if self.cell else {}
-        config = config if self.cell else {}
-        source = {"data": self.data.name} if self.data else {"drive": self.drive, "input_scale": self.input_scale}
-        gradient = {"loss_gradient": self.loss_gradient.name} if self.loss_gradient else {}
-        return (
-            config | source | gradient | {"spectrum": self.spectrum, "threshold": self.threshold, "dtype": self.dtype}
-        )
+        config: dict[str, Any] = {}
+        if self.cell:
+            config = {k: getattr(self, k) for k in ("cell", "hidden", "layers", "init", "gain")}
+            config |= {"bidirectional": True} if self.bidirectional else {}
+            config["set"] = self.settings
+        if self.data:
+            config |= {"data": self.data.name, "nan": self.nan}
+        else:
+            config |= {"drive": self.drive, "input_scale": self.input_scale}
+        if self.loss_gradient:
+            config["loss_gradient"] = self.loss_gradient.name
+        config |= {k: getattr(self, k) for k in WHERE_GIVEN if getattr(self, k) is not None}
+        return config | {"spectrum": self.spectrum, "threshold": self.threshold, "dtype": self.dtype}
 
     @property
     def spectra_of(self) -> int | None:
@@ -149,9 +157,9 @@ def models_of_cell(request: Request, label: str | None = None) -> list[Model]:
         UsageError: an unknown cell, initialisation or setting.
         ResourceError: it does not fit.
     """
+    from gradscope._create import create, directions
     from gradscope.budget import Plan
     from gradscope.cells._base import cell_class
-    from gradscope.create import create, directions
 
     assert request.cell is not None
     cls, hidden = cell_class(request.cell), request.hidden

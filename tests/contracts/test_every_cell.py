@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from gradscope import _rooms, create
+from gradscope._create import directions
 from gradscope.cells._base import cell_class
 from gradscope.cells._stack import Direction, Stack
-from gradscope.create import directions
 from gradscope.testing import check_cell
 
 CELLS = _rooms.names("cells")

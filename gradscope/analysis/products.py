@@ -9,7 +9,7 @@ the steps, and the product of their norms (an upper bound) are four different nu
 The mean square of P^T u over isotropic unit u is |P|_F^2 / n, exactly.
 
 Singular values far below the largest are lost to rounding here: those under `floor` times the largest are
-reported as not determined (nan).
+reported as not determined (nan), and so is a radius that rounding can move by more than one per cent.
 """
 
 from __future__ import annotations
@@ -97,8 +97,24 @@ def _measure(matrix: Array, floor: float) -> tuple[Array, float, float]:
     if not np.isfinite(matrix).all():
         return np.full(len(matrix), np.nan), np.nan, np.nan
     sigma = singular_values(matrix)
-    rho = float(np.abs(scipy.linalg.eigvals(matrix, check_finite=False)).max())
+    values = scipy.linalg.eigvals(matrix, check_finite=False)
+    top = values[np.abs(values).argmax()]
+    rho = float(np.abs(top))
+    # a matrix as near as rounding must not have an eigenvalue one per cent larger: defective ones have (pseudospectra,
+    # Trefethen & Embree 2005, section 1)
+    known = rho >= floor * sigma[0] and (not rho or _distance(matrix, 1.01 * top) >= floor / 100 * sigma[0])
     with np.errstate(divide="ignore"):
         logs = np.where(sigma >= floor * sigma[0], np.log(sigma), np.nan)
-        log_rho = float(np.log(rho)) if rho >= floor * sigma[0] else np.nan
-        return logs, float(np.log(np.linalg.norm(sigma))), log_rho
+        return logs, float(np.log(np.linalg.norm(sigma))), float(np.log(rho)) if known else np.nan
+
+
+def _distance(matrix: Array, z: complex) -> float:
+    """Return the smallest singular value of z - A, by inverse iteration: how far the nearest matrix is that has z."""
+    n = len(matrix)
+    factors = scipy.linalg.lu_factor((z if z.imag else z.real) * np.eye(n) - matrix, check_finite=False)
+    x, size = np.random.default_rng(0).standard_normal(n), 1.0
+    for _ in range(3):
+        x = scipy.linalg.lu_solve(factors, x / np.linalg.norm(x), check_finite=False)
+        x = scipy.linalg.lu_solve(factors, x, trans=2, check_finite=False)
+        size = float(np.linalg.norm(x))
+    return float(1 / np.sqrt(size))

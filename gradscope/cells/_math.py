@@ -29,7 +29,7 @@ def dsigmoid(a: Array) -> Array:
 
 
 def tanh(a: Array) -> Array:
-    """Return tanh(a)."""
+    """Return the hyperbolic tangent."""
     return np.tanh(a)
 
 

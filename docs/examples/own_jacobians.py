@@ -1,0 +1,16 @@
+"""Measure Jacobians that came from anywhere: J[t] = d s[t+1] / d s[t], rows are outputs."""
+
+import numpy as np
+
+import gradscope
+
+# Henon map, a = 1.4, b = 0.3: its Jacobian along an orbit is [[-2 a x, 1], [b, 0]].
+x, y, jacobians = 0.1, 0.1, []
+for _ in range(2000):
+    jacobians.append([[-2.8 * x, 1.0], [0.3, 0.0]])
+    x, y = 1 - 1.4 * x * x + y, 0.3 * x
+
+chain = gradscope.JacobianChain.from_arrays(jacobians)
+result = gradscope.analyze(chain, name="Henon map")
+print(result)
+print(f"rate: {result.metrics['rate']:.3f} nats per step, 95 % {result.metrics['rate_ci95']}")

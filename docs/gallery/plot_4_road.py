@@ -1,0 +1,33 @@
+"""
+Which road the gradient takes: forget biases
+============================================
+
+An LSTM's gradient can go back around the recurrent weights, through the forget gate, or through the weights. The
+forget bias decides how wide the road around is. Its width is f, and f is about 1/2 at bias 0: most of the gradient
+takes that road, and still almost nothing arrives.
+"""
+
+import matplotlib.pyplot as plt
+
+import gradscope
+
+biases = [0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0]
+shares, gains = [], []
+for bias in biases:
+    cell = gradscope.create("lstm", forget_bias=bias)
+    result = gradscope.analyze(cell, lags=0, name=f"forget bias {bias:g}")
+    shares.append(result.metrics["around_share"])
+    gains.append(result.metrics["log10_gain"])
+    print(f"around {shares[-1]:.2f}  {result}")
+
+fig, (left, right) = plt.subplots(1, 2, figsize=(8, 3.6), layout="constrained")
+left.plot(biases, shares, "o-")
+left.set(xlabel="forget bias", ylabel="share of the gradient around the weights")
+right.plot(biases, gains, "o-")
+right.axhline(0, color="grey", linewidth=1)
+right.set(xlabel="forget bias", ylabel="log10 gain over 200 steps")
+plt.show()
+
+# %%
+# A share above one is no mistake: the two roads then have opposite signs and cancel in part. A large share does not
+# say that the gradient is large; it says which of the two roads what is left of it has come.

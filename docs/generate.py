@@ -1,0 +1,253 @@
+"""Pages that are made from the code: commands, output fields, cells, initialisations, Python names.
+
+conf.py runs this before every build; nothing that it writes is kept in the repository.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import typer
+
+import gradscope
+from gradscope import _rooms
+from gradscope.cli.app import build
+
+PANELS = ("Model", "Input", "Analysis", "Output")
+NOT_YET = "The schema is not part of this checkout.\n"
+
+
+def write_all(folder: Path) -> None:
+    """Write every generated page."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pages = {
+        "commands.md": commands(),
+        "schema.md": schema(),
+        "cells.md": cells(),
+        "inits.md": inits(),
+        "python.rst": python(),
+    }
+    for name, text in pages.items():
+        path = folder / name
+        if not path.exists() or path.read_text(encoding="utf-8") != text:  # an unchanged page is not read again
+            path.write_text(text, encoding="utf-8")
+
+
+def escaped(text: str) -> str:
+    """Keep Markdown from reading a plain sentence as markup."""
+    return re.sub(r"([*<>\[\]$|`])", r"\\\1", text)
+
+
+def commands() -> str:
+    """Return one section a command, with its arguments and options in the order of its help."""
+    group: Any = typer.main.get_command(build())
+    lines = [
+        "# Commands",
+        "",
+        "Every command has `-h` and `--help`. Counts may be written `1e3`, `200k` or `1_000`.",
+        "What a command exits with is on its [own page](../exit-codes.md).",
+        "",
+        "```text",
+        *(f"gradscope {name:<9} {first_line(c)}" for name, c in group.commands.items()),
+        "```",
+        "",
+    ]
+    for name, command in group.commands.items():
+        lines += section(name, command)
+    return "\n".join(lines) + "\n"
+
+
+def first_line(command: Any) -> str:
+    """Return the first sentence of a command's help."""
+    return str(command.help or "").strip().split("\n")[0].rstrip(".")
+
+
+def section(name: str, command: Any) -> list[str]:
+    """Return the section of one command."""
+    arguments = [p for p in command.params if p.param_type_name == "argument"]
+    options = [p for p in command.params if p.param_type_name == "option" and "--help" not in p.opts]
+    usage = " ".join([p.metavar if p.required else f"[{p.metavar}]" for p in arguments])
+    lines = [f"## gradscope {name}", "", *paragraphs(str(command.help or "")), ""]
+    lines += ["```text", f"gradscope {name} {usage} [OPTIONS]".replace("  ", " "), "```", ""]
+    if command.epilog:
+        lines += ["```console", f"$ {str(command.epilog).removeprefix('Example: ').strip()}", "```", ""]
+    for argument in arguments:
+        lines += [f"`{argument.metavar}`", f": {escaped(str(argument.help or ''))}", ""]
+    lines += [f"```{{program}} gradscope {name}", "```", ""]
+    panels = {p: [o for o in options if getattr(o, "rich_help_panel", None) == p] for p in PANELS}
+    rest = [o for o in options if not any(o in found for found in panels.values())]
+    for panel, found in {**panels, "Options": rest}.items():
+        if found:
+            lines += [f"### {panel}", ""] if any(panels.values()) else []
+            for option in found:
+                lines += entry(option)
+    return lines
+
+
+def paragraphs(text: str) -> list[str]:
+    """Return a help text with its line breaks inside paragraphs removed."""
+    return "\n\n".join(" ".join(escaped(p).split()) for p in inspect.cleandoc(text).split("\n\n")).split("\n")
+
+
+def entry(option: Any) -> list[str]:
+    """Return one option as Sphinx's own directive, so that pages can refer to it."""
+    metavar = "" if option.is_flag else f" {option.metavar or ''}".rstrip()
+    names = ", ".join(f"{n}{metavar}" for n in sorted(option.opts, key=len))
+    return [f"````{{option}} {names}", escaped(str(option.help or "")), "````", ""]
+
+
+def cells() -> str:
+    """Return a table of the cells and a section for each, from their files, which are not imported."""
+    rows = {name: _rooms.outline("cells", name) for name in _rooms.names("cells")}
+    lines = [
+        "# Cells",
+        "",
+        "`gradscope cells` prints this list and `gradscope cells NAME` one section of it. W, U and the biases are",
+        "the weights of all gates stacked as rows; a = U h + b_hh and v = W x + b_ih; products of vectors are",
+        "unit by unit.",
+        "",
+        "| name | what | state | gates |",
+        "| --- | --- | --- | --- |",
+    ]
+    for name, o in rows.items():
+        parts, gates = (", ".join(o.constants.get(k, ("h",))) for k in ("parts", "gates"))
+        lines.append(f"| [`{name}`](#{name}) | {escaped(o.summary.rstrip('.'))} | {parts} | {gates} |")
+    for name, o in rows.items():
+        names = o.constants.get("gate_names", {})
+        settings = {k: v for k, v in o.constants.items() if isinstance(v, str | float | bool) and k != "reads"}
+        lines += ["", f"## {name}", "", escaped(o.summary), "", *blocks(o.class_doc), ""]
+        lines += ["state", f": {', '.join(f'`{p}`' for p in o.constants.get('parts', ('h',)))}", ""]
+        lines += ["gates, in the order of their weights"]
+        lines += [": " + ", ".join(f"`{g}` ({names.get(g, g)})" for g in o.constants.get("gates", ())), ""]
+        pairs = [f"`{k}={v}`" for k, v in settings.items()] + [f"`{n}_bias`" for n in names.values()]
+        lines += ["settings (`--set KEY=VALUE`)", f": {', '.join(pairs)}"]
+    return "\n".join(lines) + "\n"
+
+
+def blocks(doc: str) -> list[str]:
+    """Return a docstring with paragraphs of nothing but equations as literal blocks."""
+    lines: list[str] = []
+    for part in inspect.cleandoc(doc).split("\n\n"):
+        rows = part.split("\n")
+        equations = all(re.match(r"[A-Za-z_', ]+ = ", row) for row in rows)
+        lines += ["```text", *rows, "```", ""] if equations else [escaped(part), ""]
+    return lines
+
+
+def inits() -> str:
+    """Return a section for each initialisation."""
+    lines = [
+        "# Initialisations",
+        "",
+        "Chosen with `--init NAME`, or `init=` in Python. `--gain G` multiplies the recurrent weights of any of them,",
+        "and `--set GATE_bias=B` replaces the sum of a gate's two biases.",
+    ]
+    for name in _rooms.names("inits"):
+        module = _rooms.load("inits", name)
+        doc = inspect.cleandoc(module.initialise.__doc__ or "").split("\nArgs:")[0].split("\nRaises:")[0]
+        settings = [
+            f"`{p.name}={p.default:g}`" if isinstance(p.default, float) else f"`{p.name}={p.default}`"
+            for p in inspect.signature(module.initialise).parameters.values()
+            if p.kind is inspect.Parameter.KEYWORD_ONLY
+        ]
+        lines += ["", f"## {name}", "", escaped(inspect.cleandoc(module.__doc__ or "")), "", escaped(doc.strip())]
+        lines += ["", f"settings: {', '.join(settings)}"] if settings else []
+    return "\n".join(lines) + "\n"
+
+
+def python() -> str:
+    """Return autodoc directives for every public name."""
+    lines = ["Python", "======", "", "``import gradscope`` loads nothing else; each name loads what it needs.", ""]
+    for name in (n for n in gradscope.__all__ if not n.startswith("_")):
+        value = getattr(gradscope, name)
+        lines += [name, "-" * len(name), ""]
+        if not inspect.isclass(value):
+            lines += [f".. autofunction:: gradscope.{name}", ""]
+            continue
+        lines += [f".. autoclass:: gradscope.{name}", "   :members:", "   :show-inheritance:"]
+        if name == "Cell":
+            lines += ["   :inherited-members:", "   :exclude-members: maps, evolve, preactivations, activations"]
+        lines += [""]
+    return "\n".join(lines) + "\n"
+
+
+def schema() -> str:
+    """Return every field of the output with its type and meaning, from the schema that is shipped."""
+    path = Path(gradscope.__file__).parent / "report" / "schema.json"
+    lines = ["# Fields of the JSON", ""]
+    if not path.exists():
+        return "\n".join(lines) + NOT_YET
+    root = json.loads(path.read_text(encoding="utf-8"))
+    lines += [
+        "`gradscope schema` prints the JSON Schema that this page is made from. A number that is not finite is",
+        "`null`, and `nonfinite` says where and what it was. Names are fixed within version 1; fields may be added.",
+        "",
+    ]
+    definitions = root.get("$defs", {})
+    kinds = [ref["$ref"].rsplit("/", 1)[1] for ref in root.get("oneOf", []) if "$ref" in ref]
+    for name in [*kinds, *(d for d in definitions if d not in kinds)]:
+        node = definitions[name]
+        lines += [f"({'field-' + name})=", f"## {name}", ""]
+        lines += [escaped(node["description"]), ""] if "description" in node else []
+        lines += fields(node)
+    if not definitions:
+        lines += fields(root)
+    return "\n".join(lines) + "\n"
+
+
+def fields(node: dict[str, Any]) -> list[str]:
+    """Return a definition list of the fields of an object, nested objects with dotted names."""
+    lines: list[str] = []
+    found = list(walk(node, ""))
+    if not found:
+        return [f"{kind(node)}", ""]
+    for path, child, required in found:
+        note = "" if required else ", optional"
+        lines += [f"`{path}`", f": {kind(child)}{note}. {escaped(child.get('description', ''))}".rstrip(), ""]
+    return lines
+
+
+def walk(node: dict[str, Any], prefix: str) -> Any:
+    """Yield (path, schema, required) of every field, depth first."""
+    for part in (node, *node.get("allOf", [])):
+        needed = set(part.get("required", ()))
+        for name, child in part.get("properties", {}).items():
+            path = f"{prefix}{name}"
+            yield path, child, name in needed
+            yield from walk(child, f"{path}.")
+            items = child.get("items")
+            if isinstance(items, dict) and "properties" in items:
+                yield from walk(items, f"{path}[].")
+        extra = part.get("additionalProperties")
+        if isinstance(extra, dict) and "properties" in extra:
+            yield from walk(extra, f"{prefix}NAME.")
+
+
+def kind(node: dict[str, Any]) -> str:
+    """Say what a value is, with links to other definitions."""
+    if "$ref" in node:
+        name = node["$ref"].rsplit("/", 1)[1]
+        return f"[{name}](#field-{name})"
+    if "const" in node:
+        return f"`{json.dumps(node['const'])}`"
+    if "enum" in node:
+        return " or ".join(f"`{json.dumps(v)}`" for v in node["enum"])
+    choices = node.get("oneOf") or node.get("anyOf")
+    if choices:
+        return " or ".join(kind(c) for c in choices)
+    names = node.get("type", "any value")
+    names = [names] if isinstance(names, str) else names
+    words = []
+    for name in names:
+        items = node.get("items")
+        if name == "array" and isinstance(items, dict) and items:
+            words.append(f"list of {kind(items)}")
+        elif name == "object" and isinstance(node.get("additionalProperties"), dict):
+            words.append(f"object of {kind(node['additionalProperties'])}")
+        else:
+            words.append(str(name))
+    return " or ".join(words)

@@ -1,0 +1,138 @@
+"""Run the commands that the pages show, and put their real output into the pages.
+
+    python docs/transcripts.py            write the output into README.md and docs/**/*.md
+    python docs/transcripts.py --check    only say which pages are out of date
+
+A transcript is a ```console block after a comment: <!-- run -->, or <!-- run keep: A | B --> to show only
+paragraphs that begin with A or B, with "..." for what is left out; "picture" in the comment copies the PNG that the
+command wrote to docs/images. Commands run in --dir (a temporary folder unless given); a command that needs a
+file which is not there is left alone, and that is said.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+DOCS = Path(__file__).resolve().parent
+BLOCK = re.compile(r"(?P<head><!-- run(?P<options>[^>]*)-->\n```console\n)(?P<body>.*?)(?P<tail>\n```)", re.DOTALL)
+START = re.compile(r"(warning|info|note|error) \(GS-")
+
+
+def pages() -> list[Path]:
+    """Return every page that a person wrote."""
+    built = ("_build", "generated")
+    return [DOCS.parent / "README.md", *(p for p in sorted(DOCS.rglob("*.md")) if not set(built) & set(p.parts))]
+
+
+def paragraphs(text: str) -> list[str]:
+    """Split at blank lines, and before every finding; a finding that follows another begins with a newline less."""
+    found: list[str] = []
+    for part in text.rstrip("\n").split("\n\n"):
+        rows: list[str] = []
+        for line in part.split("\n"):
+            if START.match(line) or not rows:
+                rows.append(line)
+            else:
+                rows[-1] += f"\n{line}"
+        found += rows
+    return found
+
+
+def chosen(output: str, options: str) -> str:
+    """Return the paragraphs that `keep:` asks for, all of them without it."""
+    if "keep:" not in options:
+        return output.rstrip("\n")
+    wanted = tuple(w.strip() for w in options.split("keep:")[1].split("|"))
+    out: list[str] = []
+    for paragraph in paragraphs(output):
+        if paragraph.startswith(wanted):
+            joined = START.match(paragraph) and out and START.match(out[-1])
+            out[-1:] = [f"{out[-1]}\n{paragraph}"] if joined else [*out[-1:], paragraph]
+        elif not out or out[-1] != "...":
+            out.append("...")
+    return "\n\n".join(out)
+
+
+def commands(body: str) -> str:
+    """Return the lines of a block that are typed, continuation lines included."""
+    rows, typed, going = body.split("\n"), [], False
+    for row in rows:
+        if row.startswith("$ ") or going:
+            typed.append(row)
+            going = row.endswith("\\")
+    return "\n".join(typed)
+
+
+def run(typed: str, folder: Path) -> str | None:
+    """Run what a block types and return standard output and error; None where a file is missing."""
+    script = "\n".join(row.removeprefix("$ ") for row in typed.split("\n"))
+    for name in re.findall(r"[\w.-]+\.(?:pt|npy|py|safetensors)\b", script):
+        if not (folder / name).exists() and name not in re.findall(r"> *(\S+)", script):
+            print(f"  left alone: {script.splitlines()[0]}  (no {name})", file=sys.stderr)
+            return None
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    settings = {**os.environ, "PATH": path, "OPENBLAS_NUM_THREADS": "1", "NO_COLOR": "1", "PYTHONPATH": str(DOCS.parent)}
+    for name in re.findall(r"-o (\S+)", script):
+        (folder / name).unlink(missing_ok=True)
+    done = subprocess.run(["bash", "-c", script], cwd=folder, env=settings, capture_output=True, text=True, check=False)
+    if "ModuleNotFoundError" in done.stderr:
+        print(f"  left alone: {script.splitlines()[0]}  ({done.stderr.splitlines()[-1]})", file=sys.stderr)
+        return None
+    return done.stdout + done.stderr
+
+
+def keep_picture(file: Path) -> None:
+    """Copy a picture to docs/images with a palette of 256 colours: the same picture, a third of the bytes."""
+    image = Image.open(file).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    small = io.BytesIO()
+    image.save(small, "png", optimize=True)
+    target = DOCS / "images" / file.name
+    if not target.exists() or target.read_bytes() != small.getvalue():
+        target.write_bytes(small.getvalue())
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--dir", type=Path)
+    parser.add_argument("pages", nargs="*", type=Path)
+    options = parser.parse_args()
+    folder = (options.dir or Path(tempfile.mkdtemp())).resolve()
+    for script in (DOCS / "examples").glob("*.py"):
+        shutil.copy(script, folder)
+    stale = 0
+    for page in options.pages or pages():
+        page = page.resolve()
+
+        def fill(match: re.Match[str], page: Path = page) -> str:
+            typed = commands(match["body"])
+            output = run(typed, folder)
+            if output is None:
+                return match[0]
+            if "picture" in match["options"] and not options.check:
+                keep_picture(folder / re.findall(r"-o (\S+\.png)", typed)[0])
+            shown = chosen(output, match["options"])
+            return f"{match['head']}{typed}\n{shown}{match['tail']}".replace("\n\n```", "\n```")
+
+        old = page.read_text(encoding="utf-8")
+        new = BLOCK.sub(fill, old)
+        if new != old:
+            stale += 1
+            print(f"{page.relative_to(DOCS.parent)}: {'out of date' if options.check else 'written'}")
+            if not options.check:
+                page.write_text(new, encoding="utf-8")
+    return int(options.check and stale > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -43,8 +43,8 @@ def _step_spectra(text: str) -> str:
 
 
 def option(*names: str, panel: str, **more: Any) -> Any:
-    """Declare an option in one of the four panels of the help."""
-    return typer.Option(*names, rich_help_panel=panel, show_default=False, **more)
+    """Declare an option in one of the four panels of the help; whether a file can be read is found out by reading."""
+    return typer.Option(*names, rich_help_panel=panel, show_default=False, readable=False, **more)
 
 
 CellName = Annotated[

@@ -33,6 +33,7 @@ def command(
             metavar="TARGET",
             help="A checkpoint (.pt .pth .ckpt .safetensors .npz), or - for standard input.",
             show_default=False,
+            readable=False,
         ),
     ] = None,
     cell: o.CellName = None,

@@ -21,6 +21,7 @@ def command(
             metavar="FILE",
             help="A checkpoint: .pt .pth .ckpt .safetensors .npz; - is standard input.",
             show_default=False,
+            readable=False,
         ),
     ],
     key: o.Key = None,

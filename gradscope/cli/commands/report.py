@@ -16,7 +16,10 @@ EPILOG = "Example: gradscope analyze --cell gru --json | gradscope report - -o g
 
 def command(
     result: Annotated[
-        Path, typer.Argument(metavar="RESULT.json", help="A saved result, or - for standard input.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="RESULT.json", help="A saved result, or - for standard input.", show_default=False, readable=False
+        ),
     ],
     format: o.Format = None,
     as_json: o.Json = False,

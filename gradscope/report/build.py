@@ -99,6 +99,7 @@ def _evidence(m: Measured, name: str, model: Document, keep_gates: dict[str, str
     with np.errstate(invalid="ignore"):
         middle = np.median(logs, axis=1)
     zero = np.flatnonzero(np.isneginf(middle))
+    zero_from = 0 if np.isneginf(logs[0]).any() else int(zero[0]) if zero.size else None
     finite = bool(np.isfinite(middle).all())
     gain = median(m.reach.log_gain)
     top = int(np.argmax(middle)) if finite else 0
@@ -113,7 +114,7 @@ def _evidence(m: Measured, name: str, model: Document, keep_gates: dict[str, str
         half_life=m.reach.half_life,
         reach=m.reach.reach,
         threshold=m.reach.threshold,
-        zero_from=int(zero[0]) if zero.size and not m.nonfinite else None,
+        zero_from=None if m.nonfinite else zero_from,
         peak=(top, float(middle[top] - middle[0]) / LN10) if finite and top else None,
         underflow=m.reach.underflow,
         nonfinite=tuple(_place(r) for r in m.nonfinite),

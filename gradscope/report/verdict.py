@@ -30,12 +30,13 @@ class Evidence:
         name: the model in words, "GRU, 128 units, 200 steps, seed 0".
         steps: T.
         log10_gain: median over sequences of log10(|dL/ds_0| / |dL/ds_T|); -inf: zero; None: not finite.
-        rate: nats per step, or None.
+        rate: nats per step; None where the gain of a sequence is not finite.
         interval: 95 % interval of `rate`, or None.
         half_life: steps, or None.
         reach: steps, or None.
         threshold: what `reach` asks for.
-        zero_from: smallest lag at which the median gradient is exactly zero, or None.
+        zero_from: smallest lag at which the median gradient is exactly zero, or None; 0 also where the loss has
+            no gradient at the last step of one of the sequences.
         peak: (lag, log10 gain) where the median gradient is largest.
         underflow: {format: lag or None}.
         nonfinite: sentences that say where values stop being finite.
@@ -95,11 +96,16 @@ def judge(e: Evidence) -> Verdict:
 def _state(e: Evidence) -> tuple[str, str]:
     if e.nonfinite:
         return "nonfinite", e.nonfinite[0]
+    if e.zero_from == 0:
+        return "inconclusive", "the loss has no gradient at the last step of some sequence: nothing to follow back"
     if e.zero_from is not None:
         where = "from the first step back" if e.zero_from == 1 else f"from {e.zero_from} steps back"
         return "vanishing", f"the gradient is exactly zero {where}"
-    if e.log10_gain is None or e.rate is None:
+    if e.log10_gain is None:
         return "nonfinite", "the gradient does not stay finite on its way back"
+    if e.rate is None:  # the gains of some sequences are -inf, and a mean of those says nothing
+        gain = times(e.log10_gain)
+        return "inconclusive", f"the gradient changes by {gain}, and is exactly zero in less than half of the sequences"
     if e.steps < SHORTEST:
         return "inconclusive", f"{e.steps} step{' is' if e.steps == 1 else 's are'} too short to fit a rate"
     if e.interval is None:

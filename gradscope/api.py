@@ -170,6 +170,10 @@ def analyze(
     started, clock = datetime.now(UTC), time.perf_counter()
     if not 0 < reach_threshold < 1:
         raise UsageError(f"the reach threshold must lie between 0 and 1, not {reach_threshold:g}")
+    bounds = {"steps": (steps, 1), "batch": (batch, 1), "warmup": (warmup or 0, 0), "seed": (seed, 0)}
+    for what, (value, least) in (bounds | {"lags": (lags, 0), "spectrum": (spectrum, 1)}).items():
+        if value < least:
+            raise UsageError(f"{what} must be at least {least}, not {value}")
     tell = progress or (lambda _: None)
     if isinstance(cell, JacobianChain):
         chain, warmup = cell, 0

@@ -30,15 +30,16 @@ class NonFinite:
 
 
 def nonfinite_in(path: str, array: Array) -> list[NonFinite]:
-    """List what is not finite in one array, at most one record of each kind."""
+    """List what is not finite in one array, at most one record of each kind, the first to appear first."""
     if np.isfinite(array).all():
         return []
     kinds = {"nan": np.isnan(array), "inf": array == np.inf, "-inf": array == -np.inf}
-    return [
+    found = [
         NonFinite(path, kind, int(mask.sum()), tuple(int(i) for i in np.argwhere(mask)[0]))
         for kind, mask in kinds.items()
         if mask.any()
     ]
+    return sorted(found, key=lambda r: r.first)  # what overflows is inf before it is nan
 
 
 def nonfinite(trajectory: Trajectory) -> list[NonFinite]:

@@ -82,9 +82,11 @@ class Verdict:
 def times(log10: float) -> str:
     """Write a factor given its log10: 0.12, 35, 1.2e-8."""
     if abs(log10) < 3:
-        return f"{10**log10:.2g}"
+        value = 10**log10
+        return f"{value:.2g}" if value < 99.5 else f"{value:.0f}"
     whole = math.floor(log10)
-    return f"{10 ** (log10 - whole):.1f}e{whole:+d}".replace("e+", "e").replace("10.0e", "1.0e")
+    mantissa = round(10 ** (log10 - whole), 1)
+    return f"{mantissa:.1f}e{whole}" if mantissa < 10 else f"1.0e{whole + 1}"
 
 
 def judge(e: Evidence) -> Verdict:

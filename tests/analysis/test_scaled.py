@@ -73,8 +73,8 @@ def test_finding_what_is_not_finite():
     a[0, 3] = np.inf
     a[2, 3] = -np.inf
     assert nonfinite_in("data", a) == [
-        NonFinite("data", "nan", 2, (1, 2)),
         NonFinite("data", "inf", 1, (0, 3)),
+        NonFinite("data", "nan", 2, (1, 2)),
         NonFinite("data", "-inf", 1, (2, 3)),
     ]
 

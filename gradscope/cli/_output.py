@@ -95,10 +95,11 @@ class Sink:
         if self.quiet and self.format == "text":
             return f"{report.sentence}\n"
         options = {"ascii_only": not encoding.startswith("utf")} if self.format == "text" else {}
+        color = color_wanted(self.color, terminal)
         rendered: str | bytes = _rooms.load("render", self.format).render(
             report,
-            width=_width() if terminal else None,
-            color=color_wanted(self.color, terminal),
+            width=_width() if terminal or color else None,
+            color=color,
             reproducible=self.reproducible,
             **options,
         )

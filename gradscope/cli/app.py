@@ -27,6 +27,8 @@ EXAMPLES = """Examples:
   gradscope analyze model.pt --data batch.npy -o report.png
 """
 
+INTERRUPTED = 130  # 128 + SIGINT
+
 # The root of what typer raises, whether it brings its own click or imports it.
 CLICK_ERROR: Any = typer.BadParameter.__mro__[2]
 
@@ -96,7 +98,7 @@ def _guarded(arguments: list[str], debug: bool) -> int:
     try:
         return _run(arguments)
     except KeyboardInterrupt:
-        return _say("interrupted", "", 130)
+        return _say("interrupted", "", INTERRUPTED)
     except Terminated:
         return _say("terminated", "", 143)
     except GradscopeError as error:
@@ -117,14 +119,14 @@ def _guarded(arguments: list[str], debug: bool) -> int:
 def _run(arguments: list[str]) -> int:
     try:
         returned = typer.main.get_command(build()).main(arguments, prog_name="gradscope", standalone_mode=False)
+        if returned == INTERRUPTED:  # what typer makes of Ctrl-C
+            raise KeyboardInterrupt
         return returned if isinstance(returned, int) else 0
     except CLICK_ERROR as error:
         return _say(*_in_our_words(error), 2)
     except typer.Abort as error:
         raise KeyboardInterrupt from error
     except SystemExit as stop:
-        if isinstance(stop.__context__, KeyboardInterrupt):
-            raise KeyboardInterrupt from stop
         # typer ends with 1 when the reader of a help text has gone away
         closed = isinstance(stop.__context__, BrokenPipeError)
         return _output.CLOSED_PIPE if closed else stop.code if isinstance(stop.code, int) else 0

@@ -31,9 +31,9 @@ def test_weights_of_zero(analyzed):
 
 def test_huge_weights(analyzed):
     assert analyzed("--cell", "linear", "--gain", "1e30")["verdict"]["state"] == "nonfinite"
-    document = analyzed("--cell", "linear", "--gain", "1e30", "--drive", "zeros")
+    document = analyzed("--cell", "linear", "--gain", "1e3")
     assert document["verdict"]["state"] == "exploding"
-    assert document["metrics"]["log10_gain"] > 1000
+    assert document["metrics"]["log10_gain"] > 80
 
 
 def test_gradients_far_below_the_smallest_double(analyzed):

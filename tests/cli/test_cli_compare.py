@@ -1,0 +1,128 @@
+"""compare and report: cells, checkpoints and saved results, side by side and drawn again."""
+
+import json
+
+import pytest
+
+SIZE = ("--hidden", "8", "--steps", "20", "--lags", "4")
+
+
+@pytest.fixture
+def saved(run, tmp_path):
+    path = tmp_path / "saved.json"
+    assert run("analyze", "--cell", "rnn", *SIZE, "-o", path).code == 0
+    return path
+
+
+def test_cells(run):
+    done = run("compare", "rnn", "lstm", "gru", *SIZE)
+    assert (done.code, done.err) == (0, "")
+    first = done.out.splitlines()[0]
+    assert first.startswith("REACH: ")
+    assert all(name in first for name in ("rnn", "lstm", "gru", "20 steps"))
+
+
+def test_cells_checkpoints_and_results(run, checkpoint, saved):
+    done = run("compare", "lstm:forget_bias=1", "lstm", checkpoint(), saved, *SIZE, "--json")
+    assert (done.code, done.err) == (0, "")
+    document = json.loads(done.out)
+    assert document["kind"] == "comparison"
+    assert [r["name"] for r in document["results"]] == ["lstm:forget_bias=1", "lstm", "model", "saved"]
+    assert sorted(document["verdict"]["order"]) == sorted(r["name"] for r in document["results"])
+
+
+def test_the_same_name_twice(run):
+    document = json.loads(run("compare", "gru", "gru", "gru", *SIZE, "--json").out)
+    assert [r["name"] for r in document["results"]] == ["gru", "gru (2)", "gru (3)"]
+    assert len({json.dumps(r["metrics"]) for r in document["results"]}) == 1
+
+
+def test_settings_of_one_cell(run):
+    document = json.loads(run("compare", "gru", "gru:init=chrono,tmax=200", "gru:hidden=4,seed=3", *SIZE, "--json").out)
+    assert [r["model"]["hidden_size"] for r in document["results"]] == [8, 8, 4]
+    assert [r["config"]["init"] for r in document["results"]] == ["pytorch", "chrono", "pytorch"]
+    assert "init" not in document["config"]
+
+
+def test_a_comparison_can_be_extended_and_drawn(run, tmp_path):
+    path = tmp_path / "c.json"
+    assert run("compare", "rnn", "gru", *SIZE, "-o", path).code == 0
+    document = json.loads(run("compare", path, "lstm", *SIZE, "--json").out)
+    assert [r["name"] for r in document["results"]] == ["rnn", "gru", "lstm"]
+    assert run("report", path, "-o", tmp_path / "c.svg").code == 0
+
+
+@pytest.mark.parametrize(
+    ("targets", "code", "words"),
+    [
+        (["lsmt", "gru"], 2, ["'lsmt' is neither a cell nor a file", "did you mean lstm?"]),
+        (["lstm:bogus=1"], 2, ["no setting named 'bogus'", "forget_bias"]),
+        (["lstm:forget_bias"], 2, ["KEY=VALUE"]),
+        (["lstm:init=pytorhc"], 2, ["did you mean pytorch?"]),
+        (["gru:hidden=0"], 2, ["hidden must be at least 1"]),
+        (["gru:gain=inf"], 2, ["gain must be a finite number"]),
+        (["gru:"], 2, ["neither a cell nor a file"]),
+        (["none.pt"], 4, ["no file"]),
+        (["none.json"], 4, ["No such file"]),
+        ([], 2, ["missing argument"]),
+    ],
+)
+def test_mistakes(refused, targets, code, words):
+    refused(code, words, "compare", *targets, "--steps", "20000")
+
+
+def test_fail_on_any_of_them(run):
+    assert run("compare", "linear", "rnn", *SIZE, "--fail-on", "vanishing").code == 3
+    assert run("compare", "linear", "rnn", *SIZE, "--fail-on", "nonfinite").code == 0
+
+
+DAMAGED = {
+    "empty": ("", "is empty"),
+    "not json": ("hello", "not JSON"),
+    "nan": ('{"kind": "analysis", "x": NaN}', "NaN is not a number in JSON"),
+    "list": ("[1, 2]", "not a result of gradscope"),
+    "foreign": ('{"name": "other"}', "not a result of gradscope"),
+    "unknown kind": ('{"kind": "recipe", "schema_version": "1.0"}', "'recipe'"),
+    "later": ('{"kind": "analysis", "schema_version": "2.0"}', "upgrade gradscope"),
+    "hollow": ('{"kind": "analysis", "schema_version": "1.0"}', "damaged"),
+    "deep": ("[" * 100_000, "not JSON"),
+    "binary": ("\x00\x01\x02", "not JSON"),
+}
+
+
+@pytest.mark.parametrize("command", ["report", "compare"])
+@pytest.mark.parametrize(("text", "words"), DAMAGED.values(), ids=DAMAGED.keys())
+def test_damaged_results(refused, tmp_path, command, text, words):
+    path = tmp_path / "r.json"
+    path.write_text(text)
+    refused(4, words, command, path)
+
+
+@pytest.mark.parametrize("field", ["verdict", "metrics", "series", "config", "tool"])
+def test_results_without_a_field(refused, saved, field):
+    document = json.loads(saved.read_text())
+    del document[field]
+    saved.write_text(json.dumps(document))
+    refused(4, "damaged", "report", saved)
+    refused(4, "damaged", "compare", saved, "gru", *SIZE)
+
+
+def test_an_inspection_is_nothing_to_compare(run, refused, checkpoint, tmp_path):
+    path = tmp_path / "i.json"
+    assert run("inspect", checkpoint(), "-o", path).code == 0
+    assert run("report", path).code == 0
+    refused(4, "no analysis to compare", "compare", path, "gru")
+
+
+@pytest.mark.parametrize("name", ["text", "json", "csv", "md"])
+def test_a_saved_result_is_shown_as_a_fresh_one(run, tmp_path, name):
+    line = ("analyze", "--cell", "lstm", *SIZE, "--reproducible", "--format", name)
+    fresh = run(*line, "-o", tmp_path / "r.json").out
+    again = run("report", tmp_path / "r.json", "--reproducible", "--format", name).out
+    assert again == fresh
+
+
+def test_report_refuses_its_own_input(refused, saved):
+    refused(2, "exists", "report", saved, "-o", saved)
+    refused(4, "No such file", "report", saved.parent / "none.json")
+    refused(4, "directory", "report", saved.parent)

@@ -8,6 +8,7 @@ parts along the first axis only, so a cell's file has no loop, no transpose and 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -111,7 +112,7 @@ class BaseCell:
             if array.ndim == 0 or array.shape[-1] != size:
                 raise InputError(f"the {name} has shape {array.shape}; its last axis must be {size}")
         lead = np.broadcast_shapes(x.shape[:-1], s.shape[:-1])
-        columns = [np.broadcast_to(z, (*lead, z.shape[-1])).reshape(-1, z.shape[-1]).T for z in (x, s)]
+        columns = [np.broadcast_to(z, (*lead, z.shape[-1])).reshape(math.prod(lead), z.shape[-1]).T for z in (x, s)]
         return columns[0], columns[1], lead
 
 

@@ -91,7 +91,7 @@ def _decay(document: Document) -> Panel:
     series = document["series"]["log10_gradient_norm"]
     lags = list(range(len(document["series"]["timestep"])))
     parts = [n for n in series if n not in ("state", "h") and not n.endswith("_total")]
-    names = ["state", *(["h"] if parts else []), *parts] if len(parts) < 3 else ["state"]
+    names = ["state", *(["h"] if parts and "h" in series else []), *parts] if len(parts) < 3 else ["state"]
     label = {"state": "whole state" if len(names) > 1 else "|dL/dh|" if "h" in series else "|dL/ds|"}
     curves = []
     for role, name in enumerate(names):

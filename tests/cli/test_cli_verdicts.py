@@ -76,6 +76,14 @@ def test_strict_json_of_a_long_run(analyzed):
     assert document["metrics"]["log10_gain"] < -308
 
 
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm", "linear"])
+def test_stacks_of_every_depth(run, cell):
+    for layers in (2, 3, 5):
+        done = run("analyze", "--cell", cell, "--layers", layers, *SIZE)
+        assert (done.code, done.err) == (0, "")
+        assert f"{layers} layers" in done.out
+
+
 @pytest.mark.parametrize(
     ("condition", "code"),
     [

@@ -1,0 +1,174 @@
+"""A new plug-in is one new file: in a copy of the package it shows up everywhere, with no other edit."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+CELL = '''
+"""Just another network (forget gate only)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from gradscope.cells._base import Cell, Parts
+from gradscope.cells._math import dsigmoid, dtanh, sigmoid, tanh
+from gradscope.jacobian import Array, Partials
+
+
+@dataclass(frozen=True, eq=False)
+class JANET(Cell):
+    """h' = f h + (1 - f) g; state s = [h].
+
+    f = sigmoid(a)    g = tanh(a)
+
+    What is forgotten is what is let in: one gate, and the road around the weights is diag(f).
+    van der Westhuizen & Lasenby (2018).
+    """
+
+    parts = ("h",)
+    gates = ("f", "g")
+    gate_names: ClassVar = {"f": "forget", "g": "cell"}
+    squash: ClassVar = {"f": (0, 1), "g": (-1, 1)}
+    keep_gates: ClassVar = {"f": 1}
+
+    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
+        f, g = a + v
+        return sigmoid(f), tanh(g)
+
+    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
+        (h,), (f, g) = s, self.activations(a, v, s)
+        return (f * h + (1 - f) * g,)
+
+    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
+        (h,), (af, ag), (f, g) = s, a + v, self.activations(a, v, s)
+        return Partials(through=[[(h - g) * dsigmoid(af), (1 - f) * dtanh(ag)]], around=[[f]])
+'''.lstrip()
+
+INIT = '''
+"""Small weights, all of one size."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gradscope.inits._base import Shape, Weights, uniform, without_bias
+
+
+def initialise(shape: Shape, rng: np.random.Generator) -> Weights:
+    """Fill U with signs, divided by the number of units."""
+    drawn = uniform(shape, rng)
+    return drawn | without_bias(shape) | {"U": np.sign(drawn["U"]) / shape.hidden}
+'''.lstrip()
+
+RENDERER = '''
+"""One word: the state."""
+
+from __future__ import annotations
+
+from gradscope.report.model import Report
+
+BINARY = False
+
+
+def render(report: Report, *, width: int | None = None, color: bool = False, reproducible: bool = False) -> str:
+    """Write the verdict's state."""
+    return f"{report.state or report.kind}\\n"
+'''.lstrip()
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory):
+    """Copy the package and the contract tests, and add one file to three rooms."""
+    root = tmp_path_factory.mktemp("copy")
+    without = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "gradscope", root / "gradscope", ignore=without)
+    shutil.copytree(ROOT / "tests", root / "tests", ignore=without)
+    shutil.copy(ROOT / "pyproject.toml", root)
+    for room, name, text in (("cells", "janet", CELL), ("inits", "signs", INIT), ("render", "word", RENDERER)):
+        assert len(text.splitlines()) < 80
+        (root / "gradscope" / room / f"{name}.py").write_text(text, encoding="utf-8")
+    return root
+
+
+@pytest.fixture
+def python(copy):
+    """Run a Python that sees the copy."""
+
+    def call(*arguments, **env):
+        # -P: the working directory is not searched, the copy comes from PYTHONPATH
+        base = {k: v for k, v in os.environ.items() if not k.startswith(("COLUMNS", "PYTEST"))}
+        env = {**base, "PYTHONPATH": str(copy), "OPENBLAS_NUM_THREADS": "1", **env}
+        done = subprocess.run(
+            [sys.executable, "-P", *arguments], cwd=copy, env=env, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+        assert done.stderr == ""
+        return done.stdout
+
+    return call
+
+
+def test_the_copy_is_used(python, copy):
+    assert Path(python("-c", "import gradscope; print(gradscope.__file__)").strip()).is_relative_to(copy)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["analyze", "--help"], ["janet", "signs", "word"]),
+        (["compare", "--help"], ["signs"]),
+        (["cells"], ["janet   Just another network", "signs"]),
+        (["cells", "janet"], ["h' = f h + (1 - f) g", "f (forget), g (cell)", "forget_bias, cell_bias"]),
+    ],
+)
+def test_listed(python, arguments, words):
+    out = python("-m", "gradscope", *arguments)
+    for word in words:
+        assert word in out, out
+
+
+@pytest.mark.parametrize(
+    ("typed", "found"),
+    [("--cell j", "janet"), ("--init s", "signs"), ("--format w", "word"), ("--cell l", "linear\nlstm")],
+)
+def test_completed(python, typed, found):
+    env = {"_GRADSCOPE_COMPLETE": "complete_bash", "COMP_WORDS": f"gradscope analyze {typed}", "COMP_CWORD": "3"}
+    assert python("-m", "gradscope", **env).strip() == found
+
+
+def test_analyzed(python, copy):
+    size = ["--hidden", "8", "--steps", "40", "--lags", "4"]
+    settings = ["--init", "chrono", "--set", "tmax=100", "--layers", "2"]
+    out = python("-m", "gradscope", "analyze", "--cell", "janet", *settings, *size)
+    assert "JANET, 8 units, 2 layers" in out
+    assert "around the weights" in out
+    out = python("-m", "gradscope", "compare", "janet:forget_bias=2", "janet:init=signs", *size, "--format", "word")
+    assert out == "comparison\n"
+    path = copy / "verdict.word"
+    python("-m", "gradscope", "analyze", "--cell", "janet", "--init", "signs", *size, "-o", str(path))
+    assert path.read_text() == "vanishing\n"
+
+
+def test_in_python(python):
+    program = "import gradscope; print(gradscope.analyze(gradscope.create('janet', hidden_size=6), steps=20, lags=2))"
+    assert "JANET, 6 units" in python("-c", program)
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("test_every_cell.py", "janet"), ("test_every_init.py", "signs"), ("test_every_renderer.py", "word")],
+)
+def test_the_contract_tests_take_it_up(python, copy, file, name):
+    """Collected by name, and passed."""
+    line = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", name, f"tests/contracts/{file}"]
+    collected = python(*line, "--collect-only")
+    assert sum(name in row for row in collected.splitlines()) > 1
+    assert " passed" in python(*line)

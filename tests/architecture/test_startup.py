@@ -1,0 +1,68 @@
+"""Nothing heavy is loaded before it is needed."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("numpy", "scipy", "matplotlib", "rich.progress", "jsonschema", "torch", "joblib", "dask")
+GRU = ["analyze", "--cell", "gru", "--hidden", "8", "--steps", "20", "--lags", "4"]
+
+
+def loaded(program):
+    """Return the names of the modules that a program leaves behind."""
+    tail = "\nimport json, sys\nprint('\\n' + json.dumps(sorted(sys.modules)), file=sys.stderr)"
+    env = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", program + tail], env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stderr.splitlines()[-1]))
+
+
+def command(*arguments):
+    return (
+        "from gradscope.cli.app import main\n"
+        f"try:\n    main({list(arguments)!r})\nexcept SystemExit as stop:\n    assert not stop.code, stop.code\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import gradscope",
+        "import gradscope; dir(gradscope); gradscope.__version__; gradscope.GradscopeError",
+        command("--help"),
+        command("--version"),
+        command("analyze", "--help"),
+        command("compare", "--help"),
+        command("cells"),
+        command("cells", "lstm"),
+        command("schema", "analysis"),
+    ],
+)
+def test_nothing_heavy(program):
+    assert not loaded(program) & set(HEAVY)
+
+
+def test_json_without_matplotlib():
+    found = loaded(command(*GRU, "--json"))
+    assert "numpy" in found
+    assert not found & {"matplotlib", "jsonschema", "torch", "scipy.stats", "scipy.optimize", "multiprocessing.pool"}
+
+
+def test_text_without_matplotlib():
+    assert "matplotlib" not in loaded(command(*GRU))
+
+
+def test_threads_are_set_before_numpy_is_loaded():
+    """OpenBLAS reads its variable once, when it is loaded."""
+    program = (
+        "import os, sys\n"
+        "class Watch:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'numpy':\n"
+        "            assert os.environ.get('OPENBLAS_NUM_THREADS') == '3', 'too late'\n"
+        "sys.meta_path.insert(0, Watch())\n"
+    )
+    assert "numpy" in loaded(program + command(*GRU, "--quiet", "--threads", "3"))

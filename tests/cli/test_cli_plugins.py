@@ -1,0 +1,132 @@
+"""Plug-ins of other packages: found; left out where they fail or bear a built-in's name; never a reason to crash."""
+
+import pytest
+
+GOOD = '''
+"""A linear recurrence from elsewhere."""
+from dataclasses import dataclass
+import gradscope.cells.linear as own
+
+@dataclass(frozen=True, eq=False)
+class Elsewhere(own.LinearCell):
+    """s' = W s, from another package."""
+'''
+READER = '''
+"""A reader of files that begin with FOREIGN."""
+SUFFIXES = (".foreign",)
+
+def sniff(head, path):
+    return head.startswith(b"FOREIGN")
+
+def read(path):
+    raise NotImplementedError
+'''
+SIZE = ("--hidden", "4", "--steps", "20", "--lags", "0", "--quiet")
+
+
+@pytest.fixture
+def install(tmp_path, finished):
+    """Pretend that a package with modules and entry points is installed; return a runner that sees it."""
+    site = tmp_path / "site"
+
+    def call(modules, points, name="other", version="1.0"):
+        info = site / f"{name}-{version}.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        (info / "entry_points.txt").write_text("".join(f"[{g}]\n{n} = {m}\n" for g, n, m in points))
+        for module, text in modules.items():
+            (site / f"{module}.py").write_text(text)
+        return lambda *arguments, **env: finished(*arguments, env={"PYTHONPATH": str(site), **env})
+
+    return call
+
+
+def test_a_good_one(install):
+    run = install({"elsewhere": GOOD}, [("gradscope.cells", "elsewhere", "elsewhere")])
+    assert "elsewhere" in run("analyze", "--help").out
+    listed = run("cells")
+    assert (listed.code, listed.err) == (0, "")
+    assert "A linear recurrence from elsewhere" in listed.out
+    done = run("analyze", "--cell", "elsewhere", *SIZE)
+    assert (done.code, done.err) == (0, "")
+    assert "ELSEWHERE, 4 units" in done.out
+
+
+@pytest.mark.parametrize("switch", ["--no-plugins", "GRADSCOPE_NO_PLUGINS"])
+def test_left_out_on_request(install, switch):
+    run = install({"broken": "1 / 0"}, [("gradscope.cells", "broken", "broken")])
+    option, env = ([switch], {}) if switch.startswith("-") else ([], {switch: "1"})
+    done = run("cells", *option, **env)
+    assert (done.code, done.err) == (0, "")
+    assert "broken" not in done.out
+    assert run("analyze", *option, "--cell", "broken", **env).code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("import a_package_that_is_not_there", "ModuleNotFoundError"),
+        ("def f(:", "SyntaxError"),
+    ],
+)
+def test_one_that_fails_on_import(install, text, words):
+    run = install({"broken": text}, [("gradscope.cells", "broken", "broken")])
+    listed = run("cells")
+    assert listed.code == 0
+    assert "lstm" in listed.out
+    assert listed.err.startswith("warning: the plug-in 'broken' (broken) fails on import: ")
+    assert words in listed.err
+    assert "--no-plugins" in listed.err
+    assert listed.err.count("warning: ") == 1
+    assert "Traceback" not in listed.err
+    others = run("analyze", "--cell", "gru", *SIZE)
+    assert (others.code, others.err) == (0, "")
+    used = run("analyze", "--cell", "broken", *SIZE)
+    assert used.code == 2
+    assert used.err.startswith("error: the plug-in 'broken'")
+
+
+def test_a_reader_that_fails_on_import(install, checkpoint):
+    run = install({"broken": "1 / 0"}, [("gradscope.readers", "foreign", "broken")])
+    done = run("inspect", checkpoint())
+    assert (done.code, done.err) == (0, "")  # another reader knew the file before
+    (checkpoint().parent / "x.foreign").write_bytes(b"FOREIGN")
+    done = run("inspect", checkpoint().parent / "x.foreign")
+    assert done.code == 4
+    assert "warning: the plug-in 'foreign' (broken) fails on import" in done.err
+    assert "error: " in done.err
+
+
+def test_a_built_in_wins(install):
+    run = install({"elsewhere": GOOD}, [("gradscope.cells", "gru", "elsewhere")])
+    done = run("analyze", "--cell", "gru", *SIZE)
+    assert done.code == 0
+    assert done.out.startswith("VANISHING")
+    warning, hint = done.err.splitlines()
+    assert warning == "warning: the plug-in 'gru' of elsewhere is left out: the built-in one has the same name"
+    assert hint.startswith("hint: ")
+    assert run("analyze", "--cell", "gru", "--no-plugins", *SIZE).err == ""
+
+
+def test_completion_is_not_disturbed(install):
+    run = install({"broken": "1 / 0"}, [("gradscope.cells", "gru", "broken")])
+    env = {"_GRADSCOPE_COMPLETE": "complete_bash", "COMP_WORDS": "gradscope analyze --cell g", "COMP_CWORD": "3"}
+    done = run(**env)
+    assert (done.code, done.out.split(), done.err) == (0, ["gru"], "")
+
+
+def test_a_foreign_distribution_of_the_same_name(install):
+    run = install({}, [], name="gradscope", version="9.9")
+    done = run("doctor")
+    assert done.code == 0
+    assert "another distribution named gradscope (9.9)" in done.out
+    assert "pip uninstall gradscope" in done.out
+
+
+def test_doctor(finished):
+    done = finished("doctor")
+    assert (done.code, done.err) == (0, "")
+    assert "another distribution" not in done.out
+    assert "WRONG" not in done.out
+    assert done.out.count("\nok ") >= 5

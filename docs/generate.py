@@ -5,6 +5,7 @@ conf.py runs this before every build; nothing that it writes is kept in the repo
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
 import re
@@ -18,6 +19,13 @@ from gradscope import _rooms
 from gradscope.cli.app import build
 
 PANELS = ("Model", "Input", "Analysis", "Output")
+# What users of a class need, where most of it is for those who write cells or analyses.
+MEMBERS = {
+    "Cell": (
+        "sizes state_size input_size hidden_size step jacobian weights settings replace astype with_gain with_bias"
+    ).split(),
+    "JacobianChain": "from_arrays size parts at forward backward".split(),
+}
 NOT_YET = "The schema is not part of this checkout.\n"
 
 
@@ -51,9 +59,7 @@ def commands() -> str:
         "Every command has `-h` and `--help`. Counts may be written `1e3`, `200k` or `1_000`.",
         "What a command exits with is on its [own page](../exit-codes.md).",
         "",
-        "```text",
-        *(f"gradscope {name:<9} {first_line(c)}" for name, c in group.commands.items()),
-        "```",
+        *(f"- [`gradscope {name}`](#gradscope-{name}): {first_line(c)}" for name, c in group.commands.items()),
         "",
     ]
     for name, command in group.commands.items():
@@ -168,11 +174,20 @@ def python() -> str:
         if not inspect.isclass(value):
             lines += [f".. autofunction:: gradscope.{name}", ""]
             continue
-        lines += [f".. autoclass:: gradscope.{name}", "   :members:", "   :show-inheritance:"]
-        if name == "Cell":
-            lines += ["   :inherited-members:", "   :exclude-members: maps, evolve, preactivations, activations"]
+        lines += [f".. autoclass:: gradscope.{name}", "   :no-members:", ""]
+        for member in public(value):
+            what = inspect.getattr_static(value, member)
+            computed = isinstance(what, property | functools.cached_property)
+            kind = "property" if computed else "method" if callable(getattr(value, member)) else "attribute"
+            lines += [f"   .. auto{kind}:: gradscope.{name}.{member}"]
         lines += [""]
     return "\n".join(lines) + "\n"
+
+
+def public(value: type) -> list[str]:
+    """Return the members of a class that users need, in the order of its definition."""
+    chosen = MEMBERS.get(value.__name__)
+    return chosen if chosen is not None else [n for n in vars(value) if not n.startswith("_")]
 
 
 def schema() -> str:

@@ -81,7 +81,13 @@ def run(typed: str, folder: Path) -> str | None:
             print(f"  left alone: {script.splitlines()[0]}  (no {name})", file=sys.stderr)
             return None
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    settings = {**os.environ, "PATH": path, "OPENBLAS_NUM_THREADS": "1", "NO_COLOR": "1", "PYTHONPATH": str(DOCS.parent)}
+    settings = {
+        **os.environ,
+        "PATH": path,
+        "OPENBLAS_NUM_THREADS": "1",
+        "NO_COLOR": "1",
+        "PYTHONPATH": str(DOCS.parent),
+    }
     for name in re.findall(r"-o (\S+)", script):
         (folder / name).unlink(missing_ok=True)
     done = subprocess.run(["bash", "-c", script], cwd=folder, env=settings, capture_output=True, text=True, check=False)

@@ -1,7 +1,5 @@
 """Measure Jacobians that came from anywhere: J[t] = d s[t+1] / d s[t], rows are outputs."""
 
-import numpy as np
-
 import gradscope
 
 # Henon map, a = 1.4, b = 0.3: its Jacobian along an orbit is [[-2 a x, 1], [b, 0]].

@@ -3,9 +3,8 @@ Where gradients begin to explode: orthogonal and gaussian weights
 =================================================================
 
 The recurrent weights of a tanh network are multiplied by a gain g. "The largest eigenvalue is above one, so the
-gradient explodes" would put the border at g = 1. It is not there: the input pushes the units away from the steep
-middle of tanh, so that a larger gain is needed, and an orthogonal matrix loses more to the squashing than a
-gaussian one whose singular values reach 2.
+gradient explodes" would put the border at g = 1 for both initialisations. It lies near 1.4: the input pushes the units
+away from the steep middle of tanh, and the weights must make up for that.
 """
 
 import matplotlib.pyplot as plt
@@ -25,7 +24,7 @@ for init, style in (("orthogonal", "-o"), ("gaussian", "--s")):
         errors.append((high - low) / 2)
     ax.errorbar(gains, rates, errors, fmt=style, markersize=4, label=init)
     crossing = np.interp(0, rates, gains)
-    print(f"{init}: the rate crosses zero near gain {crossing:.2f}; at gain 3 it is {rates[-1]:+.3f} nats per step")
+    print(f"{init:10} the rate is zero near gain {crossing:.2f}, and {rates[-1]:+.3f} at gain 3")
 
 ax.axhline(0, color="black", linewidth=1)
 ax.axvline(1, color="grey", linewidth=1, linestyle=":")

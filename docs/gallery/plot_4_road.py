@@ -15,10 +15,10 @@ biases = [0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0]
 shares, gains = [], []
 for bias in biases:
     cell = gradscope.create("lstm", forget_bias=bias)
-    result = gradscope.analyze(cell, lags=0, name=f"forget bias {bias:g}")
+    result = gradscope.analyze(cell, lags=0)
     shares.append(result.metrics["around_share"])
     gains.append(result.metrics["log10_gain"])
-    print(f"around {shares[-1]:.2f}  {result}")
+    print(f"forget bias {bias:g}: {shares[-1]:.2f} around, log10 gain {gains[-1]:6.2f}, {result.verdict['state']}")
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(8, 3.6), layout="constrained")
 left.plot(biases, shares, "o-")
@@ -29,5 +29,5 @@ right.set(xlabel="forget bias", ylabel="log10 gain over 200 steps")
 plt.show()
 
 # %%
-# A share above one is no mistake: the two roads then have opposite signs and cancel in part. A large share does not
-# say that the gradient is large; it says which of the two roads what is left of it has come.
+# A large share does not say that the gradient is large. It says which of the two roads it took, what is left of it. (In
+# other networks a share may lie above one: the two roads then have opposite signs and cancel in part.)

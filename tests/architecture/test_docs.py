@@ -1,0 +1,148 @@
+"""Pages say what the code does: commands parse, codes are explained, thresholds are the program's."""
+
+import importlib
+import inspect
+import itertools
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+import gradscope
+from gradscope import _rooms
+from gradscope.cells._base import cell_class
+from gradscope.cli.app import build
+from gradscope.cli.commands.compare import OF_INIT
+from gradscope.report import verdict
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+BUILT = {"_build", "generated"}
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "CITATION.cff")),
+    *(p for p in sorted(DOCS.rglob("*")) if p.suffix in {".md", ".py", ".rst"} and not BUILT & set(p.parts)),
+]
+CODE = re.compile(r"GS-[A-Z]+(?:-[A-Z]+)*")
+
+
+def name_of(page):
+    return page.relative_to(ROOT).as_posix()
+
+
+def commands(text):
+    """Return the arguments of every `gradscope ...` that a page types, up to a pipe or the like."""
+    blocks = re.findall(r"^```(?:console|sh|yaml)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    typed = (re.match(r"(?:\$ |- run: |\.venv/bin/)gradscope +(.*)", line.strip()) for line in lines)
+    return [list(itertools.takewhile(lambda word: word not in ("|", ">", ";"), words(m[1]))) for m in typed if m]
+
+
+def words(line):
+    lexer = shlex.shlex(line, posix=True, punctuation_chars="|>;")
+    lexer.whitespace_split = True
+    return list(lexer)
+
+
+SHOWN = [(name_of(page), args) for page in PAGES if page.suffix == ".md" for args in commands(page.read_text("utf-8"))]
+
+
+@pytest.fixture(scope="module")
+def group():
+    return typer.main.get_command(build())
+
+
+@pytest.fixture(scope="module")
+def generate():
+    sys.path.insert(0, str(DOCS))
+    try:
+        yield importlib.import_module("generate")
+    finally:
+        sys.path.remove(str(DOCS))
+
+
+def test_readme_names_the_test_command():
+    assert re.search(r"^make test$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
+
+
+def test_commands_are_found():
+    assert len(SHOWN) > 20
+
+
+@pytest.mark.parametrize(("page", "args"), SHOWN, ids=[f"{p}: {' '.join(a)[:60]}" for p, a in SHOWN])
+def test_command_parses(group, page, args):
+    name, *rest = args
+    if name.startswith("-"):
+        return
+    command = group.commands[name]
+    context = command.make_context(name, rest, resilient_parsing=False)
+    for target in context.params.get("targets") or ():
+        cell, _, settings = target.partition(":")
+        known = {k.partition("=")[0] for k in settings.split(",") if k}
+        if cell in _rooms.names("cells"):
+            init = (*re.findall(r"init=(\w+)", settings), "pytorch")[0]
+            drawn = inspect.signature(_rooms.load("inits", init).initialise).parameters
+            cls = cell_class(cell)
+            assert known <= {*cls.settings(), *cls.bias_settings(), *drawn, *OF_INIT}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_nothing_forbidden(page):
+    text = page.read_text("utf-8")
+    assert not re.search(r"pip install (?:-\S+ )*gradscope(?=[\s`'\"]|$)", text), "that name is another package's"
+    assert not re.search(r"(?<![\w.])/(?:work|tmp|home|root|Users)/", text), "a path of one machine"
+    assert not re.search(r"pypi\.org|files\.pythonhosted|anaconda\.org", text)
+
+
+def test_every_code_is_explained():
+    used = set()
+    for path in (ROOT / "gradscope").rglob("*.py"):
+        used |= set(CODE.findall(path.read_text("utf-8")))
+    page = (DOCS / "reference" / "findings.md").read_text("utf-8")
+    explained = set(re.findall(rf"^`({CODE.pattern})`", page, re.MULTILINE))
+    assert used == explained
+
+
+def test_thresholds_are_those_of_the_program():
+    page = (DOCS / "explanation" / "mathematics.md").read_text("utf-8")
+    rows = dict(re.findall(r"^\| `([A-Z]+)` \| ([\d.]+) \|", page, re.MULTILINE))
+    assert set(rows) >= {"DECADES", "HORIZON", "SHORTEST", "SATURATED", "TRANSIENT"}
+    assert {k: float(v) for k, v in rows.items()} == {k: float(getattr(verdict, k)) for k in rows}
+
+
+def test_fail_on_names_every_metric():
+    failon = importlib.import_module("gradscope.cli._failon")
+    page = (DOCS / "howto" / "ci.md").read_text("utf-8")
+    assert all(f"`{metric}`" in page for metric in failon.METRICS)
+
+
+@pytest.mark.parametrize(("room", "page"), [("cells", "cells"), ("inits", "inits")])
+def test_generated_pages_have_every_plug_in(generate, room, page):
+    text = getattr(generate, page)()
+    assert all(f"\n## {name}\n" in text for name in _rooms.names(room))
+
+
+def test_generated_commands_have_every_option(generate, group):
+    text = generate.commands()
+    for name, command in group.commands.items():
+        assert f"\n## gradscope {name}\n" in text
+        for parameter in command.params:
+            assert parameter.param_type_name == "argument" or "--help" in parameter.opts or parameter.opts[0] in text
+
+
+def test_generated_schema_and_names(generate):
+    assert "metrics" in generate.schema()
+    assert all(f"gradscope.{n}" in generate.python() for n in gradscope.__all__ if not n.startswith("_"))
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if p.suffix == ".md"], ids=name_of)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
+        if "://" not in target and "generated/" not in target:
+            assert (page.parent / target).exists(), target
+
+
+def test_pictures_are_small():
+    assert all(p.stat().st_size < 300_000 for p in (DOCS / "images").iterdir())

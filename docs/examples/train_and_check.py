@@ -4,6 +4,7 @@ Needs torch. About a minute on one core. Writes into the current folder:
 
     untrained.pt, model.pt   state dicts, float32
     batch.npy                what the LSTM sees: 9 sequences of 200 embedded characters, (9, 200, 16), float32
+    ids.npy                  the same characters as numbers, (9, 200)
     g.npy                    dL/dh_t of the mean cross-entropy of all characters, (9, 200, 64)
     g_last.npy               dL/dh_T of the cross-entropy of the last character alone, (9, 64)
 
@@ -69,6 +70,7 @@ def save_batch(model: CharModel, ids: torch.Tensor) -> None:
     """Save what the LSTM sees, and the gradient of the loss with respect to what it returns."""
     with torch.no_grad():
         x = model.embedding(ids[:, :-1])
+    np.save("ids.npy", ids[:, :-1].numpy())
     np.save("batch.npy", x.numpy())
     output, _ = model.lstm(x)
     output.retain_grad()

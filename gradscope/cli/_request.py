@@ -40,8 +40,18 @@ __all__ = [
 
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 # Settings that have no default: they are in the document where they were given.
-WHERE_GIVEN = ("layer", "key", "activation", "gate_order", "embedding", "data_key", "columns", "delimiter", "decimal")
-WHERE_GIVEN += ("layout",)
+WHERE_GIVEN = (
+    "layer",
+    "key",
+    "activation",
+    "gate_order",
+    "embedding",
+    "data_key",
+    "columns",
+    "delimiter",
+    "decimal",
+    "layout",
+)
 
 
 @dataclass(frozen=True)

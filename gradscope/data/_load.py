@@ -91,7 +91,8 @@ def load_tokens(path: str | Path, *, key: str | None = None) -> NDArray[np.int64
     array = _read(path, Options(1, key)).array
     if array.ndim not in (1, 2) or not array.size or array.dtype.kind not in "iu":
         found = f"{array.dtype} of shape {array.shape}"
-        raise InputError(f"{what} holds {found}; tokens are integers of shape (T,) or (B, T)", "save them with numpy.save")
+        hint = "save them with numpy.save"
+        raise InputError(f"{what} holds {found}; tokens are integers of shape (T,) or (B, T)", hint)
     return np.atleast_2d(array).astype(np.int64)
 
 

@@ -93,7 +93,10 @@ def _misfit(raw: Raw, size: int, what: str) -> InputError:
     array, shape = raw.array, raw.array.shape
     if array.dtype.kind in "iu" and array.ndim < 3:
         message = f"{what} holds integers of shape {shape}; a model with input size {size} needs embeddings of them"
-        return InputError(message, f"pass --embedding KEY, a matrix of the checkpoint; or look the tokens up and save (steps, {size}) numbers")
+        hint = (
+            f"pass --embedding KEY, a matrix of the checkpoint; or look the tokens up and save (steps, {size}) numbers"
+        )
+        return InputError(message, hint)
     if array.ndim == 1:
         message = f"{what} is one column (shape {shape}), but the model's input size is {size}"
         return InputError(message, raw.hint or f"save it with shape (steps, {size})")

@@ -13,7 +13,7 @@ import numpy as np
 
 from gradscope.dynamics.trajectory import Trajectory
 from gradscope.errors import InputError
-from gradscope.jacobian import Array, Dense, Linear
+from gradscope.jacobian import Dense, Linear
 
 __all__ = ["JacobianChain", "linearise"]
 

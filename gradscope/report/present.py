@@ -234,6 +234,7 @@ def _inspection(document: Document) -> Report:
         findings=tuple(Finding(w["code"], "note", w["message"]) for w in document["warnings"]),
         tables=(layers, other) if other.rows else (layers,),
         data=layers,
-        footer=f"gradscope {document['tool']['version']} · {document['file']['format']} · sha256 {document['file']['sha256'][:16]}",
+        footer=f"gradscope {document['tool']['version']} · {document['file']['format']} · "
+        f"sha256 {document['file']['sha256'][:16]}",
         document=document,
     )

@@ -125,7 +125,8 @@ def _state(e: Evidence) -> tuple[str, str]:
     span = f"between {times(low)} and {times(high)}"
     return (
         "inconclusive",
-        f"the gradient changes by a factor {span} (95 % interval), across the bar of {times(-bar if low < -bar else bar)}",
+        f"the gradient changes by a factor {span} (95 % interval), "
+        f"across the bar of {times(-bar if low < -bar else bar)}",
     )
 
 
@@ -168,7 +169,8 @@ def _findings(e: Evidence, state: str) -> list[Finding]:
             Finding(
                 "GS-TRANSIENT",
                 "info",
-                f"The gradient first grows {times(top)} times, up to {lag} steps back, and then shrinks: the rate over the whole run hides it.",
+                f"The gradient first grows {times(top)} times, up to {lag} steps back, and then shrinks: "
+                "the rate over the whole run hides it.",
                 "Read the decay curve, not the rate; clip if the peak is large.",
             )
         )
@@ -183,7 +185,8 @@ def _findings(e: Evidence, state: str) -> list[Finding]:
             Finding(
                 "GS-RADIUS-MISLEADS",
                 "info",
-                f"One step's spectral radius is {e.step_radius:.3g} (median), yet the gradient is {state}: the product decides, not the radius of a step.",
+                f"One step's spectral radius is {e.step_radius:.3g} (median), yet the gradient is {state}: "
+                "the product decides, not the radius of a step.",
             )
         )
     return found
@@ -191,16 +194,19 @@ def _findings(e: Evidence, state: str) -> list[Finding]:
 
 def _vanishing(e: Evidence) -> Finding:
     if e.zero_from is not None:
-        text = f"The median gradient norm is exactly zero at lag {e.zero_from} and beyond: no scale of the loss brings it back."
+        text = f"The median gradient norm is exactly zero at lag {e.zero_from} and beyond: "
+        text += "no scale of the loss brings it back."
     else:
         after = f"beyond {e.reach} steps back" if e.reach is not None else "at the last step already"
         text = f"Dependencies {after} get less than {e.threshold:g} of the gradient."
     remedy = "Measure a remedy before you train: gradscope compare takes several models on the same inputs."
     if e.advisable and e.keep_gates:
         gate = next(iter(e.keep_gates.values()))
-        remedy = f"Keep more of the state at each step: --init chrono --set tmax={max(e.steps, 3)} sets the {gate} gate's bias."
+        remedy = "Keep more of the state at each step: "
+        remedy += f"--init chrono --set tmax={max(e.steps, 3)} sets the {gate} gate's bias."
     elif e.advisable and e.cell == "rnn":
-        remedy = "Try --init orthogonal, --init identity --set activation=relu, or a cell with a road around its weights (lstm, gru)."
+        remedy = "Try --init orthogonal, --init identity --set activation=relu, "
+        remedy += "or a cell with a road around its weights (lstm, gru)."
     return Finding("GS-VANISHING", "warning", text, remedy)
 
 
@@ -212,7 +218,8 @@ def _gate_findings(e: Evidence) -> list[Finding]:
                 text = f"{never:.0%} of the units are zero at every step of every sequence: they pass no gradient."
                 found.append(Finding("GS-DEAD", "warning", text, "Use a smaller step size, a positive bias, or tanh."))
         elif low + high > SATURATED:
-            text = f"Gate {gate} sits at the ends of its range in {low + high:.0%} of its values ({low:.0%} low, {high:.0%} high)."
+            text = f"Gate {gate} sits at the ends of its range in {low + high:.0%} of its values "
+            text += f"({low:.0%} low, {high:.0%} high)."
             if high > low and gate in e.keep_gates:
                 text += " It keeps the state: open, it carries the gradient."
             found.append(Finding("GS-SATURATED", "info", text))

@@ -87,7 +87,7 @@ def test_a_renderer_sees_the_report_and_its_own_room_only(name):
 def test_one_plug_in_never_imports_another(room):
     plugins = {f"gradscope.{room}.{n}" for n in _rooms.names(room)}
     for name in _rooms.names(room):
-        found = {m for m in imports(tree(f"{room}/{name}.py"))} & plugins
+        found = set(imports(tree(f"{room}/{name}.py"))) & plugins
         assert not found, f"{name} imports {found}"
 
 

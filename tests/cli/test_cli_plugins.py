@@ -80,6 +80,10 @@ def test_one_that_fails_on_import(install, text, words):
     assert "--no-plugins" in listed.err
     assert listed.err.count("warning: ") == 1
     assert "Traceback" not in listed.err
+
+
+def test_the_rest_works_beside_one_that_fails(install):
+    run = install({"broken": "1 / 0"}, [("gradscope.cells", "broken", "broken")])
     others = run("analyze", "--cell", "gru", *SIZE)
     assert (others.code, others.err) == (0, "")
     used = run("analyze", "--cell", "broken", *SIZE)

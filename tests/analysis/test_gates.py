@@ -88,6 +88,15 @@ def test_a_unit_that_is_zero_in_one_sequence_only_is_alive():
     assert (s.never_active, s.low_share) == (0, 0.75)
 
 
+def test_a_unit_that_is_active_once_is_alive(monkeypatch):
+    monkeypatch.setattr(gates_module, "CHUNK", 7)
+    cell = cell_class("rnn")(W=np.eye(1), U=np.zeros((1, 1)), b_ih=None, b_hh=None, activation="relu")
+    for once in (0, 10, 19):
+        inputs = np.full((1, 20, 1), -1.0)
+        inputs[0, once] = 1
+        assert gate_statistics(run(cell, inputs))["h"].never_active == 0
+
+
 def test_values_that_are_not_finite_are_left_out():
     cell = create("lstm", hidden_size=3, input_size=2)
     inputs = np.zeros((2, 10, 2))

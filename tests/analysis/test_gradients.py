@@ -166,7 +166,7 @@ def test_random_losses():
     assert all(last.at(t, T) is None for t in range(T))
     assert total.at(0, T) is None
     assert all(np.array_equal(total.at(t, T), last.direct) for t in range(1, T + 1))
-    assert np.array_equal(mean.at(3, T) * T, total.at(3, T)) or np.allclose(mean.at(3, T) * T, total.at(3, T), rtol=EPS)
+    assert np.allclose(mean.at(3, T) * T, total.at(3, T), rtol=2 * EPS, atol=0)
     assert not np.array_equal(last.direct, random_loss(chain, "last", seed=2).direct)
     assert np.array_equal(total.last_only().direct, last.direct)
     assert last.last_only() is last
@@ -178,9 +178,7 @@ def test_halving_for_ten_thousand_steps():
     steps = 10_000
     chain = JacobianChain.from_arrays(np.full((steps, 1, 1), 0.5))
     found = gradient_norms(chain, given_loss(chain, np.ones(1))).state[::-1, 0]
-    assert np.array_equal(found, -LN2 * np.arange(steps + 1)) or np.allclose(
-        found, -LN2 * np.arange(steps + 1), rtol=4 * EPS, atol=0
-    )
+    assert np.allclose(found, -LN2 * np.arange(steps + 1), rtol=4 * EPS, atol=0)
 
 
 @pytest.mark.parametrize("factor", [1e-200, 1e200, 1e-310])
@@ -192,8 +190,8 @@ def test_factors_near_the_ends_of_float64(factor):
 
 
 def test_single_precision():
-    """The mantissa has 24 bits, the exponent is our own: ten thousand steps down to 10^-3010."""
-    steps = 10_000
+    """The mantissa has 24 bits, the exponent is our own: three thousand steps down to 10^-903."""
+    steps = 3000
     J = np.full((steps, 1, 1), 0.5, np.float32)
     chain = JacobianChain.from_arrays(J)
     assert chain.dtype == np.float32
@@ -225,7 +223,7 @@ def test_orthogonal_weights_keep_the_gradient():
 
 def test_later_terms_that_dominate_and_vanish():
     """L = sum w h_t with J = a: dL/dh_t = (1 - a^(T-t+1)) / (1 - a), from a sum of very unlike sizes."""
-    steps = 3000
+    steps = 2000
     for a in (0.5, 1.0, 2.0):
         chain = JacobianChain.from_arrays(np.full((steps, 1, 1), a))
         found = gradient_norms(chain, Loss("sum", np.ones((steps, 1, 1)))).state[:, 0]
@@ -235,7 +233,7 @@ def test_later_terms_that_dominate_and_vanish():
         assert abs(found[0] - found[1] - np.log(a)) < 8 * EPS * max(abs(found[0]), 1)  # h_0 has no loss of its own
 
 
-@pytest.mark.parametrize("at", [1, 500, 1000])
+@pytest.mark.parametrize("at", [1, 500, 1000])  # the first step, the middle, the last
 def test_one_direct_term_far_from_the_others(at):
     """A term of 10^-200 or 10^200 at one step beside ones at the last: the larger decides, on its own scale."""
     for size in (1e-200, 1e200):
@@ -325,7 +323,7 @@ def test_tanh_unit_at_criticality():
         chain = linearise(run(cell, np.zeros((1, t, 1)), start=np.array([1.0])))
         return gradient_norms(chain, given_loss(chain, np.ones(1))).state[0, 0]
 
-    slope = (product(8000) - product(2000)) / np.log(4)
+    slope = (product(4000) - product(1000)) / np.log(4)
     assert abs(slope + 1.5) < 0.01  # corrections are of order log(t) / t
 
 

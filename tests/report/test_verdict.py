@@ -339,12 +339,10 @@ def test_one_dead_sequence_of_many_is_not_nonfinite():
 
 
 def test_zero_loss_gradient():
-    J = np.full((50, 2, 1, 1), 0.99)
-    for gradient in (
-        np.zeros(1),
-        np.array([[0.0], [1.0]]),
-        np.concatenate([np.ones((2, 49, 1)), np.zeros((2, 1, 1))], 1),
-    ):
+    J = np.full((50, 3, 1, 1), 0.99)
+    padded = np.ones((3, 50, 1))
+    padded[0, -1] = 0  # one sequence is shorter
+    for gradient in (np.zeros(1), np.array([[0.0], [1.0], [1.0]]), padded):
         result = of(J, loss_gradient=gradient)
         assert result.verdict["state"] == "inconclusive"
         assert "no gradient at the last step" in result.verdict["sentence"]

@@ -149,11 +149,17 @@ def _band(log10: Array) -> Document:
 
 def _spread(values: Array) -> Document:
     """Return the median and the 5-95 % band over the last axis."""
-    # between -inf and a number there is nothing to interpolate
-    method: Literal["linear", "lower"] = "linear" if np.isfinite(values).all() else "lower"
-    with np.errstate(invalid="ignore"):
-        low, mid, high = (np.percentile(values, q, axis=-1, method=method) for q in (5.0, 50.0, 95.0))
+    low, mid, high = _percentiles(values, "linear")
+    odd = ~np.isfinite(values).all(axis=-1)
+    if odd.any():  # between -inf and a number there is nothing to interpolate
+        for row, nearest in zip((low, mid, high), _percentiles(values, "lower"), strict=True):
+            row[odd] = nearest[odd]
     return {"median": mid.tolist(), "p05": low.tolist(), "p95": high.tolist()}
+
+
+def _percentiles(values: Array, method: Literal["linear", "lower"]) -> list[Array]:
+    with np.errstate(invalid="ignore"):
+        return [np.asarray(np.percentile(values, q, axis=-1, method=method)) for q in (5.0, 50.0, 95.0)]
 
 
 def _known_median(values: Array) -> list[float]:

@@ -120,7 +120,7 @@ class Page:
                 fits = len(word)
                 while fits > 1 and self.measure(word[:fits], size, bold)[0] > width * DPI:
                     fits -= 1
-                after = 1 + max(word.rfind(c, 0, fits) for c in "-_/.")
+                after = 1 + max(word.rfind(c, 0, fits) for c in "-_/.:,=")
                 fits = after if after > fits / 2 else fits
                 lines[-1] = word[:fits]
                 rest.insert(0, word[fits:])

@@ -9,6 +9,7 @@ from gradscope.errors import ResourceError
 
 __all__ = ["Plan", "available_bytes", "human"]
 
+FLOOR = 200 << 20  # the libraries, and the Jacobians of a chunk of steps
 FALLBACK = 4 << 30  # where the system does not tell
 
 
@@ -47,8 +48,8 @@ class Plan:
 
     @property
     def total(self) -> int:
-        """Bytes in all, with a floor for the libraries and for the Jacobians of a chunk of steps."""
-        return sum(self.parts.values()) + (200 << 20)
+        """Bytes in all."""
+        return sum(self.parts.values()) + FLOOR
 
     def check(self, limit: int | None = None) -> None:
         """Refuse a run that does not fit.
@@ -72,6 +73,8 @@ class Plan:
     def _advice(self, largest: str, allowed: int) -> str:
         """Say what would help, after looking whether it does."""
         without = replace(self, dense=False)
+        if allowed < FLOOR:
+            return f"Python and its libraries alone take about {human(FLOOR)}"
         if self.dense and without.total <= allowed:
             least = human(without.total)
             return f"--lags 0 needs {least}: it leaves out products and spectra, and gradient norms need no matrix"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import operator
 import re
 from collections.abc import Callable
@@ -16,6 +17,7 @@ __all__ = ["parse"]
 STATES = ("vanishing", "stable", "exploding", "inconclusive", "nonfinite")
 # Metrics that are single numbers in every analysis.
 METRICS = ("log10_gain", "log10_gain_sd", "rate", "half_life", "reach", "around_share")
+EXAMPLE = "write for instance 'reach < 50 or rate > 0.05'"
 COMPARE: dict[type, Callable[[Any, Any], Any]] = {
     ast.Lt: operator.lt,
     ast.LtE: operator.le,
@@ -47,32 +49,39 @@ def parse(text: str) -> Test:
     try:
         tree = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise UsageError(
-            f"--fail-on: '{text[:80]}' is not an expression", "write for instance 'reach < 50 or rate > 0.05'"
-        ) from None
-    _check(tree)
+        raise UsageError(f"--fail-on: '{text[:80]}' is not an expression", EXAMPLE) from None
+    _check_condition(tree)
     return lambda document: bool(_value(tree, document["metrics"]))
 
 
-def _check(node: ast.AST) -> None:
+def _check_condition(node: ast.AST) -> None:
     if isinstance(node, ast.BoolOp):
         for value in node.values:
-            _check(value)
-    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not | ast.USub):
-        _check(node.operand)
+            _check_condition(value)
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        _check_condition(node.operand)
     elif isinstance(node, ast.Compare) and all(type(op) in COMPARE for op in node.ops):
         for value in (node.left, *node.comparators):
-            _check(value)
+            _check_number(value)
+    else:
+        raise UsageError("--fail-on takes comparisons, joined by and, or, not", EXAMPLE)
+
+
+def _check_number(node: ast.AST) -> None:
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        _check_number(node.operand)
     elif isinstance(node, ast.Name):
         if node.id not in METRICS:
             raise UsageError(
                 f"--fail-on: there is no metric '{node.id}'",
                 f"{_rooms.suggest(node.id, METRICS)}known: {', '.join(METRICS)}",
             )
-    elif not (isinstance(node, ast.Constant) and isinstance(node.value, int | float)):
-        raise UsageError(
-            "--fail-on: only comparisons, and, or, not are allowed", "write for instance 'reach < 50 or rate > 0.05'"
-        )
+    elif not (isinstance(node, ast.Constant) and _is_number(node.value)):
+        raise UsageError("--fail-on compares metrics with finite numbers", EXAMPLE)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
 
 
 def _value(node: ast.AST, metrics: dict[str, Any]) -> Any:

@@ -169,8 +169,9 @@ def _format_of(path: Path) -> str:
     suffix = path.suffix.lstrip(".").lower()
     known = [n for n in _rooms.names("render") if n != "text"]
     if suffix not in known:
-        what = f"the suffix .{suffix}" if suffix else f"{shown(path)} has no suffix, and none"
-        raise UsageError(f"{what} is not an output format", f"supported: {', '.join('.' + n for n in known)}")
+        what = f"the suffix .{suffix} is not an output format"
+        what = what if suffix else f"{shown(path)} has no suffix, which would say the format"
+        raise UsageError(what, f"{_rooms.suggest(suffix, known)}supported: {', '.join('.' + n for n in known)}")
     return suffix
 
 

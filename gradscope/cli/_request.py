@@ -192,7 +192,7 @@ def models_of_cell(request: Request, label: str | None = None) -> list[Model]:
         "dtype": request.dtype,
         **request.settings,
     }
-    name = f"{request.cell.upper()}, {hidden} units"
+    name = f"{request.cell.upper()}, {hidden} unit{'s'[: hidden != 1]}"
     name += f", {request.layers} layers" if request.layers > 1 else ""
     facts = {"source": "init", "init": request.init}
     if not request.bidirectional:
@@ -244,7 +244,7 @@ def models_of_file(request: Request, target: Path) -> list[Model]:
         ]
         if isinstance(found.cell, Direction):
             notes.append({"code": "GS-DIRECTIONS", "message": ACROSS, "where": "model"})
-        title = f"{found.kind.upper()} {found.name}, {found.hidden_size} units"
+        title = f"{found.kind.upper()} {found.name}, {found.hidden_size} unit{'s'[: found.hidden_size != 1]}"
         title += f", {found.layers} layers" if found.layers > 1 else ""
         models.append(Model(found.name, title, found.cell, facts, tuple(notes), embedding))
     return models
@@ -305,7 +305,7 @@ def measure(request: Request, models: list[Model], tell: Callable[[str], None]) 
             loss_gradient=gradient,
             warmup=_warmup(request),
             seed=request.seed,
-            lags=request.lags,
+            lags=min(request.lags, inputs.shape[1]),
             spectrum=request.spectrum,
             step_spectra_of=request.spectra_of,
             reach_threshold=request.threshold,

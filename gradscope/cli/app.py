@@ -140,10 +140,11 @@ def _in_our_words(error: Any) -> tuple[str, str]:
     if context is None:
         return f"error: {message}", "gradscope --help lists commands and options"
     path = str(context.command_path)
-    known = {o for p in context.command.params for o in p.opts if o.startswith("--")}
+    known = {o.lstrip("-") for p in context.command.params for o in p.opts if o.startswith("--")}
     hint = f"{path} --help lists the options"
     if name and message.startswith("no such option"):
-        return f"error: there is no option '{name}'", f"{_rooms.suggest(name, sorted(known))}{hint}"
+        meant = _rooms.suggest(name.lstrip("-"), sorted(known)).replace("mean ", "mean --")
+        return f"error: there is no option '{name}'", f"{meant}{hint}"
     if message.startswith("no such command"):
         typed = told.split("'")[1]
         return f"error: there is no command '{typed}'", f"{_rooms.suggest(typed, COMMANDS)}known: {', '.join(COMMANDS)}"

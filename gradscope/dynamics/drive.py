@@ -27,15 +27,20 @@ def drive(kind: str, batch: int, steps: int, size: int, *, scale: float = 1.0, s
     Raises:
         UsageError: the kind is not known.
     """
-    rng = np.random.default_rng([seed, 1])  # apart from the stream that draws weights
+    with np.errstate(over="ignore"):  # inf is found and reported
+        return np.asarray(scale * _made(kind, batch, steps, size, seed))
+
+
+def _made(kind: str, batch: int, steps: int, size: int, seed: int) -> Array:
     if kind == "noise":
         # one stream a sequence, so that a sequence does not depend on how many there are or how long
         streams = [np.random.default_rng([seed, 1, b]) for b in range(batch)]
-        return scale * np.stack([g.standard_normal((steps, size)) for g in streams])
+        return np.stack([g.standard_normal((steps, size)) for g in streams])
     if kind == "zeros":
         return np.zeros((batch, steps, size))
     if kind == "sine":
         periods = np.geomspace(5, 100, size)
+        rng = np.random.default_rng([seed, 1])  # apart from the stream that draws weights
         phases = rng.uniform(0, 2 * np.pi, (batch, 1, size))
-        return scale * np.sin(2 * np.pi * np.arange(steps)[:, None] / periods + phases)
+        return np.sin(2 * np.pi * np.arange(steps)[:, None] / periods + phases)
     raise UsageError(f"there is no drive named '{kind}'", f"known: {', '.join(DRIVES)}")

@@ -75,6 +75,16 @@ def test_counts_as_people_type_them(run, typed, meant):
     assert f"{meant} steps" in done.out
 
 
+def test_more_lags_than_steps(run, quick):
+    assert run(*GRU, *quick, "--lags", "1e12").code == 0
+
+
+def test_input_that_overflows(run, quick):
+    done = run(*GRU, *quick, "--input-scale", "1e308")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("NONFINITE")
+
+
 def test_a_seed_of_any_size(run, quick):
     done = run(*GRU, *quick, "--seed", 2**70)
     assert (done.code, done.err) == (0, "")
@@ -90,6 +100,13 @@ def test_a_seed_of_any_size(run, quick):
         ["--fail-on", "reach <"],
         ["--fail-on", "__import__('os').system('true')"],
         ["--fail-on", "reach.real < 5"],
+        ["--fail-on", ""],
+        ["--fail-on", "1"],
+        ["--fail-on", "reach"],
+        ["--fail-on", "reach == True"],
+        ["--fail-on", "reach < 1e999"],
+        ["--fail-on", "reach < 'a'"],
+        ["--fail-on", "(reach < 5) < 3"],
         ["--fail-on", "(" * 5000],
         ["--data", "-"],
     ],
@@ -99,6 +116,27 @@ def test_told_before_the_run(refused, conflict):
     err = refused(2, [], *GRU, "--steps", "20000", *conflict)
     assert "Invalid value" not in err
     assert "hint: " in err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--cell", "gru", "--layer", "rnn"], "--layer is for checkpoints"),
+        (["--cell", "gru", "--gate-order", "rzn"], "--gate-order is for checkpoints"),
+        (["model.pt", "--gain", "2"], "--gain is for cells with random weights"),
+        (["model.pt", "--set", "forget_bias=1"], "--set is for cells with random weights"),
+        (["model.pt", "--hidden", "128"], "--hidden is for cells with random weights"),
+        (["model.pt", "--columns", "a"], "--columns is for real input"),
+        (["model.pt", "--data", "x.npy", "--drive", "sine"], "--drive is for made-up input"),
+    ],
+)
+def test_options_that_would_do_nothing(refused, options, words):
+    refused(2, words, "analyze", *options)
+
+
+def test_options_that_would_do_nothing_in_a_comparison(refused):
+    refused(2, "--layer is for checkpoints", "compare", "gru", "lstm", "--layer", "rnn")
+    refused(2, "--hidden is for cells", "compare", "a.pt", "b.pt", "--hidden", "8")
 
 
 def test_fail_on_suggests(refused):
@@ -115,6 +153,7 @@ def test_standard_input_for_two_things(refused):
     ("sizes", "words"),
     [
         (["--steps", "10000000000"], ["TiB", "for states", "use fewer steps"]),
+        (["--max-memory", "1M"], ["Python and its libraries alone"]),
         (["--batch", "1e12"], ["for states", "sequences (--batch)"]),
         (["--hidden", "100000"], ["1.0", "TiB", "the weights alone", "--lags 0", "does not help", "use fewer units"]),
         (["--hidden", "1e300"], ["more than a million EiB"]),

@@ -16,7 +16,8 @@ def refuse(constant):
 @pytest.fixture
 def analyzed(run):
     def call(*arguments):
-        done = run("analyze", *SIZE, *arguments, "--json")
+        size = SIZE if "--cell" in arguments else SIZE[2:]
+        done = run("analyze", *size, *arguments, "--json")
         assert (done.code, done.err) == (0, "")
         return json.loads(done.out, parse_constant=refuse)
 

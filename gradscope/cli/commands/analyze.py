@@ -9,6 +9,7 @@ import typer
 
 from gradscope.cli import _failon
 from gradscope.cli import _options as o
+from gradscope.cli._idle import refuse_idle
 from gradscope.cli._output import Sink, write_stdout
 from gradscope.cli._progress import progress as progress_line
 from gradscope.cli._request import (
@@ -90,13 +91,14 @@ def command(
     Standard output begins with the answer in one sentence. A bad verdict is not an error: see --fail-on.
     """
     request = Request.of(locals())
-    tripped = _failon.parse(fail_on) if fail_on else None
+    tripped = None if fail_on is None else _failon.parse(fail_on)
     name = o.format_of(format, as_json)
     if (target is None) == (cell is None):
         what = "name a checkpoint or a cell, not both" if target else "name a checkpoint, or a cell with --cell"
         raise UsageError(what, "for instance gradscope analyze --cell gru --steps 200")
     if target is not None and str(target) != "-":
         existing_or_suggest(target)
+    refuse_idle(context, cells=cell is not None, checkpoints=target is not None, data=data is not None)
     use_threads(threads)
     with Sink(
         name, output or (), force=force, mkdir=mkdir, color=color, reproducible=reproducible, quiet=quiet

@@ -12,6 +12,7 @@ import typer
 from gradscope import _rooms
 from gradscope.cli import _failon
 from gradscope.cli import _options as o
+from gradscope.cli._idle import refuse_idle
 from gradscope.cli._output import Sink, shown
 from gradscope.cli._progress import progress as progress_line
 from gradscope.cli._request import (
@@ -95,10 +96,13 @@ def command(
     Cells share seed and input; a checkpoint with another number of inputs gets its own, and that is said.
     """
     request = Request.of(locals())
-    tripped = _failon.parse(fail_on) if fail_on else None
+    tripped = None if fail_on is None else _failon.parse(fail_on)
     name = o.format_of(format, as_json)
     if targets.count("-") > 1:
         raise UsageError("standard input (-) can be read once only")
+    kinds = [_cell_of(t)[0] is not None for t in targets]
+    files = any(not k and not t.endswith(".json") for k, t in zip(kinds, targets, strict=True))
+    refuse_idle(context, cells=any(kinds), checkpoints=files, data=data is not None)
     use_threads(threads)
     with Sink(
         name, output or (), force=force, mkdir=mkdir, color=color, reproducible=reproducible, quiet=quiet

@@ -1,0 +1,44 @@
+"""Options that would do nothing are refused: who gives one counts on it."""
+
+from __future__ import annotations
+
+import typer
+
+from gradscope.errors import UsageError
+
+__all__ = ["refuse_idle"]
+
+OF_CELLS = ("hidden", "input_size", "layers", "bidirectional", "init", "gain", "settings")
+OF_CHECKPOINTS = ("layer", "key", "activation", "gate_order", "embedding")
+OF_DATA = ("data_key", "columns", "delimiter", "decimal", "layout", "nan")
+OF_MADE_UP_INPUT = ("drive", "input_scale")
+
+
+def refuse_idle(context: typer.Context, *, cells: bool, checkpoints: bool, data: bool) -> None:
+    """Refuse options of the command line that have nothing to act on; those of a file may be for several uses.
+
+    Args:
+        context: of the command.
+        cells: whether there are cells with random weights.
+        checkpoints: whether there are checkpoints.
+        data: whether there is real input.
+
+    Raises:
+        UsageError: there is such an option.
+    """
+    groups = (
+        (cells, OF_CELLS, "is for cells with random weights, and a checkpoint has its own", "leave it out"),
+        (checkpoints, OF_CHECKPOINTS, "is for checkpoints, and there is none", "name a file, or leave it out"),
+        (data, OF_DATA, "is for real input, and there is none", "give --data FILE, or leave it out"),
+        (not data, OF_MADE_UP_INPUT, "is for made-up input, and --data is real", "leave one of them out"),
+    )
+    given = {p.name: p.opts[0] for p in context.command.params if _on_command_line(context, str(p.name))}
+    for used, names, why, hint in groups:
+        idle = [given[n] for n in names if n in given]
+        if idle and not used:
+            raise UsageError(f"{idle[0]} {why}", hint)
+
+
+def _on_command_line(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"

@@ -223,7 +223,7 @@ def analyze(
         "lags": lags,
     }
     config = dict(config or {}) | settings
-    title = name or f"{str(facts['cell']).upper()}, {facts['hidden_size']} units"
+    title = name or _title(facts)
     document = analysis_document(
         measured,
         name=f"{title}, {chain.steps} step{'s'[: chain.steps != 1]}, seed {seed}",
@@ -264,6 +264,13 @@ def combine(results: Mapping[str, Result], config: Mapping[str, Any]) -> Result:
     if runs:
         document["run"] = runs[0] | {"duration_s": sum(r["duration_s"] for r in runs)}
     return Result(document)
+
+
+def _title(facts: Mapping[str, Any]) -> str:
+    size = facts["hidden_size"]
+    if facts["cell"] in ("jacobians", "function"):
+        return f"own {facts['cell']}, state of {size}"
+    return f"{str(facts['cell']).upper()}, {size} unit{'s'[: size != 1]}"
 
 
 def _has_around(chain: JacobianChain) -> bool:

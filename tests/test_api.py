@@ -435,21 +435,22 @@ def test_a_result_gives_copies_of_its_parts():
 
 # --- the numbers of the documentation: 128 units, 32 inputs of white noise, 200 steps
 
-# log10 |dL/dh_0| as the mean of five seeds, and its spread over seeds where that was measured. A mean of three seeds
-# differs from one of five by sqrt(1/3 + 1/5) = 0.73 of the spread; four times that is what is allowed. Rows without a
-# spread take that of the same cell with default weights, which is the widest.
+# log10 |dL/dh_0| as a mean of five seeds from another implementation, and its spread over seeds as measured here with
+# twelve. A mean of three seeds differs from one of five by sqrt(1/3 + 1/5) = 0.73 of the spread: four times that, and
+# 0.05 for the last digit that the table has, is what is allowed.
 TABLE = {
     "rnn": ({}, -50.1, 4.5),
-    "rnn orthogonal": ({"init": "orthogonal"}, -15.1, 4.5),
-    "rnn gaussian 1.5": ({"init": "gaussian", "gain": 1.5}, 1.5, 4.5),
-    "rnn gaussian 3": ({"init": "gaussian", "gain": 3.0}, 24.7, 4.5),
-    "rnn identity relu": ({"init": "identity", "activation": "relu"}, -0.2, 0.7),
+    "rnn orthogonal": ({"init": "orthogonal"}, -15.1, 0.15),
+    "rnn gaussian 1.5": ({"init": "gaussian", "gain": 1.5}, 1.5, 0.5),
+    "rnn gaussian 3": ({"init": "gaussian", "gain": 3.0}, 24.7, 0.56),
+    "rnn identity relu": ({"init": "identity", "activation": "relu"}, -0.2, 0.02),
+    "rnn relu": ({"activation": "relu"}, -77.6, 1.2),
     "lstm": ({}, -41.2, 0.7),
-    "lstm forget 1": ({"forget_bias": 1}, -15.4, 0.7),
-    "lstm forget 5": ({"forget_bias": 5}, -0.4, 0.7),
-    "lstm chrono": ({"init": "chrono"}, -3.4, 0.7),
+    "lstm forget 1": ({"forget_bias": 1}, -15.4, 0.5),
+    "lstm forget 5": ({"forget_bias": 5}, -0.4, 0.2),
+    "lstm chrono": ({"init": "chrono"}, -3.4, 0.03),
     "gru": ({}, -40.2, 1.4),
-    "gru chrono": ({"init": "chrono"}, -0.7, 0.7),
+    "gru chrono": ({"init": "chrono"}, -0.7, 0.02),
 }
 
 
@@ -461,7 +462,7 @@ def test_default_networks(row):
         for s in range(3)
     ]
     mean = np.mean([f["h"]["median"][0] for f in found])
-    assert abs(mean - wanted) < 4 * np.sqrt(1 / 3 + 1 / 5) * spread
+    assert abs(mean - wanted) < 4 * np.sqrt(1 / 3 + 1 / 5) * spread + 0.05
     if row == "lstm chrono":
         cell = np.mean([f["c"]["median"][0] for f in found])
-        assert abs(cell + 1.0) < 4 * np.sqrt(1 / 3 + 1 / 5) * 0.7
+        assert abs(cell + 1.0) < 4 * np.sqrt(1 / 3 + 1 / 5) * 0.03 + 0.05

@@ -89,6 +89,12 @@ def times(log10: float) -> str:
     return f"{mantissa:.1f}e{whole}" if mantissa < 10 else f"1.0e{whole + 1}"
 
 
+def _count(steps: float | None) -> str:
+    """Write a number of steps: "1.5 steps", "step"."""
+    text = f"{steps:.2g}"
+    return "step" if text == "1" else f"{text} steps"
+
+
 def judge(e: Evidence) -> Verdict:
     """Weigh the evidence."""
     state, words = _state(e)
@@ -116,12 +122,12 @@ def _state(e: Evidence) -> tuple[str, str]:
     low, high = (r * e.steps / math.log(10.0) for r in e.interval)
     if high < -bar:
         reach = f" and is below {e.threshold:g} after {e.reach}" if e.reach is not None and e.reach < e.steps else ""
-        return "vanishing", f"the gradient halves every {e.half_life:.2g} steps{reach}"
+        return "vanishing", f"the gradient halves every {_count(e.half_life)}{reach}"
     if low > bar:
         doubling = math.log(2) / e.rate
-        return "exploding", f"the gradient doubles every {doubling:.2g} steps and grows {times(e.log10_gain)} times"
+        return "exploding", f"the gradient doubles every {_count(doubling)} and grows {times(e.log10_gain)} times"
     if -bar < low and high < bar:
-        return "stable", f"the gradient keeps {times(e.log10_gain)} of its size over {e.steps} steps"
+        return "stable", f"the gradient changes by a factor {times(e.log10_gain)} over {e.steps} steps"
     span = f"between {times(low)} and {times(high)}"
     return (
         "inconclusive",

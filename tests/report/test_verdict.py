@@ -103,7 +103,9 @@ def test_sentences():
     assert judge(evidence(25)).sentence == (
         "EXPLODING: the gradient doubles every 2.4 steps and grows 1.0e25 times (GRU, 8 units)"
     )
-    assert judge(evidence(-0.5)).sentence == "STABLE: the gradient keeps 0.32 of its size over 200 steps (GRU, 8 units)"
+    assert (
+        judge(evidence(-0.5)).sentence == "STABLE: the gradient changes by a factor 0.32 over 200 steps (GRU, 8 units)"
+    )
     text = judge(evidence(-3, 1)).sentence
     assert "between 1.0e-4 and 0.01 (95 % interval), across the bar of 1.0e-3" in text
 

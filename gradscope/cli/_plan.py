@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from gradscope.budget import Plan, available_bytes, human
-from gradscope.cli._request import Model, Request, lengths
+from gradscope.cli._measure import lengths
+from gradscope.cli._models import Model
+from gradscope.cli._request import Request
 
 __all__ = ["plan_text"]
 

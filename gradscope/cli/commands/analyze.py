@@ -10,16 +10,11 @@ import typer
 from gradscope.cli import _failon
 from gradscope.cli import _options as o
 from gradscope.cli._idle import refuse_idle
+from gradscope.cli._measure import measure
+from gradscope.cli._models import existing_or_suggest, models_of_cell, models_of_file
 from gradscope.cli._output import Sink, write_stdout
 from gradscope.cli._progress import progress as progress_line
-from gradscope.cli._request import (
-    Request,
-    existing_or_suggest,
-    measure,
-    models_of_cell,
-    models_of_file,
-    use_threads,
-)
+from gradscope.cli._request import Request, use_threads
 from gradscope.errors import UsageError
 
 EPILOG = "Example: gradscope analyze model.pt --data batch.npy -o report.png"

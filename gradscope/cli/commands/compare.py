@@ -13,17 +13,11 @@ from gradscope import _rooms
 from gradscope.cli import _failon
 from gradscope.cli import _options as o
 from gradscope.cli._idle import refuse_idle
+from gradscope.cli._measure import measure
+from gradscope.cli._models import models_of_cell, models_of_file
 from gradscope.cli._output import Sink, shown
 from gradscope.cli._progress import progress as progress_line
-from gradscope.cli._request import (
-    Request,
-    exists,
-    measure,
-    models_of_cell,
-    models_of_file,
-    settings_of,
-    use_threads,
-)
+from gradscope.cli._request import Request, exists, settings_of, use_threads
 from gradscope.cli._saved import read_saved
 from gradscope.cli.commands.analyze import TRIPPED
 from gradscope.errors import InputError, UsageError

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from gradscope.cli import _options as o
+from gradscope.cli._models import seekable
 from gradscope.cli._output import Sink
-from gradscope.cli._request import seekable, use_threads
+from gradscope.cli._request import use_threads
 
 EPILOG = "Example: gradscope inspect model.pt"
 

@@ -33,7 +33,6 @@ class Loss:
             return np.asarray(self.direct[t - 1]) if t else None
         return self.direct if t == steps else None
 
-
     @property
     def at_every_step(self) -> bool:
         """Whether steps before the last have a loss of their own."""

@@ -127,6 +127,13 @@ class Cell(Map, BaseCell):
     squash: ClassVar[Mapping[str, tuple[float, float]]] = {}
     """The interval of each gate's values."""
 
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """The values of each setting that is a word."""
+
+    def __post_init__(self) -> None:
+        for setting, known in self.choices.items():
+            _one_of(setting, getattr(self, setting), known)
+
     @property
     def maps(self) -> tuple[Map, ...]:
         """The maps that make up one step, in order."""
@@ -214,7 +221,7 @@ class Cell(Map, BaseCell):
         return {f"{name}_bias": gate for gate, name in cls.gate_names.items()}
 
 
-def one_of(setting: str, value: str, known: Sequence[str]) -> None:
+def _one_of(setting: str, value: str, known: Sequence[str]) -> None:
     """Refuse a value that a setting does not have.
 
     Raises:

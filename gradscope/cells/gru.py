@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from gradscope.cells._base import Cell, Map, Parts, one_of
+from gradscope.cells._base import Cell, Map, Parts
 from gradscope.cells._math import dsigmoid, dtanh, sigmoid, tanh
 from gradscope.jacobian import Array, Partials
 
@@ -21,16 +21,14 @@ class GRU(Cell):
     Cho et al. (2014); reset after: as torch.nn.GRU and cuDNN.
     """
 
-    reset: str = "after"  # or before
+    reset: str = "after"
 
     parts = ("h",)
     gates = ("r", "z", "n")  # row blocks of U, W and b, as in PyTorch
+    choices: ClassVar = {"reset": ("after", "before")}
     gate_names: ClassVar = {"r": "reset", "z": "update", "n": "candidate"}
     keep_gates: ClassVar = {"z": 1}
     squash: ClassVar = {"r": (0, 1), "z": (0, 1), "n": (-1, 1)}
-
-    def __post_init__(self) -> None:
-        one_of("reset", self.reset, ("after", "before"))
 
     @property
     def maps(self) -> tuple[Map, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from gradscope.cells._base import Cell, Parts, one_of
+from gradscope.cells._base import Cell, Parts
 from gradscope.cells._math import ACTIVATIONS
 from gradscope.jacobian import Array, Partials
 
@@ -18,14 +18,12 @@ class RNN(Cell):
     Elman (1990); as torch.nn.RNN.
     """
 
-    activation: str = "tanh"  # or relu
+    activation: str = "tanh"
 
     parts = ("h",)
     gates = ("h",)
+    choices: ClassVar = {"activation": ("tanh", "relu")}
     gate_names: ClassVar = {"h": "hidden"}
-
-    def __post_init__(self) -> None:
-        one_of("activation", self.activation, tuple(ACTIVATIONS))
 
     @property
     def kinks(self) -> bool:

@@ -112,7 +112,7 @@ def _os_error(path: Path, error: OSError | ValueError) -> InputError:
 
 def _missing(path: Path) -> InputError:
     try:
-        near = sorted(p.name for p in path.parent.iterdir())
+        near = sorted(p.name for p in path.parent.iterdir() if not p.name.startswith("."))
     except (OSError, ValueError):
         return InputError(f"there is no file {_shown(path)}", "its directory cannot be read either")
     close = difflib.get_close_matches(path.name, near, n=3, cutoff=0.4)

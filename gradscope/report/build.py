@@ -62,7 +62,7 @@ def comparison_document(results: list[Document], names: list[str], config: Docum
     for i in order:
         whole = _reached(results[i]) >= _steps(results[i])
         far = f"all {_steps(results[i])}" if whole else f"{_reached(results[i])}"
-        parts.append(f"{names[i]} {far}" if parts else f"{names[i]} reaches {far} steps back")
+        parts.append(f"{names[i]} {far}" if parts else f"{names[i]} reaches {far} step{'' if far == '1' else 's'} back")
     bars = {r["metrics"]["reach_threshold"] for r in results}
     bar = f"{bars.pop():g}" if len(bars) == 1 else "its threshold"
     lengths = {_steps(r) for r in results}

@@ -283,8 +283,7 @@ def test_states_of_scalars():
         assert state_of(np.full((100, 1, 1), factor)) == state
     result = of(np.full((100, 1, 1), 0.5))
     assert result.verdict["sentence"] == (
-        "VANISHING: the gradient halves every 1 steps and is below 0.001 after 9 "
-        "(JACOBIANS, 1 units, 100 steps, seed 0)"
+        "VANISHING: the gradient halves every step and is below 0.001 after 9 (own jacobians, state of 1, 100 steps, seed 0)"
     )
     assert finding_codes(result) == ["GS-VANISHING", "GS-UNDERFLOW"]
 

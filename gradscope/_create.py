@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,7 @@ def create(
     layers: int = 1,
     init: str = "pytorch",
     gain: float = 1.0,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
     dtype: Any = np.float64,
     **settings: Any,
 ) -> BaseCell:
@@ -100,8 +101,8 @@ def directions(
         width = 2 * hidden_size if i else input_size
         pair = []
         for reverse in (False, True):
-            s = seed + 2 * i + reverse
-            cell = create(name, input_size=width, hidden_size=hidden_size, seed=s, **options)
+            stream = [seed, 3, i, int(reverse)]
+            cell = create(name, input_size=width, hidden_size=hidden_size, seed=stream, **options)
             assert isinstance(cell, Cell)
             pair.append(Direction(cell, reverse, below))
         below = tuple(pair)

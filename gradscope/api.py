@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,13 @@ import numpy as np
 
 from gradscope import _rooms
 from gradscope.analysis import finite
-from gradscope.analysis._loss import given_loss, random_loss
+from gradscope.analysis import steps as single_steps
+from gradscope.analysis._loss import Loss, given_loss, random_loss
 from gradscope.analysis.gates import gate_statistics
-from gradscope.analysis.gradients import GradientNorms, gradient_norms
+from gradscope.analysis.gradients import gradient_norms
 from gradscope.analysis.paths import paths
 from gradscope.analysis.products import products
 from gradscope.analysis.reach import THRESHOLD, reach
-from gradscope.analysis.steps import step_spectra
 from gradscope.cells._base import BaseCell
 from gradscope.cells._stack import Direction, Stack, cells_of
 from gradscope.dynamics.chain import JacobianChain, linearise
@@ -33,7 +34,7 @@ from gradscope.report.model import Report
 from gradscope.report.numbers import Measured
 from gradscope.report.present import from_document
 
-__all__ = ["Result", "analyze", "compare"]
+__all__ = ["Origin", "Result", "analyze", "combine", "compare"]
 
 Progress = Callable[[str], None]
 
@@ -120,6 +121,23 @@ class Result:
         return str(self.render("md"))
 
 
+@dataclass(frozen=True)
+class Origin:
+    """What whoever asks for an analysis knows of the model and its input, for the document.
+
+    Attributes:
+        model: fields of the document's `model`; `source` is "init" for weights drawn by `config["init"]`.
+        config: settings, beside those that the analysis itself has.
+        warnings: {code, message, where}.
+        nonfinite: values that were found not to be finite when the input was read.
+    """
+
+    model: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    warnings: Sequence[Mapping[str, Any]] = ()
+    nonfinite: Sequence[finite.NonFinite] = ()
+
+
 def analyze(
     cell: BaseCell | JacobianChain,
     inputs: Array | None = None,
@@ -132,14 +150,11 @@ def analyze(
     seed: int = 0,
     lags: int = 32,
     spectrum: int = 16,
-    step_spectra_of: int | None = None,
-    reach_threshold: float = THRESHOLD,
+    step_spectra: int | None = None,
+    threshold: float = THRESHOLD,
     name: str | None = None,
-    model: Mapping[str, Any] | None = None,
-    config: Mapping[str, Any] | None = None,
-    warnings: Sequence[Mapping[str, Any]] = (),
-    nonfinite: Sequence[finite.NonFinite] = (),
     progress: Progress | None = None,
+    origin: Origin | None = None,
 ) -> Result:
     """Run a cell along its input, linearise every step, and measure how far gradients reach.
 
@@ -147,94 +162,119 @@ def analyze(
         cell: a cell, or a `JacobianChain` of your own Jacobians (then there is no input).
         inputs: (B, T, m) or (T, m); None for seeded white noise.
         loss: "last", "mean" or "sum": a random readout of length one of the last h, or of every h.
-        loss_gradient: your own dL/dh instead: (H,), (B, H) or (B, T, H).
+        loss_gradient: your own dL/dh instead: (H,), (B, H) or (B, T, H), in the order of the inputs.
         steps: measured steps, where there are no inputs.
         batch: sequences, where there are no inputs.
         warmup: steps run before the measured ones; 50 without inputs, 0 with.
         seed: seed of noise and readout.
         lags: at how many lags the Jacobian product is measured; 0 leaves products and spectra out.
         spectrum: how many singular values are kept.
-        step_spectra_of: of how many steps spectra are taken; None for as many as are quick.
-        reach_threshold: the fraction of the gradient that `reach` asks for.
+        step_spectra: of how many steps spectra are taken; None for as many as are quick.
+        threshold: the fraction of the gradient that `reach` asks for.
         name: what the model is called in the sentence.
-        model: fields to add to the document's `model`.
-        config: settings to note in the document.
-        warnings: {code, message} to note in the document.
-        nonfinite: records to add, of values that were found before the run.
         progress: called with a word when a part begins.
+        origin: what is known of model and input, for the document.
 
     Raises:
         InputError: shapes do not fit.
         UsageError: an unknown loss, or a number out of range.
     """
     started, clock = datetime.now(UTC), time.perf_counter()
-    if not 0 < reach_threshold < 1:
-        raise UsageError(f"the reach threshold must lie between 0 and 1, not {reach_threshold:g}")
-    bounds = {"steps": (steps, 1), "batch": (batch, 1), "warmup": (warmup or 0, 0), "seed": (seed, 0)}
-    for what, (value, least) in (bounds | {"lags": (lags, 0), "spectrum": (spectrum, 1)}).items():
-        if value < least:
-            raise UsageError(f"{what} must be at least {least}, not {value}")
+    origin = origin or Origin()
+    _check_range(threshold, steps=steps, batch=batch, warmup=warmup or 0, seed=seed, lags=lags, spectrum=spectrum)
     tell = progress or (lambda _: None)
     if isinstance(cell, JacobianChain):
         chain, warmup = cell, 0
     else:
-        made_up = inputs is None
-        warmup = (50 if made_up else 0) if warmup is None else warmup
+        warmup = (50 if inputs is None else 0) if warmup is None else warmup
         if inputs is None:
-            width = cell.network_input_size if isinstance(cell, Direction) else cell.input_size
-            inputs = drive("noise", batch, steps + warmup, width, seed=seed)
+            inputs = drive("noise", batch, steps + warmup, cell.network_input_size, seed=seed)
         tell("running the cell")
         chain = linearise(run(cell, inputs, warmup=warmup))
-    tell("gradients")
+    if loss_gradient is not None and np.ndim(loss_gradient) == 3 and isinstance(cell, Direction) and cell.reverse:
+        loss_gradient = np.asarray(loss_gradient)[:, ::-1]  # it runs from the last step of the data to the first
     readout = random_loss(chain, loss, seed) if loss_gradient is None else given_loss(chain, loss_gradient)
-    has_around = chain.trajectory is not None and _has_around(chain)
-    norms = gradient_norms(chain, readout, keep=has_around and not readout.at_every_step)
-    last = gradient_norms(chain, readout.last_only(), keep=has_around) if readout.at_every_step else None
-    met = finite.nonfinite(chain.trajectory) if chain.trajectory else []
-    records = [*nonfinite, *(r for r in met if r.path != "inputs" or not nonfinite)]
-    sound = not records and bool(np.isfinite(chain.at(0).push(np.ones((chain.size, chain.batch)))).all())
-    road = products_ = spectra = None
-    if has_around and sound:
-        tell("roads")
-        road = paths(chain, last or norms)
-    if lags and sound:
-        tell("products")
-        products_ = products(chain, lags=lags, values=spectrum)
-        tell("spectra of single steps")
-        spectra = step_spectra(chain, steps=step_spectra_of)
-    gates = gate_statistics(chain.trajectory) if chain.trajectory else {}
-    measured = Measured(
-        norms=GradientNorms(norms.logs),  # without the cotangents: nothing needs them any more
-        last=last and GradientNorms(last.logs),
-        reach=reach((last or norms).state, reach_threshold),
-        products=products_,
-        steps=spectra,
-        paths=road,
-        gates=gates,
-        nonfinite=tuple(records),
-    )
-    facts = _facts(cell) | dict(model or {})
-    settings = {
+    measured, left_out = _measure(chain, readout, origin.nonfinite, lags, spectrum, step_spectra, threshold, tell)
+    facts = _facts(cell) | dict(origin.model)
+    config = dict(origin.config) | {
         "steps": chain.steps,
         "batch": chain.batch,
         "warmup": warmup,
         "loss": readout.name,
         "seed": seed,
         "lags": lags,
+        "spectrum": min(spectrum, chain.size),
+        "step_spectra": 0 if measured.steps is None else len(measured.steps.timestep),
+        "threshold": threshold,
     }
-    config = dict(config or {}) | settings
-    title = name or _title(facts)
+    without = {
+        "code": "GS-NO-LOSS",
+        "message": f"{left_out} of {chain.batch} sequences have no loss at the last step",
+        "where": "loss",
+    }
     document = analysis_document(
         measured,
-        name=f"{title}, {chain.steps} step{'s'[: chain.steps != 1]}, seed {seed}",
+        name=f"{name or _title(facts)}, {chain.steps} step{'s'[: chain.steps != 1]}, seed {seed}",
         config=config,
         model=facts,
-        warnings=[dict(w) for w in warnings],
+        warnings=[dict(w) for w in origin.warnings] + [without] * (left_out > 0),
         keep_gates={} if isinstance(cell, JacobianChain) else _keep_gates(cell),
-        advisable=facts["source"] == "init" and config.get("init", "pytorch") == "pytorch" and not facts["settings"],
+        sampled=facts["source"] == "init",
+        advisable=facts["source"] == "init" and config.get("init") == "pytorch" and not config.get("set"),
     )
     document["run"] = environment.describe(started, time.perf_counter() - clock)
     return Result(document)
+
+
+def _check_range(threshold: float, **counts: int) -> None:
+    if not 0 < threshold < 1:
+        raise UsageError(f"the threshold of reach must lie between 0 and 1, not {threshold:g}")
+    for what, value in counts.items():
+        least = 0 if what in ("warmup", "seed", "lags") else 1
+        if value < least:
+            raise UsageError(f"{what} must be at least {least}, not {value}")
+
+
+def _measure(
+    chain: JacobianChain,
+    loss: Loss,
+    found: Sequence[finite.NonFinite],
+    lags: int,
+    spectrum: int,
+    spectra_of: int | None,
+    threshold: float,
+    tell: Progress,
+) -> tuple[Measured, int]:
+    """Run the analyses; also return how many sequences were left out, for want of a loss at the last step."""
+    tell("gradients")
+    has_around = chain.trajectory is not None and _has_around(chain)
+    norms = gradient_norms(chain, loss, keep=has_around and not loss.at_every_step)
+    last = gradient_norms(chain, loss.last_only(), keep=has_around) if loss.at_every_step else None
+    followed = last or norms
+    met = finite.nonfinite(chain.trajectory) if chain.trajectory else []
+    records = [*found, *(r for r in met if r.path != "inputs" or not found)]
+    sound = not records and bool(np.isfinite(chain.at(0).push(np.ones((chain.size, chain.batch)))).all())
+    road = product = spectra = None
+    if has_around and sound:
+        tell("roads")
+        road = paths(chain, followed)
+    if lags and sound:
+        tell("products")
+        product = products(chain, lags=lags, values=spectrum)
+        tell("spectra of single steps")
+        spectra = single_steps.step_spectra(chain, steps=spectra_of)
+    with_loss = ~np.isneginf(followed.state[-1])
+    kept = with_loss if with_loss.any() else np.ones_like(with_loss)
+    return Measured(
+        norms=norms.of(kept),
+        last=last and last.of(kept),
+        reach=reach(followed.state[:, kept], threshold),
+        products=product,
+        steps=spectra,
+        paths=road,
+        gates=gate_statistics(chain.trajectory) if chain.trajectory else {},
+        nonfinite=tuple(records),
+    ), int((~kept).sum())
 
 
 def compare(models: Mapping[str, BaseCell | Result], inputs: Array | None = None, **options: Any) -> Result:
@@ -301,7 +341,7 @@ def _facts(cell: BaseCell | JacobianChain) -> dict[str, Any]:
         else "function"
     )
     return {
-        "source": "init" if cells else "python",
+        "source": "python",
         "cell": kind,
         "input_size": 0 if isinstance(cell, JacobianChain) else cell.input_size,
         "hidden_size": cells[0].hidden_size if cells else sum(sizes.values()),

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Composite", "Dense", "Jacobian", "Linear", "Partials", "Stacked", "Transposed"]
+__all__ = ["Array", "Dense", "Jacobian", "Linear", "Partials", "Transposed", "ranges"]
 
 Array = NDArray[Any]
 Entry = Any  # an array (..., H, B), or a number; the integer 0 means that there is no path
@@ -99,9 +99,21 @@ class Linear(ABC):
         """Return what reaches each new part from the other new parts of the same step."""
         return np.zeros_like(u)
 
+    @property
+    @abstractmethod
+    def states(self) -> int:
+        """For how many states B the entries are; 1 where they serve any number of columns."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> np.dtype[Any]:
+        """Floating-point type of the entries."""
+
     def dense(self) -> Array:
-        """Return the matrix, (rows, columns); one of B columns must have been chosen."""
-        return self.push(np.eye(self.shape[1]))
+        """Return the matrix, (rows, columns), or (B, rows, columns) for B states."""
+        if self.states == 1:
+            return self.push(np.eye(self.shape[1], dtype=self.dtype))
+        return np.stack([self.column(b).dense() for b in range(self.states)])
 
     @property
     def T(self) -> Transposed:  # noqa: N802  the name that numpy uses
@@ -124,7 +136,8 @@ class Transposed:
         return self.of.pull(u[:, None])[:, 0] if u.ndim == 1 else self.of.pull(u)
 
 
-def _ranges(sizes: Sequence[int]) -> list[slice]:
+def ranges(sizes: Sequence[int]) -> list[slice]:
+    """Return where blocks of these sizes lie, one after the other."""
     ends = np.cumsum([0, *sizes]).tolist()
     return [slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
 
@@ -173,11 +186,11 @@ class Jacobian(Linear):
 
     @cached_property
     def _old(self) -> list[slice]:
-        return _ranges(self.old)
+        return ranges(self.old)
 
     @cached_property
     def _new(self) -> list[slice]:
-        return _ranges(self.new)
+        return ranges(self.new)
 
     def _split(self, product: Array) -> list[Array]:
         gates = len(self.through[0])
@@ -237,6 +250,20 @@ class Jacobian(Linear):
         columns = zip(*self.partials.within, strict=True)
         return np.concatenate([_combine(c, new, like) for c, like in zip(columns, new, strict=True)])
 
+    @property
+    def _entries(self) -> list[Array]:
+        grids = (self.through, self.around)
+        return [e for grid in grids for row in grid for e in row if isinstance(e, np.ndarray)]
+
+    @property
+    def states(self) -> int:
+        return max((e.shape[-1] for e in self._entries if e.ndim), default=1)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        arrays = [*self._entries, *(w for w in (self.U, self.W) if w is not None)]
+        return np.result_type(*arrays) if arrays else np.dtype(float)
+
     def _with(self, partials: Partials) -> Jacobian:
         return Jacobian(partials, self.U, self.W, self.reads, self.old, self.new)
 
@@ -245,124 +272,6 @@ class Jacobian(Linear):
 
     def column(self, b: int) -> Jacobian:
         return self._with(self.partials.take((Ellipsis, slice(b, b + 1))))
-
-
-@dataclass(frozen=True, eq=False)
-class Composite(Linear):
-    """A step of several maps in a row, as in a GRU whose reset comes before its matrix product."""
-
-    maps: tuple[Linear, ...]
-
-    @property
-    def shape(self) -> tuple[int, int]:  # type: ignore[override]
-        return self.maps[-1].shape[0], self.maps[0].shape[1]
-
-    def push(self, v: Array) -> Array:
-        for m in self.maps:
-            v = m.push(v)
-        return v
-
-    def pull(self, u: Array) -> Array:
-        for m in reversed(self.maps):
-            u = m.pull(u)
-        return u
-
-    def push_around(self, v: Array) -> Array:
-        for m in self.maps:
-            v = m.push_around(v)
-        return v
-
-    def push_input(self, x: Array) -> Array:
-        out = self.maps[0].push_input(x)
-        for m in self.maps[1:]:
-            out = m.push(out) + m.push_input(x)
-        return out
-
-    def pull_input(self, u: Array) -> Array:
-        total: Any = 0
-        for m in reversed(self.maps):
-            total = total + m.pull_input(u)
-            u = m.pull(u)
-        return np.asarray(total)
-
-    def pull_within(self, u: Array) -> Array:
-        for m in reversed(self.maps[1:]):
-            u = m.pull(u)
-        out = self.maps[0].pull_within(u)
-        for m in self.maps[1:]:  # back to the new parts, which later maps pass by
-            out = m.push_around(out)
-        return out
-
-    def at(self, index: Any) -> Composite:
-        return Composite(tuple(m.at(index) for m in self.maps))
-
-    def column(self, b: int) -> Composite:
-        return Composite(tuple(m.column(b) for m in self.maps))
-
-
-@dataclass(frozen=True, eq=False)
-class Stacked(Linear):
-    """Layers of one network as one step: block lower triangular, built by substitution.
-
-    Layer l sees the new output of layer l-1 (the first `outputs[l-1]` rows of its state) as its input.
-    """
-
-    layers: tuple[Linear, ...]
-    outputs: tuple[int, ...]
-
-    @property
-    def shape(self) -> tuple[int, int]:  # type: ignore[override]
-        n = sum(layer.shape[0] for layer in self.layers)
-        return n, n
-
-    @cached_property
-    def _slices(self) -> list[slice]:
-        return _ranges([layer.shape[0] for layer in self.layers])
-
-    def push(self, v: Array) -> Array:
-        out: list[Array] = []
-        for i, (layer, s) in enumerate(zip(self.layers, self._slices, strict=True)):
-            below = layer.push_input(out[-1][: self.outputs[i - 1]]) if i else 0
-            out.append(layer.push(v[s]) + below)
-        return np.concatenate(out)
-
-    def pull(self, u: Array) -> Array:
-        rows = [u[s] for s in self._slices]
-        for i in reversed(range(len(rows))):
-            if i:
-                rows[i - 1] = rows[i - 1].copy()
-                rows[i - 1][: self.outputs[i - 1]] += self.layers[i].pull_input(rows[i])
-            rows[i] = self.layers[i].pull(rows[i])
-        return np.concatenate(rows)
-
-    def push_around(self, v: Array) -> Array:
-        return np.concatenate([x.push_around(v[s]) for x, s in zip(self.layers, self._slices, strict=True)])
-
-    def push_input(self, x: Array) -> Array:
-        out = [self.layers[0].push_input(x)]
-        for i, layer in enumerate(self.layers[1:]):
-            out.append(layer.push_input(out[-1][: self.outputs[i]]))
-        return np.concatenate(out)
-
-    def pull_input(self, u: Array) -> Array:
-        rows = [u[s].copy() for s in self._slices]
-        for i in reversed(range(1, len(rows))):
-            rows[i - 1][: self.outputs[i - 1]] += self.layers[i].pull_input(rows[i])
-        return self.layers[0].pull_input(rows[0])
-
-    def pull_within(self, u: Array) -> Array:
-        rows = [u[s].copy() for s in self._slices]
-        for i in reversed(range(len(rows))):  # the layers above see the new output of the layers below
-            if i:
-                rows[i - 1][: self.outputs[i - 1]] += self.layers[i].pull_input(rows[i])
-            rows[i] += self.layers[i].pull_within(rows[i])
-        return np.concatenate(rows) - u
-
-    def at(self, index: Any) -> Stacked:
-        return Stacked(tuple(layer.at(index) for layer in self.layers), self.outputs)
-
-    def column(self, b: int) -> Stacked:
-        return Stacked(tuple(layer.column(b) for layer in self.layers), self.outputs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -375,6 +284,14 @@ class Dense(Linear):
     @property
     def shape(self) -> tuple[int, int]:  # type: ignore[override]
         return self.matrix.shape[-2], self.matrix.shape[-1]
+
+    @property
+    def states(self) -> int:
+        return 1 if self.matrix.ndim == 2 else len(self.matrix)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.matrix.dtype
 
     @staticmethod
     def _apply(matrix: Array, v: Array) -> Array:

@@ -16,9 +16,10 @@ import numpy as np
 from gradscope.cells._base import BaseCell, Cell, class_in
 from gradscope.cells._function import FunctionCell
 from gradscope.cells._stack import Direction, Stack
+from gradscope.composition import Composite, Stacked
 from gradscope.errors import InputError, UsageError
 from gradscope.inits._base import Shape, uniform
-from gradscope.jacobian import Array, Composite, Jacobian, Linear, Stacked
+from gradscope.jacobian import Array, Jacobian, Linear
 
 __all__ = ["check_cell", "load_cell_file"]
 

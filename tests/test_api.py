@@ -139,7 +139,7 @@ def test_metrics_of_an_exponential():
     assert m["half_life"] == pytest.approx(1, rel=4 * EPS)
     assert m["reach"] == 9  # 2^-9 is above 10^-3, 2^-10 below
     assert m["underflow_lag"] == {"float32": 150, "bfloat16": 134, "float16": 25}
-    assert analyze(JacobianChain.from_arrays(np.full((200, 1, 1), 0.5)), reach_threshold=0.3).metrics["reach"] == 1
+    assert analyze(JacobianChain.from_arrays(np.full((200, 1, 1), 0.5)), threshold=0.3).metrics["reach"] == 1
 
 
 def test_spread_over_sequences():
@@ -183,9 +183,9 @@ def test_inputs_and_losses_of_ones_own():
         {"lags": -1},
         {"spectrum": 0},
         {"seed": -1},
-        {"reach_threshold": 0.0},
-        {"reach_threshold": 1.0},
-        {"reach_threshold": float("nan")},
+        {"threshold": 0.0},
+        {"threshold": 1.0},
+        {"threshold": float("nan")},
         {"loss": "first"},
     ],
 )
@@ -466,3 +466,25 @@ def test_default_networks(row):
     if row == "lstm chrono":
         cell = np.mean([f["c"]["median"][0] for f in found])
         assert abs(cell + 1.0) < 4 * np.sqrt(1 / 3 + 1 / 5) * 0.03 + 0.05
+
+
+def test_part_names_that_would_hide_the_whole_state():
+    with pytest.raises(UsageError, match="cannot be named 'state'"):
+        from_step(lambda x, s: s, state_size=2, input_size=1, parts={"state": 1, "mem": 1})
+
+
+def test_a_loss_gradient_that_cannot_be_held():
+    cell = create("gru", hidden_size=2, input_size=2)
+    with pytest.raises(InputError, match=r"not finite in float64: nan at \(1,\)"):
+        analyze(cell, loss_gradient=np.array([0.0, np.nan]))
+    single = create("gru", hidden_size=2, input_size=2, dtype=np.float32)
+    with pytest.raises(InputError, match="not finite in float32"):
+        analyze(single, loss_gradient=np.array([0.0, 1e300]))
+    with pytest.raises(InputError, match="zero in float32"):
+        analyze(single, loss_gradient=np.array([0.0, 1e-60]))
+
+
+def test_advice_is_not_given_to_who_drew_the_weights_elsewhere():
+    result = analyze(create("rnn", hidden_size=8, input_size=2, init="gaussian", gain=0.5))
+    assert result.document["model"]["source"] == "python"
+    assert not any("--init" in f["remedy"] for f in result.verdict["findings"])

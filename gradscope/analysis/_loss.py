@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -69,13 +70,13 @@ def given_loss(chain: JacobianChain, gradient: Array) -> Loss:
     """Take dL/dh as the user has it: (H,) or (B, H) for the last h, (B, T, H) for every h_t, t = 1..T.
 
     Raises:
-        InputError: the shape is none of these, or the values are not real numbers.
+        InputError: the shape is none of these, or the values are not real, finite numbers of the chain's precision.
     """
     g = np.asarray(gradient)
     size, batch, steps = chain.output.stop - chain.output.start, chain.batch, chain.steps
     if g.dtype.kind not in "fiu":
         raise InputError(f"a loss gradient must be real numbers, not {g.dtype}")
-    g = g.astype(chain.dtype)
+    g = _representable(g, chain.dtype)
     if g.shape == (size,):
         return Loss("given", np.repeat(g[:, None], batch, axis=1))
     if g.shape == (batch, size):
@@ -84,3 +85,15 @@ def given_loss(chain: JacobianChain, gradient: Array) -> Loss:
         return Loss("given", g.transpose(1, 2, 0))
     wanted = f"({size},), ({batch}, {size}) or ({batch}, {steps}, {size})"
     raise InputError(f"the loss gradient has shape {g.shape}; it must be {wanted}")
+
+
+def _representable(g: Array, dtype: np.dtype[Any]) -> Array:
+    """Convert to the precision of the run, and refuse what it cannot hold."""
+    with np.errstate(over="ignore"):
+        cast = g.astype(dtype)
+    if not np.isfinite(cast).all():
+        place = tuple(int(i) for i in np.argwhere(~np.isfinite(cast))[0])
+        raise InputError(f"the loss gradient is not finite in {dtype.name}: {g[place]} at {place}")
+    if g.any() and not cast.any():
+        raise InputError(f"the loss gradient is zero in {dtype.name}", "use --dtype float64")
+    return cast

@@ -18,7 +18,7 @@ __all__ = ["GateStatistics", "gate_statistics"]
 
 BINS = 40
 EDGE = 0.05  # within this fraction of the range a gate counts as closed or open
-CHUNK = 64
+CHUNK_BYTES = 32 << 20  # of gate values at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +60,10 @@ def gate_statistics(trajectory: Trajectory) -> dict[str, GateStatistics]:
 
 
 def _chunks(trajectory: Trajectory) -> Iterator[dict[str, Array]]:
-    for start in range(0, trajectory.steps, CHUNK):
-        rows = slice(start, min(start + CHUNK, trajectory.steps))
+    row = trajectory.cell.jacobian_numbers * trajectory.batch * trajectory.states.itemsize
+    chunk = max(1, CHUNK_BYTES // row)
+    for start in range(0, trajectory.steps, chunk):
+        rows = slice(start, min(start + chunk, trajectory.steps))
         with np.errstate(over="ignore", invalid="ignore"):
             yield trajectory.cell.gate_values(trajectory.inputs[rows], trajectory.states[rows])
 

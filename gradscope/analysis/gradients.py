@@ -42,6 +42,10 @@ class GradientNorms:
         """Natural log of |dL/ds_t|, (T + 1, B)."""
         return self.logs["state"]
 
+    def of(self, sequences: Array) -> GradientNorms:
+        """Return the norms of some of the sequences, without the cotangents."""
+        return GradientNorms({name: logs[:, sequences] for name, logs in self.logs.items()})
+
 
 def gradient_norms(chain: JacobianChain, loss: Loss, *, keep: bool = False) -> GradientNorms:
     """Sweep a loss gradient back along the chain and measure it at every step.

@@ -26,6 +26,8 @@ from gradscope.jacobian import Array
 
 __all__ = ["Products", "log_lags", "products"]
 
+RADIUS_WORK = 2.0e8  # n^3 times the number of lags at which the radius is taken: about a second on one core
+
 
 @dataclass(frozen=True, eq=False)
 class Products:
@@ -35,7 +37,7 @@ class Products:
         lags: (K,), numbers of steps.
         log_singular: (K, S, k), natural logs of the k largest singular values; nan: not determined.
         log_frobenius: (K, S), natural log of the Frobenius norm.
-        log_radius: (K, S), natural log of the spectral radius; nan: not determined.
+        log_radius: (K, S), natural log of the spectral radius; nan: not determined, or not taken at this lag.
         floor: ratio to the largest singular value below which a value is not determined.
     """
 
@@ -74,6 +76,9 @@ def products(chain: JacobianChain, *, lags: int = 32, values: int = 16, sequence
     frobenius, radius = np.full((len(at), count), np.nan), np.full((len(at), count), np.nan)
     transposed = [np.eye(n, dtype=chain.dtype) for _ in range(count)]  # P^T, so that J^T is applied to columns
     exponents = [np.zeros(1, np.int64) for _ in range(count)]
+    # Eigenvalues cost ten times what singular values do: on large states the radius is taken at fewer lags.
+    some = max(2, int(RADIUS_WORK / (count * n**3)))
+    with_radius = set(at[np.unique(np.linspace(0, len(at) - 1, min(some, len(at))).round().astype(int))].tolist())
     row = 0
     with np.errstate(over="ignore", invalid="ignore"):
         for t, J in chain.backward():
@@ -84,7 +89,7 @@ def products(chain: JacobianChain, *, lags: int = 32, values: int = 16, sequence
                 transposed[b] = flat.reshape(n, n)
             if lag == at[row]:
                 for b in range(count):
-                    found = _measure(transposed[b], floor)
+                    found = _measure(transposed[b], floor, radius=lag in with_radius)
                     shift = float(exponents[b][0]) * LN2
                     singular[row, b] = found[0][:k] + shift
                     frobenius[row, b], radius[row, b] = found[1] + shift, found[2] + shift
@@ -92,20 +97,27 @@ def products(chain: JacobianChain, *, lags: int = 32, values: int = 16, sequence
     return Products(at, singular, frobenius, radius, floor)
 
 
-def _measure(matrix: Array, floor: float) -> tuple[Array, float, float]:
+def _measure(matrix: Array, floor: float, *, radius: bool) -> tuple[Array, float, float]:
     """Return logs of (singular values, Frobenius norm, spectral radius) of a matrix scaled to about one."""
     if not np.isfinite(matrix).all():
         return np.full(len(matrix), np.nan), np.nan, np.nan
     sigma = singular_values(matrix)
+    with np.errstate(divide="ignore"):
+        logs = np.where(sigma >= floor * sigma[0], np.log(sigma), np.nan)
+        frobenius = float(np.log(np.linalg.norm(sigma)))
+    return logs, frobenius, _log_radius(matrix, floor * float(sigma[0])) if radius else np.nan
+
+
+def _log_radius(matrix: Array, floor: float) -> float:
+    """Return the natural log of the spectral radius; nan where rounding of size `floor` / 100 could move it by 1 %."""
     values = scipy.linalg.eigvals(matrix, check_finite=False)
     top = values[np.abs(values).argmax()]
     rho = float(np.abs(top))
     # a matrix as near as rounding must not have an eigenvalue one per cent larger: defective ones have (pseudospectra,
     # Trefethen & Embree 2005, section 1)
-    known = rho >= floor * sigma[0] and (not rho or _distance(matrix, 1.01 * top) >= floor / 100 * sigma[0])
+    known = rho >= floor and (not rho or _distance(matrix, 1.01 * top) >= floor / 100)
     with np.errstate(divide="ignore"):
-        logs = np.where(sigma >= floor * sigma[0], np.log(sigma), np.nan)
-        return logs, float(np.log(np.linalg.norm(sigma))), float(np.log(rho)) if known else np.nan
+        return float(np.log(rho)) if known else np.nan
 
 
 def _distance(matrix: Array, z: complex) -> float:

@@ -11,15 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.special
 
+from gradscope._floats import ROUNDS_TO_ZERO
 from gradscope.jacobian import Array
 
-__all__ = ["SMALLEST", "Reach", "reach"]
+__all__ = ["Reach", "reach"]
 
 THRESHOLD = 1e-3
-
-# log2 of the smallest positive (subnormal) number of each format; a gradient whose norm is below it is zero in
-# every entry. IEEE 754-2019 for float32 and float16; bfloat16 has float32's exponent and 7 stored bits.
-SMALLEST = {"float32": -149, "bfloat16": -133, "float16": -24}
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,8 +33,8 @@ class Reach:
         interval: 95 % interval of `rate` (Student's t): over sequences, or over batches of steps where there is
             one sequence; None where there is too little of both.
         half_life: steps in which the gradient halves at `rate`; None where it does not shrink.
-        underflow: {format: first lag at which the median norm itself, with the loss gradient as it is, is below
-            the format's smallest number}; None where that does not happen within T.
+        underflow: {format: first lag at which the median norm itself, with the loss gradient as it is, rounds to
+            zero in that format}; None where that does not happen within T.
     """
 
     steps: int
@@ -65,7 +62,8 @@ def reach(log_norms: Array, threshold: float = THRESHOLD) -> Reach:
     known = bool(np.isfinite(median[0])) and not np.isnan(median).any()
     far = np.flatnonzero(by_lag >= np.log(threshold)) if known else np.array([], int)
     rate, interval = _rate(log_norms, gain)
-    below = {name: np.flatnonzero(median < bits * np.log(2.0)) for name, bits in SMALLEST.items()}
+    # 1e-9: rounding of the logarithms themselves
+    below = {n: np.flatnonzero(median <= bits * np.log(2.0) + 1e-9) for n, bits in ROUNDS_TO_ZERO.items()}
     return Reach(
         steps=steps,
         threshold=threshold,
@@ -85,7 +83,7 @@ def _rate(log_norms: Array, gain: Array) -> tuple[float | None, tuple[float, flo
         return None, None
     samples = gain / steps
     mean = float(samples.mean())
-    if len(samples) == 1:
+    if np.ptp(samples) == 0:  # one sequence, or several that are the same
         length = int(np.sqrt(steps))
         ends = log_norms[::-length, 0] if length else log_norms[:0, 0]
         samples = np.diff(ends) / max(length, 1)

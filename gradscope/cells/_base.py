@@ -19,8 +19,9 @@ import numpy as np
 
 from gradscope import _rooms
 from gradscope.cells._map import Map, Parts
+from gradscope.composition import Composite
 from gradscope.errors import InputError, UsageError
-from gradscope.jacobian import Array, Composite, Linear
+from gradscope.jacobian import Array, Linear
 
 __all__ = ["BaseCell", "Cell", "Map", "Parts", "cell_class"]
 
@@ -59,6 +60,16 @@ class BaseCell:
     def kinks(self) -> bool:
         """Whether the step has points without a derivative, as relu does; `gradscope.testing` stays off them."""
         return False
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the parts of the state, output first."""
+        return tuple(self.sizes)
+
+    @property
+    def network_input_size(self) -> int:
+        """Number of inputs of the network that the cell is a part of: its own, unless something lies below."""
+        return self.input_size
 
     @property
     def output(self) -> slice:

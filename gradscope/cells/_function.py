@@ -47,6 +47,9 @@ def from_step(
     if state_size < 1 or input_size < 0:
         raise UsageError(f"state_size must be at least 1 and input_size at least 0, not {state_size} and {input_size}")
     parts = parts or {"h": state_size}
+    for name in parts:
+        if name == "state" or name.endswith("_total"):
+            raise UsageError(f"a part cannot be named '{name}'", "'state' and '..._total' name sums over parts")
     if sum(parts.values()) != state_size:
         raise UsageError(f"the parts add up to {sum(parts.values())}, and the state has {state_size}")
     cell = FunctionCell(step, state_size, input_size, jacobian, parts)

@@ -8,7 +8,8 @@ from functools import cached_property
 import numpy as np
 
 from gradscope.cells._base import BaseCell, Cell
-from gradscope.jacobian import Array, Linear, Stacked
+from gradscope.composition import Stacked
+from gradscope.jacobian import Array, Linear
 
 __all__ = ["Direction", "Stack", "cells_of"]
 

@@ -14,7 +14,7 @@ OF_DATA = ("data_key", "columns", "delimiter", "decimal", "layout", "nan")
 OF_MADE_UP_INPUT = ("drive", "input_scale")
 
 
-def refuse_idle(context: typer.Context, *, cells: bool, checkpoints: bool, data: bool) -> None:
+def refuse_idle(context: typer.Context, *, cells: bool, checkpoints: bool, data: bool, loss: bool) -> None:
     """Refuse options of the command line that have nothing to act on; those of a file may be for several uses.
 
     Args:
@@ -22,6 +22,7 @@ def refuse_idle(context: typer.Context, *, cells: bool, checkpoints: bool, data:
         cells: whether there are cells with random weights.
         checkpoints: whether there are checkpoints.
         data: whether there is real input.
+        loss: whether the loss gradient is the user's own.
 
     Raises:
         UsageError: there is such an option.
@@ -31,6 +32,7 @@ def refuse_idle(context: typer.Context, *, cells: bool, checkpoints: bool, data:
         (checkpoints, OF_CHECKPOINTS, "is for checkpoints, and there is none", "name a file, or leave it out"),
         (data, OF_DATA, "is for real input, and there is none", "give --data FILE, or leave it out"),
         (not data, OF_MADE_UP_INPUT, "is for made-up input, and --data is real", "leave one of them out"),
+        (not loss, ("loss",), "is for a random readout, and --loss-gradient is your own", "leave one of them out"),
     )
     given = {p.name: p.opts[0] for p in context.command.params if _on_command_line(context, str(p.name))}
     for used, names, why, hint in groups:

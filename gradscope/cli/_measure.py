@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from gradscope.budget import Plan
 from gradscope.cli._models import Model
 from gradscope.cli._request import Request
 from gradscope.errors import InputError, UsageError
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from gradscope.api import Result
     from gradscope.jacobian import Array
 
-__all__ = ["lengths", "measure"]
+__all__ = ["lengths", "measure", "plan_of"]
 
 
 def measure(request: Request, models: list[Model], tell: Callable[[str], None]) -> dict[str, Result]:
@@ -26,7 +27,7 @@ def measure(request: Request, models: list[Model], tell: Callable[[str], None]) 
         InputError: the data fit none of the models.
         ResourceError: a run does not fit into memory.
     """
-    from gradscope.api import analyze
+    from gradscope.api import Origin, analyze
     from gradscope.data._load import load_array
 
     gradient = None if request.loss_gradient is None else load_array(request.loss_gradient)
@@ -46,19 +47,16 @@ def measure(request: Request, models: list[Model], tell: Callable[[str], None]) 
             model.cell,
             inputs,
             loss=request.loss,
-            loss_gradient=gradient,
+            loss_gradient=_fitted(request, gradient, inputs),
             warmup=request.warmup_steps,
             seed=request.seed,
             lags=min(request.lags, inputs.shape[1]),
             spectrum=request.spectrum,
-            step_spectra_of=request.spectra_of,
-            reach_threshold=request.threshold,
+            step_spectra=request.spectra_of,
+            threshold=request.threshold,
             name=model.title,
-            model=model.facts,
-            config=request.config() | {"batch": len(inputs)},
-            warnings=(*model.warnings, *warnings),
-            nonfinite=records,
             progress=lambda text, prefix=prefix: tell(prefix + text),  # type: ignore[misc]
+            origin=Origin(model.facts, request.config(), (*model.warnings, *warnings), records),
         )
     if not results:
         raise refused[0][1]
@@ -67,6 +65,26 @@ def measure(request: Request, models: list[Model], tell: Callable[[str], None]) 
         message = f"{model.label} was left out: {reason.message}"
         first["warnings"].append({"code": "GS-LEFT-OUT", "message": message, "where": model.label})
     return results
+
+
+def _fitted(request: Request, gradient: Array | None, inputs: Array) -> Array | None:
+    """Cut a loss gradient as the data were cut: to the first sequences, and to the measured steps."""
+    if gradient is None:
+        return None
+    batch, steps, warmup = inputs.shape[0], inputs.shape[1], request.warmup_steps
+    if gradient.ndim > 1 and request.batch is not None:
+        gradient = gradient[:batch]
+    if gradient.ndim == 3 and gradient.shape[1] >= steps:
+        gradient = gradient[:, warmup:steps]
+    return gradient
+
+
+def plan_of(request: Request, model: Model, batch: int, steps: int) -> Plan:
+    """Return what a run of so many sequences and steps, warm-up included, takes of memory."""
+    cell = model.cell
+    weights = sum(w.size for w in cell.weights().values())
+    dense = request.lags > 0
+    return Plan(cell.state_size, cell.network_input_size, weights, steps, batch, cell.dtype.itemsize, dense)
 
 
 def lengths(request: Request, model: Model) -> tuple[int, int]:
@@ -80,35 +98,20 @@ def lengths(request: Request, model: Model) -> tuple[int, int]:
 def _inputs(request: Request, model: Model) -> tuple[Array, list[dict[str, Any]], list[Any]]:
     """Return inputs (B, T, m), warnings, and records of values that are not finite."""
     from gradscope.analysis.finite import NonFinite
-    from gradscope.budget import Plan
-    from gradscope.cells._stack import Direction
     from gradscope.data._load import load_inputs
     from gradscope.dynamics.drive import drive
 
-    cell, warmup = model.cell, request.warmup_steps
-    width = cell.network_input_size if isinstance(cell, Direction) else cell.input_size
-    weights = sum(w.size for w in cell.weights().values())
-    itemsize = cell.dtype.itemsize
+    width, warmup = model.cell.network_input_size, request.warmup_steps
 
     def check(batch: int, steps: int) -> None:
-        Plan(cell.state_size, width, weights, steps, batch, itemsize, request.lags > 0).check(request.max_memory)
+        plan_of(request, model, batch, steps).check(request.max_memory)
 
     if request.data is None:
         batch, steps = lengths(request, model)
         check(batch, steps)
         made = drive(request.drive, batch, steps, width, scale=request.input_scale, seed=request.seed)
-        quiet = (
-            []
-            if made.any()
-            else [
-                {
-                    "code": "GS-NO-DRIVE",
-                    "message": "The input is all zeros: this is the autonomous network.",
-                    "where": "input",
-                }
-            ]
-        )
-        return made, quiet, []
+        text = "The input is all zeros: this is the autonomous network."
+        return made, [] if made.any() else [{"code": "GS-NO-DRIVE", "message": text, "where": "input"}], []
     if request.embedding:
         return _embedded(request, model, width, check)
     read = load_inputs(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Callable
 
 from gradscope.errors import UsageError
@@ -14,10 +15,12 @@ SUFFIXES = {"k": 10**3, "m": 10**6, "g": 10**9}
 BYTES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
 
-def count(name: str, least: int = 1) -> Callable[[str], int]:
-    """Return a parser of whole numbers that are at least `least`."""
+def count(name: str, least: int = 1, *, full: bool = False) -> Callable[[str], int]:
+    """Return a parser of whole numbers that are at least `least`; "full" means all there are, where allowed."""
 
     def parse(text: str) -> int:
+        if full and text == "full":
+            return sys.maxsize
         value = _whole(str(text))
         if value is None:
             raise UsageError(f"{name} must be a whole number, not '{text}'", "1000, 1e3, 1k and 1_000 are the same")

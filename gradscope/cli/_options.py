@@ -219,8 +219,8 @@ Spectrum = Annotated[
     option(
         "--spectrum",
         panel=ANALYSIS,
-        metavar="K",
-        parser=count("--spectrum"),
+        metavar="K|full",
+        parser=count("--spectrum", full=True),
         help="How many singular values of the product (16).",
     ),
 ]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gradscope.budget import Plan, available_bytes, human
-from gradscope.cli._measure import lengths
+from gradscope.budget import available_bytes, human
+from gradscope.cli._measure import lengths, plan_of
 from gradscope.cli._models import Model
 from gradscope.cli._request import Request
 
@@ -16,8 +16,7 @@ def plan_text(request: Request, models: list[Model]) -> str:
     for model in models:
         cell = model.cell
         batch, steps = lengths(request, model)
-        weights = sum(w.size for w in cell.weights().values())
-        plan = Plan(cell.state_size, cell.input_size, weights, steps, batch, cell.dtype.itemsize, request.lags > 0)
+        plan = plan_of(request, model, batch, steps)
         lines += [f"{model.title}: {steps} steps with warm-up, {batch} sequences, state of {cell.state_size}"]
         lines += [f"  {name}: {human(size)}" for name, size in plan.parts.items()]
         lines += [f"  in all about {human(plan.total)}; {human(available_bytes())} are free"]

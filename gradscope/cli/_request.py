@@ -86,7 +86,7 @@ class Request:
         if self.cell:
             config = {k: getattr(self, k) for k in ("cell", "hidden", "layers", "init", "gain")}
             config |= {"bidirectional": True} if self.bidirectional else {}
-            config["set"] = self.settings
+            config["set"] = {k: _value(v) for k, v in self.settings.items()}
         if self.data:
             config |= {"data": self.data.name, "nan": self.nan}
         else:
@@ -136,3 +136,11 @@ def exists(path: Path) -> bool:
         return path.exists()
     except (OSError, ValueError):
         return False
+
+
+def _value(text: str) -> str | float:
+    """Return a setting as the number that it is, or as the word."""
+    try:
+        return float(text)
+    except ValueError:
+        return text

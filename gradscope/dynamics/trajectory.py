@@ -47,14 +47,19 @@ def prepare_inputs(cell: BaseCell, inputs: Array) -> Array:
     """
     if not isinstance(cell, Direction):
         return inputs
-    seen = inputs
-    if cell.below:
-        outputs = []
-        for direction in cell.below:
-            states = run(direction, inputs).states[1:, direction.output]
-            outputs.append(states[::-1] if direction.reverse else states)
-        seen = np.concatenate(outputs, axis=1).transpose(2, 0, 1)
+    seen = _outputs(cell.below, inputs) if cell.below else inputs
     return seen[:, ::-1] if cell.reverse else seen
+
+
+def _outputs(pair: tuple[Direction, ...], inputs: Array) -> Array:
+    """Return the outputs of both directions of a layer, side by side and in the order of the data."""
+    seen = _outputs(pair[0].below, inputs) if pair[0].below else inputs
+    outputs = []
+    for direction in pair:
+        own = seen[:, ::-1] if direction.reverse else seen
+        states = run(direction.cell, own).states[1:, direction.output]
+        outputs.append(states[::-1] if direction.reverse else states)
+    return np.concatenate(outputs, axis=1).transpose(2, 0, 1)
 
 
 def run(cell: BaseCell, inputs: Array, *, warmup: int = 0, start: Array | None = None) -> Trajectory:
@@ -73,7 +78,7 @@ def run(cell: BaseCell, inputs: Array, *, warmup: int = 0, start: Array | None =
     """
     inputs = np.asarray(inputs)
     inputs = inputs[None] if inputs.ndim == 2 else inputs
-    width = cell.network_input_size if isinstance(cell, Direction) else cell.input_size
+    width = cell.network_input_size
     if inputs.ndim != 3 or inputs.shape[2] != width:
         raise InputError(
             f"the inputs have shape {inputs.shape}; this cell needs (sequences, steps, {width})",

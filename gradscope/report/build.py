@@ -39,10 +39,11 @@ def analysis_document(
     model: Document,
     warnings: list[Document],
     keep_gates: dict[str, str],
+    sampled: bool,
     advisable: bool,
 ) -> Document:
     """Build the document of kind "analysis"; see `gradscope schema` for what each field means."""
-    verdict = judge(_evidence(measured, name, model, keep_gates, advisable))
+    verdict = judge(_evidence(measured, name, model, keep_gates, sampled=sampled, advisable=advisable))
     document = envelope("analysis", config) | {
         "model": model,
         "verdict": _verdict(verdict),
@@ -94,11 +95,13 @@ def _verdict(verdict: Verdict) -> Document:
     return {"state": verdict.state, "sentence": verdict.sentence, "findings": findings}
 
 
-def _evidence(m: Measured, name: str, model: Document, keep_gates: dict[str, str], advisable: bool) -> Evidence:
+def _evidence(
+    m: Measured, name: str, model: Document, keep_gates: dict[str, str], *, sampled: bool, advisable: bool
+) -> Evidence:
     logs = (m.last or m.norms).state[::-1]  # by lag
     with np.errstate(invalid="ignore"):
         middle = np.median(logs, axis=1)
-    zero = np.flatnonzero(np.isneginf(middle))
+    zero = np.flatnonzero(np.isneginf(logs).mean(axis=1) > 0.5)  # in most sequences
     zero_from = 0 if np.isneginf(logs[0]).any() else int(zero[0]) if zero.size else None
     finite = bool(np.isfinite(middle).all())
     gain = median(m.reach.log_gain)
@@ -123,6 +126,7 @@ def _evidence(m: Measured, name: str, model: Document, keep_gates: dict[str, str
         step_radius=radius,
         cell=str(model["cell"]),
         keep_gates=keep_gates,
+        sampled=sampled,
         advisable=advisable,
         everywhere=m.last is not None,
     )

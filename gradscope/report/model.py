@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-__all__ = ["Bars", "Column", "Curve", "Finding", "Level", "Panel", "Points", "Report", "Table", "show"]
+__all__ = ["Bars", "Column", "Curve", "Finding", "Level", "Panel", "Points", "Report", "Table", "percent", "show"]
 
 Number = float | int | None
 Numbers = Sequence[Number]
@@ -25,6 +25,15 @@ def show(value: Any, spec: str = "") -> str:
         shown = format(value, spec)
         return shown.removeprefix("-") if not shown.strip("-0.%") else shown  # no "-0.00"
     return str(value)
+
+
+def percent(share: float) -> str:
+    """Write a share: 0% only for none and 100% only for all."""
+    if 0 < share < 0.005:
+        return "<1%"
+    if 0.995 <= share < 1:
+        return ">99%"
+    return f"{share:.0%}"
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ def metrics(m: Measured) -> Document:
 
 
 def _four(m: Measured) -> Document:
-    """Return four quantities over the whole run that are not the same; the norm decides."""
+    """Return four quantities over the whole run of the first sequence that are not the same."""
     assert m.products is not None
     document = {
         "spectral_norm": _log10(median(m.products.log_norm[-1])),
@@ -84,9 +84,9 @@ def _four(m: Measured) -> Document:
     }
     if m.steps is not None:
         with np.errstate(divide="ignore"):
-            radii = np.log(m.steps.radius)
+            radii = np.log(m.steps.radius[:, :1])  # of the sequence whose product it is
         document["sum_of_step_radii"] = _log10(_mean_times(radii, m.reach.steps))
-        document["sum_of_step_norms"] = _log10(_mean_times(m.steps.log_norm, m.reach.steps))
+        document["sum_of_step_norms"] = _log10(_mean_times(m.steps.log_norm[:, :1], m.reach.steps))
     return document
 
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from gradscope.report.model import Bars, Curve, Level, Panel, Points
+from gradscope._floats import ROUNDS_TO_ZERO
+from gradscope.report.model import Bars, Curve, Level, Panel, Points, percent
 
 __all__ = ["analysis", "comparison"]
 
 Document = dict[str, Any]
 STYLES = ("solid", "dashed", "dotted", "dashdot")
 
-# log10 of the smallest positive number of each format, as in analysis/reach.py
-SMALLEST = {"float16": -24 * math.log10(2), "bfloat16": -133 * math.log10(2), "float32": -149 * math.log10(2)}
 SINGULAR = (1, 2, 4, 8, 16)  # which singular values are drawn
 
 
@@ -40,7 +39,7 @@ def comparison(document: Document) -> tuple[Panel, ...]:
     curves = []
     products = []
     for role, r in enumerate(results):
-        band = r["series"]["log10_gradient_norm"]["state"]
+        band = _followed(r)
         lags = list(range(len(band["median"])))
         style = STYLES[role % len(STYLES)]
         curves.append(Curve(r["name"], lags, *_relative(band), role=role, style=style))
@@ -65,14 +64,21 @@ def comparison(document: Document) -> tuple[Panel, ...]:
     return (decay, norm)
 
 
+def _followed(result: Document) -> Document:
+    """Return the gradient that reach is read from: that of the last step's loss."""
+    series = result["series"]
+    band: Document = series.get("log10_last_step_gradient_norm", series["log10_gradient_norm"])["state"]
+    return band
+
+
 def _starts_at_one(result: Document) -> bool:
     """Tell whether a relative gradient is the gradient itself, so that the underflow lines mean something."""
-    start = result["series"]["log10_gradient_norm"]["state"]["median"][-1]
+    start = _followed(result)["median"][-1]
     return start is not None and abs(start) < 0.01
 
 
 def _levels() -> tuple[Level, ...]:
-    return tuple(Level(y, f"{name} underflows") for name, y in SMALLEST.items())
+    return tuple(Level(bits * math.log10(2), f"{name} underflows") for name, bits in ROUNDS_TO_ZERO.items())
 
 
 def _back(values: list[Any]) -> list[Any]:
@@ -120,7 +126,7 @@ def _decay(document: Document) -> Panel:
 def _eigenvalues(document: Document) -> Panel:
     e = document["series"]["eigenvalues"]
     share = e["outside_share"]
-    where = "not determined" if share is None else f"{share:.0%} outside the unit circle"
+    where = "not determined" if share is None else f"{percent(share)} outside the unit circle"
     flat = [[x for row in e[k] for x in row] for k in ("real", "imag")]
     return Panel(
         "eigenvalues",
@@ -129,7 +135,7 @@ def _eigenvalues(document: Document) -> Panel:
         "imaginary part",
         points=(Points("", flat[0], flat[1]),),
         unit_circle=True,
-        note=f"{len(e['timestep'])} steps of the first sequence",
+        note=f"first sequence; {len(e['timestep'])} of {len(document['series']['timestep']) - 1} steps are drawn",
     )
 
 
@@ -142,7 +148,10 @@ def _product(document: Document) -> Panel:
             y = [0.0] + [row[k - 1] for row in s["log10_values"]]
             if sum(v is not None for v in y) > 2:
                 curves.append(Curve(f"σ{k}", lag, y, role=1, weight="thin"))
-    curves.append(Curve("radius", lag, [0.0, *p["log10_spectral_radius"]], role=2, style="dashed", weight="thin"))
+    radius = [(k, r) for k, r in zip(lag, [0.0, *p["log10_spectral_radius"]], strict=True) if r is not None]
+    if len(radius) > 1:
+        xs, ys = [k for k, _ in radius], [r for _, r in radius]
+        curves.append(Curve("radius", xs, ys, role=2, style="dashed", weight="thin"))
     return Panel(
         "product",
         "Jacobian product: norm, singular values, spectral radius",
@@ -150,7 +159,7 @@ def _product(document: Document) -> Panel:
         "size",
         curves=tuple(curves),
         log10=True,
-        note="singular values end where float64 does not determine them",
+        note=f"first sequence; values end where {document['config'].get('dtype', 'float64')} does not determine them",
     )
 
 
@@ -173,7 +182,7 @@ def _gates(document: Document) -> Panel:
 def _road(document: Document) -> Panel:
     share = _back(document["series"]["paths"]["around_share"])
     mean = document["metrics"].get("around_share")
-    where = "not determined" if mean is None else f"{mean:.0%} around the weights"
+    where = "not determined" if mean is None else f"{mean:.2f} around the weights"
     lags = list(range(1, len(share) + 1))
     return Panel(
         "road",

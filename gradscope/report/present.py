@@ -40,14 +40,21 @@ def from_document(document: Document) -> Report:
         ) from error
 
 
+# Settings that the footer leaves out while they are as here.
+USUAL = {"layers": 1, "gain": 1.0, "input_scale": 1.0, "spectrum": 16, "threshold": 1e-3, "lags": 32, "nan": "keep"}
+
+
 def footer(document: Document) -> str:
     """Return version, seed and settings in one line."""
-    config = document["config"]
-    left_out = {"command", "targets"}
-    settings = [
-        f"{k} {v}" for k, v in config.items() if v not in (None, "", {}, []) and v is not False and k not in left_out
-    ]
-    return " · ".join([f"gradscope {document['tool']['version']}", *settings])
+    parts = [f"gradscope {document['tool']['version']}"]
+    for key, value in document["config"].items():
+        if value in (None, "", {}, []) or value is False or key == "step_spectra" or USUAL.get(key) == value:
+            continue
+        if isinstance(value, dict):
+            parts += [f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in value.items()]
+        else:
+            parts.append(f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}")
+    return " · ".join(parts)
 
 
 def _analysis(document: Document) -> Report:
@@ -105,18 +112,23 @@ def _reach_table(document: Document) -> Table:
     return Table("How far gradients reach", QUANTITY, tuple(rows))
 
 
+LAGS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 100000)
+COLUMNS = 6  # of gradient norms; more do not fit a terminal, and all are in the JSON and the csv
+
+
 def _decay_table(document: Document) -> Table:
     series = document["series"]["log10_gradient_norm"]
     steps = len(document["series"]["timestep"]) - 1
-    names = [n for n in series if n != "state" or len(series) == 1 or "c" in series or not series.get("h")][:6]
-    lags = [k for k in (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 100000) if k < steps] + [steps]
-    columns = (
-        [Column("steps back", "d")]
-        + [Column(n, ".2f") for n in names]
-        + [Column(f"{names[0]} {q} %", ".2f") for q in (5, 95)]
-    )
+    parts = [n for n in series if n != "state"]
+    totals = [n for n in parts if n.endswith("_total")]
+    single = [n for n in parts if n not in totals]
+    names = single if len(single) == 1 else ["state", *parts]
+    if len(names) > COLUMNS:  # the top layers are nearest to the loss
+        names = ["state", *single[1 - COLUMNS :]]
+    columns = [Column("steps back", "d"), *(Column(n, ".2f") for n in names)]
+    columns += [Column(f"{names[0]} {q} %", ".2f") for q in (5, 95)]
     rows = []
-    for lag in lags:
+    for lag in [*(k for k in LAGS if k < steps), steps]:
         t = steps - lag
         row = [_text(series[n]["median"][t], document, n) for n in names]
         rows.append((lag, *row, series[names[0]]["p05"][t], series[names[0]]["p95"][t]))
@@ -132,22 +144,20 @@ def _text(value: Any, document: Document, name: str) -> Any:
 
 
 def _product_table(document: Document) -> Table:
+    """Return four quantities that are often taken for one another, of one sequence."""
     m = document["metrics"]["log10_product"]
-    some = (
-        len(document["series"]["step_spectral_radius"]["timestep"])
-        if "step_spectral_radius" in document["series"]
-        else 0
-    )
+    some = len(document["series"].get("step_spectral_radius", {"timestep": []})["timestep"])
     steps = len(document["series"]["timestep"]) - 1
-    sampled = f"from {some} of {steps} steps" if some < steps else "every step"
+    sampled = f"estimated from {some} of {steps} steps" if some < steps else "every step"
+    bound = f"{sampled}; bounds the first line" if some < steps else "bounds the first line"
     rows = [
-        ("norm of the product", m["spectral_norm"], "this decides"),
+        ("norm of the product", m["spectral_norm"], "the most that a gradient can gain"),
         ("radius of the product", m["spectral_radius"], ""),
         ("product of the radii", m.get("sum_of_step_radii"), sampled),
-        ("product of the norms", m.get("sum_of_step_norms"), f"{sampled}; an upper bound"),
+        ("product of the norms", m.get("sum_of_step_norms"), bound),
     ]
     columns = (Column("over the whole run", numeric=False), Column("log10", ".2f"), Column("", numeric=False))
-    return Table("Four quantities that are not the same", columns, tuple(rows))
+    return Table("Four quantities that are not the same (first sequence)", columns, tuple(rows))
 
 
 def _gate_table(document: Document) -> Table:
@@ -163,6 +173,9 @@ def _data(document: Document) -> Table:
     columns = [Column("timestep")] + [Column(f"log10_gradient_norm.{n}.{s}") for n in series for s in stats]
     values = [document["series"]["timestep"]] + [series[n][s] for n in series for s in stats]
     return Table("gradient norms", tuple(columns), tuple(zip(*values, strict=True)))
+
+
+KEPT = ("GS-LOSS-EVERYWHERE",)  # without which the table of a comparison would be misread
 
 
 def _comparison(document: Document) -> Report:
@@ -182,7 +195,7 @@ def _comparison(document: Document) -> Report:
         m = r["metrics"]
         share = m.get("around_share")
         rows.append((name, r["verdict"]["state"], m["reach"], m["half_life"], m["rate"], m["log10_gain"], share))
-    found = [_named(r["name"], f) for r in results for f in _findings(r) if f.level != "info"]
+    found = [_named(r["name"], f) for r in results for f in _findings(r) if f.level != "info" or f.code in KEPT]
     numbers = Table("comparison", columns, tuple(rows))
     return Report(
         kind="comparison",

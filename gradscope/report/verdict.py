@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from gradscope.report.model import Finding
+from gradscope.report.model import Finding, percent
 
 __all__ = ["Evidence", "Verdict", "judge", "times"]
 
@@ -46,7 +46,8 @@ class Evidence:
         cell: name of the cell.
         keep_gates: {gate: what it is called} of the gates that keep old state when open.
         everywhere: whether steps before the last have a loss of their own.
-        advisable: whether the weights were drawn here in the default way, so that settings can be advised.
+        sampled: whether the weights were drawn here, so that --gain can be advised.
+        advisable: whether they were drawn in the default way, so that another initialisation can be.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Evidence:
     step_radius: float | None
     cell: str
     keep_gates: dict[str, str]
+    sampled: bool
     advisable: bool
     everywhere: bool = False
 
@@ -105,15 +107,17 @@ def _state(e: Evidence) -> tuple[str, str]:
     if e.nonfinite:
         return "nonfinite", e.nonfinite[0]
     if e.zero_from == 0:
-        return "inconclusive", "the loss has no gradient at the last step of some sequence: nothing to follow back"
+        return "inconclusive", "the loss has no gradient at the last step: there is nothing to follow back"
     if e.zero_from is not None:
         where = "from the first step back" if e.zero_from == 1 else f"from {e.zero_from} steps back"
         return "vanishing", f"the gradient is exactly zero {where}"
     if e.log10_gain is None:
         return "nonfinite", "the gradient does not stay finite on its way back"
     if e.rate is None:  # the gains of some sequences are -inf, and a mean of those says nothing
+        if math.isinf(e.log10_gain):
+            return "inconclusive", "half of the sequences have no gradient at all at the first step, the others have"
         gain = times(e.log10_gain)
-        return "inconclusive", f"the gradient changes by {gain}, and is exactly zero in less than half of the sequences"
+        return "inconclusive", f"the median gradient changes by a factor {gain}, and some sequences have none at all"
     if e.steps < SHORTEST:
         return "inconclusive", f"{e.steps} step{' is' if e.steps == 1 else 's are'} too short to fit a rate"
     if e.interval is None:
@@ -150,14 +154,8 @@ def _findings(e: Evidence, state: str) -> list[Finding]:
         found.append(_vanishing(e))
     if state == "exploding" and e.log10_gain is not None:
         text = f"The gradient at the first step is {times(e.log10_gain)} times the one at the last."
-        found.append(
-            Finding(
-                "GS-EXPLODING",
-                "warning",
-                text,
-                "Clip the gradient norm, or use smaller recurrent weights (--gain below 1).",
-            )
-        )
+        remedy = f"Clip the gradient norm, or use smaller recurrent weights{' (--gain below 1)' * e.sampled}."
+        found.append(Finding("GS-EXPLODING", "warning", text, remedy))
     lags = {k: v for k, v in e.underflow.items() if v is not None}
     if lags and e.zero_from is None:
         text = ", ".join(f"{k} after {v}" for k, v in lags.items())
@@ -165,7 +163,7 @@ def _findings(e: Evidence, state: str) -> list[Finding]:
             Finding(
                 "GS-UNDERFLOW",
                 "warning",
-                f"At lower precision, this loss gradient is exactly zero: {text} steps back.",
+                f"At lower precision, what comes from the last step's loss is exactly zero: {text} steps back.",
                 "Loss scaling moves these lags; it does not change the rate.",
             )
         )
@@ -175,8 +173,8 @@ def _findings(e: Evidence, state: str) -> list[Finding]:
             Finding(
                 "GS-TRANSIENT",
                 "info",
-                f"The gradient first grows {times(top)} times, up to {lag} steps back, and then shrinks: "
-                "the rate over the whole run hides it.",
+                f"The gradient is largest {lag} steps back, {times(top)} times what it is at the last step, "
+                "and smaller at the first: the rate over the whole run hides it.",
                 "Read the decay curve, not the rate; clip if the peak is large.",
             )
         )
@@ -185,6 +183,7 @@ def _findings(e: Evidence, state: str) -> list[Finding]:
         e.step_radius is not None
         and e.rate is not None
         and (e.step_radius - 1) * e.rate < 0
+        and abs(e.step_radius - 1) > 0.01
         and state in ("vanishing", "exploding")
     ):
         found.append(
@@ -200,11 +199,13 @@ def _findings(e: Evidence, state: str) -> list[Finding]:
 
 def _vanishing(e: Evidence) -> Finding:
     if e.zero_from is not None:
-        text = f"The median gradient norm is exactly zero at lag {e.zero_from} and beyond: "
+        text = f"In most sequences the gradient is exactly zero at lag {e.zero_from} and beyond: "
         text += "no scale of the loss brings it back."
+    elif e.reach is not None and e.reach < e.steps:
+        text = f"Dependencies beyond {e.reach} steps back get less than {e.threshold:g} of the gradient."
     else:
-        after = f"beyond {e.reach} steps back" if e.reach is not None else "at the last step already"
-        text = f"Dependencies {after} get less than {e.threshold:g} of the gradient."
+        left = times(e.log10_gain or 0)
+        text = f"Of the gradient, {left} is left after {e.steps} steps, where the run ends."
     remedy = "Measure a remedy before you train: gradscope compare takes several models on the same inputs."
     if e.advisable and e.keep_gates:
         gate = next(iter(e.keep_gates.values()))
@@ -221,11 +222,11 @@ def _gate_findings(e: Evidence) -> list[Finding]:
     for gate, (low, high, never) in e.gates.items():
         if never is not None:
             if never > 0.05:
-                text = f"{never:.0%} of the units are zero at every step of every sequence: they pass no gradient."
+                text = f"{percent(never)} of the units are zero at every step of every sequence: they pass no gradient."
                 found.append(Finding("GS-DEAD", "warning", text, "Use a smaller step size, a positive bias, or tanh."))
         elif low + high > SATURATED:
-            text = f"Gate {gate} sits at the ends of its range in {low + high:.0%} of its values "
-            text += f"({low:.0%} low, {high:.0%} high)."
+            text = f"Gate {gate} sits at the ends of its range in {percent(low + high)} of its values "
+            text += f"({percent(low)} low, {percent(high)} high)."
             if high > low and gate in e.keep_gates:
                 text += " It keeps the state: open, it carries the gradient."
             found.append(Finding("GS-SATURATED", "info", text))

@@ -89,7 +89,7 @@ def test_a_unit_that_is_zero_in_one_sequence_only_is_alive():
 
 
 def test_a_unit_that_is_active_once_is_alive(monkeypatch):
-    monkeypatch.setattr(gates_module, "CHUNK", 7)
+    monkeypatch.setattr(gates_module, "CHUNK_BYTES", 1)
     cell = cell_class("rnn")(W=np.eye(1), U=np.zeros((1, 1)), b_ih=None, b_hh=None, activation="relu")
     for once in (0, 10, 19):
         inputs = np.full((1, 20, 1), -1.0)
@@ -112,7 +112,7 @@ def test_values_that_are_not_finite_are_left_out():
 
 def test_chunks_do_not_matter(monkeypatch):
     whole = found("lstm")
-    monkeypatch.setattr(gates_module, "CHUNK", 7)
+    monkeypatch.setattr(gates_module, "CHUNK_BYTES", 1)
     for gate, s in found("lstm").items():
         assert np.allclose(s.histogram, whole[gate].histogram, rtol=0, atol=2 / (T * B * 6))
         assert s.mean == pytest.approx(whole[gate].mean, abs=1e-14)

@@ -9,9 +9,10 @@ from gradscope import JacobianChain, create
 from gradscope.analysis._loss import random_loss
 from gradscope.analysis.gradients import gradient_norms
 from gradscope.analysis.paths import paths
+from gradscope.composition import Composite
 from gradscope.dynamics.chain import linearise
 from gradscope.dynamics.trajectory import run
-from gradscope.jacobian import Composite, Jacobian, Linear
+from gradscope.jacobian import Jacobian, Linear
 
 T, B = 8, 2
 
@@ -88,6 +89,9 @@ class Without(Linear):
 
     def __init__(self, J):
         self.J, self.shape = J, J.shape
+
+    states = property(lambda self: self.J.states)
+    dtype = property(lambda self: self.J.dtype)
 
     def push(self, v):
         return self.J.push_around(v)

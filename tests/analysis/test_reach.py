@@ -5,9 +5,10 @@ import pytest
 import scipy.stats
 
 from gradscope import JacobianChain
+from gradscope._floats import ROUNDS_TO_ZERO
 from gradscope.analysis._loss import given_loss
 from gradscope.analysis.gradients import gradient_norms
-from gradscope.analysis.reach import SMALLEST, reach
+from gradscope.analysis.reach import reach
 
 LN2 = np.log(2.0)
 
@@ -57,9 +58,10 @@ def test_lags_of_underflow():
     short = reach(gradient_norms(chain, given_loss(chain, np.ones(1))).state[-140:])
     assert short.underflow == {"float32": None, "bfloat16": 134, "float16": 25}
     for name, dtype in (("float32", np.float32), ("float16", np.float16)):
-        assert np.ldexp(dtype(1), SMALLEST[name]) > 0
-        assert np.ldexp(dtype(1), SMALLEST[name] - 1) == 0
-        assert np.finfo(dtype).smallest_subnormal == 2.0 ** SMALLEST[name]
+        bound = 2.0 ** ROUNDS_TO_ZERO[name]
+        assert dtype(bound) == 0
+        assert dtype(bound * (1 + 1e-6)) > 0
+        assert np.finfo(dtype).smallest_subnormal == 2 * bound
 
 
 def test_a_smaller_loss_underflows_sooner():
@@ -91,7 +93,7 @@ def test_zero_gradients():
 def test_a_loss_without_gradient():
     found = reach(np.full((11, 2), -np.inf))
     assert (found.reach, found.rate) == (None, None)
-    assert found.underflow == dict.fromkeys(SMALLEST)
+    assert found.underflow == dict.fromkeys(ROUNDS_TO_ZERO)
     logs = decay(-0.1, 10, 2)
     logs[-1] = -np.inf
     assert reach(logs).reach is None

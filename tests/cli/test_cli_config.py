@@ -22,7 +22,7 @@ def test_options_from_a_file(run, config):
     done = run("analyze", "--config", path)
     assert (done.code, done.err) == (0, "")
     settings = json.loads(done.out)["config"]
-    assert (settings["cell"], settings["steps"], settings["set"]) == ("lstm", 100, {"forget_bias": "1"})
+    assert (settings["cell"], settings["steps"], settings["set"]) == ("lstm", 100, {"forget_bias": 1.0})
 
 
 def test_the_command_line_wins(run, config):

@@ -34,6 +34,7 @@ def evidence(decades=0.0, spread=0.1, steps=200, **changes):
         step_radius=None,
         cell="gru",
         keep_gates={"z": "update"},
+        sampled=True,
         advisable=True,
     )
     return replace(base, **changes)
@@ -173,7 +174,7 @@ def test_no_loss_gradient_at_the_last_step():
 def test_a_few_dead_sequences():
     e = evidence(-5, rate=None, interval=None, half_life=None)
     assert judge(e).state == "inconclusive"
-    assert "exactly zero in less than half" in judge(e).sentence
+    assert "some sequences have none at all" in judge(e).sentence
 
 
 @pytest.mark.parametrize("decades", [-40, 0, 25])
@@ -283,7 +284,8 @@ def test_states_of_scalars():
         assert state_of(np.full((100, 1, 1), factor)) == state
     result = of(np.full((100, 1, 1), 0.5))
     assert result.verdict["sentence"] == (
-        "VANISHING: the gradient halves every step and is below 0.001 after 9 (own jacobians, state of 1, 100 steps, seed 0)"
+        "VANISHING: the gradient halves every step and is below 0.001 after 9 "
+        "(own jacobians, state of 1, 100 steps, seed 0)"
     )
     assert finding_codes(result) == ["GS-VANISHING", "GS-UNDERFLOW"]
 
@@ -336,17 +338,46 @@ def test_one_dead_sequence_of_many_is_not_nonfinite():
     J[20, 3] = 0
     result = of(J)
     assert result.verdict["state"] == "inconclusive"
-    assert "exactly zero in less than half of the sequences" in result.verdict["sentence"]
+    assert "some sequences have none at all" in result.verdict["sentence"]
 
 
 def test_zero_loss_gradient():
     J = np.full((50, 3, 1, 1), 0.99)
     padded = np.ones((3, 50, 1))
     padded[0, -1] = 0  # one sequence is shorter
-    for gradient in (np.zeros(1), np.array([[0.0], [1.0], [1.0]]), padded):
-        result = of(J, loss_gradient=gradient)
-        assert result.verdict["state"] == "inconclusive"
-        assert "no gradient at the last step" in result.verdict["sentence"]
+    result = of(J, loss_gradient=np.zeros(1))
+    assert result.verdict["state"] == "inconclusive"
+    assert "no gradient at the last step" in result.verdict["sentence"]
+    for gradient in (np.array([[0.0], [1.0], [1.0]]), padded):
+        result = of(J, loss_gradient=gradient)  # the other two are followed, and the one is told of
+        assert result.verdict["state"] == "stable"
+        assert result.metrics["log10_gain"] == pytest.approx(50 * np.log10(0.99))
+        (warning,) = result.document["warnings"]
+        assert warning["message"] == "1 of 3 sequences have no loss at the last step"
+
+
+def test_most_sequences_decide_on_exact_zero():
+    """Half of them dead is not "exactly zero": the median of a zero and a number is no zero."""
+    J = np.full((50, 4, 1, 1), 0.99)
+    J[20, :2] = 0
+    assert of(J).verdict["state"] == "inconclusive"
+    J[20, 2] = 0
+    assert "exactly zero from 30 steps back" in of(J).verdict["sentence"]
+
+
+def test_a_run_that_ends_before_the_reach_does_not_speak_of_what_is_beyond():
+    result = of(np.full((20, 1, 1), 0.9))
+    (found,) = (f for f in result.verdict["findings"] if f["code"] == "GS-VANISHING")
+    assert result.metrics["reach"] == 20
+    assert found["message"] == "Of the gradient, 0.12 is left after 20 steps, where the run ends."
+
+
+def test_identical_sequences_are_one():
+    """Two copies of a noisy sequence have the interval of one, not an interval of width zero."""
+    J = np.exp(np.random.default_rng(0).normal(-0.1, 0.3, (100, 1, 1, 1)))
+    once, twice = of(J), of(np.repeat(J, 2, axis=1), loss_gradient=np.ones(1))
+    assert twice.metrics["rate_ci95"] == pytest.approx(once.metrics["rate_ci95"])
+    assert np.ptp(once.metrics["rate_ci95"]) > 0.01
 
 
 def test_nan_has_a_place():

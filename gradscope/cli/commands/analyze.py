@@ -93,7 +93,8 @@ def command(
         raise UsageError(what, "for instance gradscope analyze --cell gru --steps 200")
     if target is not None and str(target) != "-":
         existing_or_suggest(target)
-    refuse_idle(context, cells=cell is not None, checkpoints=target is not None, data=data is not None)
+    own = loss_gradient is not None
+    refuse_idle(context, cells=cell is not None, checkpoints=target is not None, data=data is not None, loss=own)
     use_threads(threads)
     with Sink(
         name, output or (), force=force, mkdir=mkdir, color=color, reproducible=reproducible, quiet=quiet

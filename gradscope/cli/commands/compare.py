@@ -96,7 +96,8 @@ def command(
         raise UsageError("standard input (-) can be read once only")
     kinds = [_cell_of(t)[0] is not None for t in targets]
     files = any(not k and not t.endswith(".json") for k, t in zip(kinds, targets, strict=True))
-    refuse_idle(context, cells=any(kinds), checkpoints=files, data=data is not None)
+    own = loss_gradient is not None
+    refuse_idle(context, cells=any(kinds), checkpoints=files, data=data is not None, loss=own)
     use_threads(threads)
     with Sink(
         name, output or (), force=force, mkdir=mkdir, color=color, reproducible=reproducible, quiet=quiet

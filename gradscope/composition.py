@@ -1,0 +1,149 @@
+"""Steps made of steps: several maps in a row, and layers that feed one another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from gradscope.jacobian import Array, Linear, ranges
+
+__all__ = ["Composite", "Stacked"]
+
+
+@dataclass(frozen=True, eq=False)
+class Composite(Linear):
+    """A step of several maps in a row, as in a GRU whose reset comes before its matrix product."""
+
+    maps: tuple[Linear, ...]
+
+    @property
+    def shape(self) -> tuple[int, int]:  # type: ignore[override]
+        return self.maps[-1].shape[0], self.maps[0].shape[1]
+
+    @property
+    def states(self) -> int:
+        return max(m.states for m in self.maps)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.result_type(*(m.dtype for m in self.maps))
+
+    def push(self, v: Array) -> Array:
+        for m in self.maps:
+            v = m.push(v)
+        return v
+
+    def pull(self, u: Array) -> Array:
+        for m in reversed(self.maps):
+            u = m.pull(u)
+        return u
+
+    def push_around(self, v: Array) -> Array:
+        for m in self.maps:
+            v = m.push_around(v)
+        return v
+
+    def push_input(self, x: Array) -> Array:
+        out = self.maps[0].push_input(x)
+        for m in self.maps[1:]:
+            out = m.push(out) + m.push_input(x)
+        return out
+
+    def pull_input(self, u: Array) -> Array:
+        total: Any = 0
+        for m in reversed(self.maps):
+            total = total + m.pull_input(u)
+            u = m.pull(u)
+        return np.asarray(total)
+
+    def pull_within(self, u: Array) -> Array:
+        for m in reversed(self.maps[1:]):
+            u = m.pull(u)
+        out = self.maps[0].pull_within(u)
+        for m in self.maps[1:]:  # back to the new parts, which later maps pass by
+            out = m.push_around(out)
+        return out
+
+    def at(self, index: Any) -> Composite:
+        return Composite(tuple(m.at(index) for m in self.maps))
+
+    def column(self, b: int) -> Composite:
+        return Composite(tuple(m.column(b) for m in self.maps))
+
+
+@dataclass(frozen=True, eq=False)
+class Stacked(Linear):
+    """Layers of one network as one step: block lower triangular, built by substitution.
+
+    Layer l sees the new output of layer l-1 (the first `outputs[l-1]` rows of its state) as its input. What goes
+    from one layer to the next crosses input weights: `push_around` leaves it out, and keeps what stays around
+    the weights within each layer.
+    """
+
+    layers: tuple[Linear, ...]
+    outputs: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, int]:  # type: ignore[override]
+        n = sum(layer.shape[0] for layer in self.layers)
+        return n, n
+
+    @property
+    def states(self) -> int:
+        return max(layer.states for layer in self.layers)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.result_type(*(layer.dtype for layer in self.layers))
+
+    @cached_property
+    def _slices(self) -> list[slice]:
+        return ranges([layer.shape[0] for layer in self.layers])
+
+    def push(self, v: Array) -> Array:
+        out: list[Array] = []
+        for i, (layer, s) in enumerate(zip(self.layers, self._slices, strict=True)):
+            below = layer.push_input(out[-1][: self.outputs[i - 1]]) if i else 0
+            out.append(layer.push(v[s]) + below)
+        return np.concatenate(out)
+
+    def pull(self, u: Array) -> Array:
+        rows = [u[s] for s in self._slices]
+        for i in reversed(range(len(rows))):
+            if i:
+                rows[i - 1] = rows[i - 1].copy()
+                rows[i - 1][: self.outputs[i - 1]] += self.layers[i].pull_input(rows[i])
+            rows[i] = self.layers[i].pull(rows[i])
+        return np.concatenate(rows)
+
+    def push_around(self, v: Array) -> Array:
+        return np.concatenate([x.push_around(v[s]) for x, s in zip(self.layers, self._slices, strict=True)])
+
+    def push_input(self, x: Array) -> Array:
+        out = [self.layers[0].push_input(x)]
+        for i, layer in enumerate(self.layers[1:]):
+            out.append(layer.push_input(out[-1][: self.outputs[i]]))
+        return np.concatenate(out)
+
+    def pull_input(self, u: Array) -> Array:
+        rows = [u[s].copy() for s in self._slices]
+        for i in reversed(range(1, len(rows))):
+            rows[i - 1][: self.outputs[i - 1]] += self.layers[i].pull_input(rows[i])
+        return self.layers[0].pull_input(rows[0])
+
+    def pull_within(self, u: Array) -> Array:
+        rows = [u[s].copy() for s in self._slices]
+        for i in reversed(range(len(rows))):  # the layers above see the new output of the layers below
+            if i:
+                rows[i - 1][: self.outputs[i - 1]] += self.layers[i].pull_input(rows[i])
+            rows[i] += self.layers[i].pull_within(rows[i])
+        return np.concatenate(rows) - u
+
+    def at(self, index: Any) -> Stacked:
+        return Stacked(tuple(layer.at(index) for layer in self.layers), self.outputs)
+
+    def column(self, b: int) -> Stacked:
+        return Stacked(tuple(layer.column(b) for layer in self.layers), self.outputs)

@@ -144,8 +144,8 @@ def analyze(
     *,
     loss: str = "last",
     loss_gradient: Array | None = None,
-    steps: int = 200,
-    batch: int = 8,
+    steps: int | None = None,
+    batch: int | None = None,
     warmup: int | None = None,
     seed: int = 0,
     lags: int = 32,
@@ -163,8 +163,8 @@ def analyze(
         inputs: (B, T, m) or (T, m); None for seeded white noise.
         loss: "last", "mean" or "sum": a random readout of length one of the last h, or of every h.
         loss_gradient: your own dL/dh instead: (H,), (B, H) or (B, T, H), in the order of the inputs.
-        steps: measured steps, where there are no inputs.
-        batch: sequences, where there are no inputs.
+        steps: measured steps of made-up inputs; 200.
+        batch: sequences of made-up inputs; 8.
         warmup: steps run before the measured ones; 50 without inputs, 0 with.
         seed: seed of noise and readout.
         lags: at how many lags the Jacobian product is measured; 0 leaves products and spectra out.
@@ -181,6 +181,10 @@ def analyze(
     """
     started, clock = datetime.now(UTC), time.perf_counter()
     origin = origin or Origin()
+    _check_cell(cell)
+    if (steps, batch) != (None, None) and (inputs is not None or isinstance(cell, JacobianChain)):
+        raise UsageError("steps and batch are for made-up inputs", "cut the inputs themselves: inputs[:batch, :steps]")
+    steps, batch = 200 if steps is None else steps, 8 if batch is None else batch
     _check_range(threshold, steps=steps, batch=batch, warmup=warmup or 0, seed=seed, lags=lags, spectrum=spectrum)
     tell = progress or (lambda _: None)
     if isinstance(cell, JacobianChain):
@@ -226,6 +230,18 @@ def analyze(
     return Result(document)
 
 
+def _check_cell(cell: Any) -> None:
+    """Refuse what is near to a cell, and say how to get one."""
+    if isinstance(cell, BaseCell | JacobianChain):
+        return
+    if isinstance(cell, Mapping):
+        name = next(iter(cell), "NAME")
+        raise UsageError("analyze takes one cell, and this is a dict of them", f"choose one: layers[{str(name)!r}]")
+    if isinstance(cell, str | Path):
+        raise UsageError(f"analyze takes a cell, not the text {str(cell)!r}", "see gradscope.create and gradscope.load")
+    raise UsageError(f"analyze takes a cell, not {type(cell).__name__}", "gradscope.from_step takes a function")
+
+
 def _check_range(threshold: float, **counts: int) -> None:
     if not 0 < threshold < 1:
         raise UsageError(f"the threshold of reach must lie between 0 and 1, not {threshold:g}")
@@ -260,7 +276,7 @@ def _measure(
         road = paths(chain, followed)
     if lags and sound:
         tell("products")
-        product = products(chain, lags=lags, values=spectrum)
+        product = products(chain, lags=lags, values=spectrum, progress=tell)
         tell("spectra of single steps")
         spectra = single_steps.step_spectra(chain, steps=spectra_of)
     with_loss = ~np.isneginf(followed.state[-1])
@@ -274,6 +290,7 @@ def _measure(
         paths=road,
         gates=gate_statistics(chain.trajectory) if chain.trajectory else {},
         nonfinite=tuple(records),
+        loss_ends=loss.ends,
     ), int((~kept).sum())
 
 

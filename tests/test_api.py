@@ -349,7 +349,9 @@ def test_compare():
     order = [rows[n]["metrics"]["reach"] for n in result.verdict["order"]]
     assert order == sorted(order, reverse=True)
     assert result.verdict["order"][0] == "gated"
-    assert result.verdict["sentence"].startswith("REACH: gated ")
+    assert result.verdict["sentence"].startswith(
+        "REACH: at least 0.001 of the gradient gets back all 40 steps in gated, "
+    )
     again = compare({"a": alone, "b": models["plain"]}, steps=40, batch=3, seed=4)
     assert again.document["results"][0]["metrics"] == alone.metrics
     with pytest.raises(UsageError, match="nothing to compare"):
@@ -488,3 +490,34 @@ def test_advice_is_not_given_to_who_drew_the_weights_elsewhere():
     result = analyze(create("rnn", hidden_size=8, input_size=2, init="gaussian", gain=0.5))
     assert result.document["model"]["source"] == "python"
     assert not any("--init" in f["remedy"] for f in result.verdict["findings"])
+
+
+def test_what_is_nearly_a_cell_is_refused_with_a_hint():
+    with pytest.raises(UsageError) as caught:
+        analyze({"enc": create("gru", hidden_size=2, input_size=2)})
+    assert "layers['enc']" in caught.value.hint
+    with pytest.raises(UsageError) as caught:
+        analyze("lstm")
+    assert "gradscope.create" in caught.value.hint
+    with pytest.raises(UsageError) as caught:
+        analyze(lambda x, s: s)
+    assert "from_step" in caught.value.hint
+
+
+def test_sizes_of_made_up_input_do_not_go_with_real_input():
+    with pytest.raises(UsageError, match="made-up"):
+        analyze(create("gru", hidden_size=2, input_size=2), np.zeros((2, 9, 2)), steps=5)
+
+
+def test_a_loss_gradient_of_the_last_output_alone_is_a_last_loss():
+    """`output.grad` of a framework is zero before the last step; that is not a loss at every step."""
+    cell = create("lstm", hidden_size=3, input_size=2)
+    inputs = np.random.default_rng(0).normal(size=(2, 30, 2))
+    gradient = np.zeros((2, 30, 3))
+    gradient[:, -1] = np.random.default_rng(1).normal(size=(2, 3))
+    found = analyze(cell, inputs, loss_gradient=gradient)
+    assert found.series == analyze(cell, inputs, loss_gradient=gradient[:, -1]).series
+    assert "log10_last_step_gradient_norm" not in found.series
+    gradient[:, 20:] = 0
+    gradient[:, 19] = 1
+    assert "after step 20: cut data" in analyze(cell, inputs, loss_gradient=gradient).verdict["sentence"]

@@ -39,6 +39,14 @@ class Loss:
         """Whether steps before the last have a loss of their own."""
         return self.direct.ndim == 3
 
+    @property
+    def ends(self) -> int | None:
+        """The last step with a loss, counted from 1; None where there is none, or only the last step is asked."""
+        if not self.at_every_step:
+            return None
+        with_loss = np.flatnonzero(self.direct.any(axis=(1, 2)))
+        return int(with_loss[-1]) + 1 if with_loss.size else None
+
     def last_only(self) -> Loss:
         """Return the part of the loss that reads the last state."""
         return Loss("last", np.asarray(self.direct[-1])) if self.at_every_step else self
@@ -82,7 +90,7 @@ def given_loss(chain: JacobianChain, gradient: Array) -> Loss:
     if g.shape == (batch, size):
         return Loss("given", g.T)
     if g.shape == (batch, steps, size):
-        return Loss("given", g.transpose(1, 2, 0))
+        return Loss("given", g[:, -1].T if not g[:, :-1].any() else g.transpose(1, 2, 0))
     wanted = f"({size},), ({batch}, {size}) or ({batch}, {steps}, {size})"
     raise InputError(f"the loss gradient has shape {g.shape}; it must be {wanted}")
 

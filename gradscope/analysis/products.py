@@ -14,6 +14,7 @@ reported as not determined (nan), and so is a radius that rounding can move by m
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,7 +59,14 @@ def log_lags(steps: int, count: int) -> Array:
     return np.unique(np.round(np.geomspace(1, steps, max(count, 2))).astype(int))
 
 
-def products(chain: JacobianChain, *, lags: int = 32, values: int = 16, sequences: int = 1) -> Products:
+def products(
+    chain: JacobianChain,
+    *,
+    lags: int = 32,
+    values: int = 16,
+    sequences: int = 1,
+    progress: Callable[[str], None] | None = None,
+) -> Products:
     """Build the product back from the last step and measure it at log-spaced lags.
 
     Args:
@@ -66,6 +74,7 @@ def products(chain: JacobianChain, *, lags: int = 32, values: int = 16, sequence
         lags: at how many lags.
         values: how many singular values are kept.
         sequences: for how many of the sequences; the first ones are taken.
+        progress: called with a word now and then.
     """
     at = log_lags(chain.steps, lags)
     n, count = chain.size, min(sequences, chain.batch)
@@ -87,6 +96,8 @@ def products(chain: JacobianChain, *, lags: int = 32, values: int = 16, sequence
                 flat = J.column(b).pull(transposed[b]).reshape(-1, 1)
                 flat, exponents[b] = rescale(flat, exponents[b])
                 transposed[b] = flat.reshape(n, n)
+            if progress and lag % 16 == 0:
+                progress(f"products: {lag} of {chain.steps} steps")
             if lag == at[row]:
                 for b in range(count):
                     found = _measure(transposed[b], floor, radius=lag in with_radius)

@@ -10,7 +10,7 @@ __all__ = ["refuse_idle"]
 
 OF_CELLS = ("hidden", "input_size", "layers", "bidirectional", "init", "gain", "settings")
 OF_CHECKPOINTS = ("layer", "key", "activation", "gate_order", "embedding")
-OF_DATA = ("data_key", "columns", "delimiter", "decimal", "layout", "nan")
+OF_DATA = ("embedding", "data_key", "columns", "delimiter", "decimal", "layout", "nan")
 OF_MADE_UP_INPUT = ("drive", "input_scale")
 
 

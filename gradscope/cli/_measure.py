@@ -129,6 +129,10 @@ def _inputs(request: Request, model: Model) -> tuple[Array, list[dict[str, Any]]
     check(values.shape[0], values.shape[1])
     warnings = [{"code": c, "message": m, "where": "data"} for c, m in read.warnings]
     warnings += [{"code": "GS-NOTE", "message": n, "where": "data"} for n in read.notes]
+    if request.layout is None and len(values) > values.shape[1] > 1:
+        text = f"The data were read as {len(values)} sequences of {values.shape[1]} steps; "
+        text += "if time is the first axis, pass --layout tbf."
+        warnings.append({"code": "GS-LAYOUT", "message": text, "where": "data"})
     have = values.shape[1] - warmup
     if request.steps is not None and have < request.steps:
         text = f"The data have {have} steps after warm-up, fewer than --steps {request.steps}."

@@ -99,7 +99,7 @@ def models_of_file(request: Request, target: Path) -> list[Model]:
         InputError: it cannot be read, or holds none.
         UsageError: the layer that was asked for is not there.
     """
-    from gradscope.cells._stack import Direction
+    from gradscope.cells._stack import Direction, Stack
     from gradscope.layouts._load import choose_layers, read_embedding, read_network
 
     options: dict[str, Any] = {"key": request.key, "activation": request.activation, "gate_order": request.gate_order}
@@ -123,7 +123,7 @@ def models_of_file(request: Request, target: Path) -> list[Model]:
         if isinstance(found.cell, Direction):
             notes.append({"code": "GS-DIRECTIONS", "message": ACROSS, "where": "model"})
         title = f"{found.kind.upper()} {found.name}, {found.hidden_size} unit{'s'[: found.hidden_size != 1]}"
-        title += f", {found.layers} layers" if found.layers > 1 else ""
+        title += f", {found.layers} layers" if isinstance(found.cell, Stack) else ""
         models.append(Model(found.name, title, found.cell, facts, tuple(notes), embedding))
     return models
 
@@ -154,10 +154,12 @@ def seekable(target: Path) -> Iterator[Path]:
 
 
 def existing_or_suggest(path: Path) -> None:
-    """Refuse a target that is the name of a cell and not a file.
+    """Refuse a target that is the name of a cell, or a file of data.
 
     Raises:
         UsageError: it is.
     """
+    if path.suffix.lower() in (".npy", ".csv", ".tsv") and exists(path):
+        raise UsageError(f"{shown(path)} holds data, not a model", f"data go to --data {path.name}")
     if str(path) in _rooms.names("cells") and not exists(path):
         raise UsageError(f"there is no file {shown(path)}", f"for the built-in cell write --cell {path.name}")

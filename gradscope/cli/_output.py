@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from gradscope import _rooms
+from gradscope.cli._progress import silence
 from gradscope.errors import InputError, ResourceError, UsageError
 
 if TYPE_CHECKING:
@@ -217,14 +218,8 @@ def write_stdout(content: str | bytes) -> None:
             sys.stdout.write(content.encode(encoding, "replace").decode(encoding))
         sys.stdout.flush()
     except BrokenPipeError:
-        silence_stdout()
+        silence(sys.stdout)
         raise SystemExit(CLOSED_PIPE) from None
     except OSError as error:
-        silence_stdout()
+        silence(sys.stdout)
         raise ResourceError(f"cannot write to standard output: {error.strerror}") from error
-
-
-def silence_stdout() -> None:
-    """Point standard output at nothing, so that the interpreter's last flush cannot fail."""
-    with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import TextIO
 
-__all__ = ["note", "progress"]
+__all__ = ["note", "progress", "silence"]
 
 
 @contextmanager
@@ -27,6 +29,16 @@ def progress(choice: str, quiet: bool = False) -> Iterator[Callable[[str], None]
 
 def note(text: str) -> None:
     """Write one line to standard error; where it cannot be written, there is nobody to tell."""
-    if sys.stderr is not None:
-        with suppress(OSError, ValueError):
-            sys.stderr.write("".join(c if c.isprintable() or c == "\n" else "?" for c in text) + "\n")
+    if sys.stderr is None:
+        return
+    try:
+        sys.stderr.write("".join(c if c.isprintable() or c == "\n" else "?" for c in text) + "\n")
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        silence(sys.stderr)
+
+
+def silence(stream: TextIO) -> None:
+    """Point a stream at nothing, so that the interpreter's last flush of it cannot fail."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

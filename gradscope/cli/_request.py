@@ -120,7 +120,7 @@ def settings_of(pairs: list[str] | None) -> dict[str, str]:
     split = [pair.partition("=") for pair in pairs or []]
     for key, equals, _ in split:
         if not equals or not key:
-            raise UsageError(f"--set takes KEY=VALUE, not '{key}'", "for instance --set forget_bias=1")
+            raise UsageError(f"a setting is written KEY=VALUE, not '{key}'", "for instance forget_bias=1")
     return {key.strip(): value.strip() for key, _, value in split}
 
 

@@ -15,7 +15,7 @@ import typer
 
 from gradscope import __version__, _rooms
 from gradscope.cli import _output
-from gradscope.cli._progress import note
+from gradscope.cli._progress import note, silence
 from gradscope.errors import GradscopeError
 
 __all__ = ["build", "main"]
@@ -110,7 +110,7 @@ def _guarded(arguments: list[str], debug: bool) -> int:
         return _say("error: out of memory", hint, 5)
     except Exception as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            _output.silence_stdout()
+            silence(sys.stdout)
             return _say(f"error: cannot write: {error.strerror}", "make room, or choose another place", 5)
         _trace()
         return _say("this is a bug in gradscope, not in what you did", "please report it with the lines above", 1)
@@ -178,10 +178,10 @@ def _leave(code: int) -> None:
         try:
             sys.stdout.flush()
         except BrokenPipeError:
-            _output.silence_stdout()
+            silence(sys.stdout)
             code = code or _output.CLOSED_PIPE
         except OSError as error:
-            _output.silence_stdout()
+            silence(sys.stdout)
             code = code or _say(f"error: cannot write to standard output: {error.strerror}", "", 5)
     sys.exit(code)
 

@@ -89,10 +89,12 @@ def load_tokens(path: str | Path, *, key: str | None = None) -> NDArray[np.int64
     path, key = split_key(path) if key is None else (Path(path), key)
     what = f"'{printable(path.name)}'"
     array = _read(path, Options(1, key)).array
-    if array.ndim not in (1, 2) or not array.size or array.dtype.kind not in "iu":
+    whole = array.dtype.kind in "iu" or (
+        array.dtype.kind == "f" and bool(np.isfinite(array).all()) and bool((array == np.rint(array)).all())
+    )
+    if array.ndim not in (1, 2) or not array.size or not whole:
         found = f"{array.dtype} of shape {array.shape}"
-        hint = "save them with numpy.save"
-        raise InputError(f"{what} holds {found}; tokens are integers of shape (T,) or (B, T)", hint)
+        raise InputError(f"{what} holds {found}", "tokens are whole numbers of shape (T,) or (B, T)")
     return np.atleast_2d(array).astype(np.int64)
 
 

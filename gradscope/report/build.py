@@ -17,6 +17,7 @@ from gradscope.report.verdict import Evidence, Verdict, judge
 __all__ = ["SCHEMA_VERSION", "analysis_document", "comparison_document", "envelope"]
 
 SCHEMA_VERSION = "1.0"
+NAMED = 5  # models that the sentence of a comparison names
 
 Document = dict[str, Any]
 
@@ -59,11 +60,9 @@ def analysis_document(
 def comparison_document(results: list[Document], names: list[str], config: Document) -> Document:
     """Build the document of kind "comparison" from documents of kind "analysis"."""
     order = sorted(range(len(results)), key=lambda i: -_reached(results[i]))
-    parts: list[str] = []
-    for i in order:
-        whole = _reached(results[i]) >= _steps(results[i])
-        far = f"all {_steps(results[i])}" if whole else f"{_reached(results[i])}"
-        parts.append(f"{names[i]} {far}" if parts else f"{names[i]} reaches {far} step{'' if far == '1' else 's'} back")
+    parts = [f"{_far(results[i])} in {names[i]}" for i in order[:NAMED]]
+    if len(order) > NAMED:
+        parts.append(f"fewer in {len(order) - NAMED} more")
     bars = {r["metrics"]["reach_threshold"] for r in results}
     bar = f"{bars.pop():g}" if len(bars) == 1 else "its threshold"
     lengths = {_steps(r) for r in results}
@@ -71,14 +70,32 @@ def comparison_document(results: list[Document], names: list[str], config: Docum
     facts = [f"{lengths.pop()} steps"] if len(lengths) == 1 else []
     facts += [f"seed {seed.pop()}"] if len(seed) == 1 else []
     tail = f" ({', '.join(facts)})" if facts else ""
-    sentence = f"REACH: {', '.join(parts)}, with at least {bar} of the gradient left{tail}"
+    sentence = f"REACH: at least {bar} of the gradient gets back {', '.join(parts)}{tail}"
     return envelope("comparison", config) | {
         "verdict": {"sentence": sentence, "order": [names[i] for i in order]},
         "results": [
             {"name": n} | {k: v for k, v in r.items() if k != "run"} for n, r in zip(names, results, strict=True)
         ],
-        "warnings": [],
+        "warnings": _unlike(results),
     }
+
+
+def _far(result: Document) -> str:
+    reached = _reached(result)
+    plural = "step" if reached == 1 else "steps"
+    return f"all {reached} {plural}" if reached == _steps(result) else f"{reached} {plural}"
+
+
+def _unlike(results: list[Document]) -> list[Document]:
+    """Warn where the models were not run alike."""
+    apart = []
+    for key in ("steps", "batch", "warmup", "data", "drive", "input_scale", "loss", "seed"):
+        values = list(dict.fromkeys(str(r["config"].get(key, "none")) for r in results))
+        apart += [f"{key} {' and '.join(values)}"] if len(values) > 1 else []
+    if not apart:
+        return []
+    text = f"The models were not run alike: {'; '.join(apart)}."
+    return [{"code": "GS-UNLIKE", "message": text, "where": "config"}]
 
 
 def _reached(result: Document) -> int:
@@ -126,9 +143,12 @@ def _evidence(
         step_radius=radius,
         cell=str(model["cell"]),
         keep_gates=keep_gates,
+        hidden=int(model["hidden_size"]),
+        target={"init": str(model["cell"]), "checkpoint": str(model.get("path", ""))}.get(model["source"], ""),
         sampled=sampled,
         advisable=advisable,
         everywhere=m.last is not None,
+        loss_ends=m.loss_ends,
     )
 
 

@@ -19,7 +19,7 @@ def inspection_document(network: Network) -> dict[str, Any]:
             "cell": f.kind,
             "input_size": f.input_size,
             "hidden_size": f.hidden_size,
-            "layers": f.layers,
+            "layers": max(len(cells_of(f.cell)), 1),
             "bidirectional": f.bidirectional,
             "settings": next((c.changed_settings() for c in cells_of(f.cell)), {}),
             "state": [{"name": n, "size": k} for n, k in f.cell.sizes.items()],

@@ -33,7 +33,8 @@ class Measured:
     """Everything that was measured of one model. None: was not asked for, or does not apply.
 
     `last` is the gradient of the last step's loss alone, where other steps have a loss too: `reach` is read from
-    it, since a gradient that arrives from everywhere tells nothing of how far it came.
+    it, since a gradient that arrives from everywhere tells nothing of how far it came. `loss_ends` is the last step
+    that has a loss, where each may have one.
     """
 
     norms: GradientNorms
@@ -44,6 +45,7 @@ class Measured:
     paths: Paths | None
     gates: dict[str, GateStatistics]
     nonfinite: tuple[NonFinite, ...]
+    loss_ends: int | None = None
 
 
 def metrics(m: Measured) -> Document:

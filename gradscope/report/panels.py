@@ -107,6 +107,8 @@ def _decay(document: Document) -> Panel:
         curves.append(
             Curve(label.get(name, name), lags, _back(b["median"]), low, high, role=role, style=style, weight=weight)
         )
+    if sum(x is not None for x in series["state"]["median"]) < 2:
+        curves = []
     alone = document["series"].get("log10_last_step_gradient_norm")
     if alone:
         y = _back(alone["state"]["median"])
@@ -167,7 +169,7 @@ def _gates(document: Document) -> Panel:
     bars = [
         Bars(name, g["edges"], g["histogram"], role=i, style=STYLES[i % 4])
         for i, (name, g) in enumerate(document["series"]["gates"].items())
-    ][:4]
+    ][-4:]  # of a stack, those of the top layer
     more = len(document["series"]["gates"]) - len(bars)
     return Panel(
         "gates",

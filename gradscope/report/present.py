@@ -47,6 +47,9 @@ USUAL = {"layers": 1, "gain": 1.0, "input_scale": 1.0, "spectrum": 16, "threshol
 def footer(document: Document) -> str:
     """Return version, seed and settings in one line."""
     parts = [f"gradscope {document['tool']['version']}"]
+    model = document.get("model", {})
+    if model.get("path"):
+        parts.append(f"{model['path']} (sha256 {str(model.get('sha256', ''))[:12]})")
     for key, value in document["config"].items():
         if value in (None, "", {}, []) or value is False or key == "step_spectra" or USUAL.get(key) == value:
             continue
@@ -92,7 +95,7 @@ def _reach_table(document: Document) -> Table:
     steps = len(document["series"]["timestep"]) - 1
     interval = m["rate_ci95"]
     known = f"nats/step, 95 % {interval[0]:.3g} to {interval[1]:.3g}" if interval else "nats/step, no interval"
-    whole = m["reach"] == steps
+    whole, followed = m["reach"] == steps, m["reach"] is not None
     rows: list[tuple[Any, ...]] = [
         ("reach", m["reach"], f"steps{' (the whole run)' if whole else ''}, down to {m['reach_threshold']:g}"),
         ("half-life", m["half_life"], "steps"),
@@ -100,7 +103,7 @@ def _reach_table(document: Document) -> Table:
         ("log10 gain", m["log10_gain"], f"decades over {steps} steps"),
     ]
     rows += [
-        (f"zero in {name}", lag, "steps back" if lag is not None else f"not within {steps} steps")
+        (f"zero in {name}", lag, "steps back" if lag is not None else f"not within {steps} steps" if followed else "")
         for name, lag in m["underflow_lag"].items()
     ]
     if m.get("step_spectral_radius"):
@@ -161,7 +164,7 @@ def _product_table(document: Document) -> Table:
 
 
 def _gate_table(document: Document) -> Table:
-    columns = (Column("gate", numeric=False), Column("mean", ".3f"), Column("low", ".1%"), Column("high", ".1%"))
+    columns = (Column("gate", numeric=False), Column("mean", ".3g"), Column("low", ".1%"), Column("high", ".1%"))
     gates = document["series"]["gates"]
     return Table("Gates", columns, tuple((n, g["mean"], g["low_share"], g["high_share"]) for n, g in gates.items()))
 
@@ -175,6 +178,7 @@ def _data(document: Document) -> Table:
     return Table("gradient norms", tuple(columns), tuple(zip(*values, strict=True)))
 
 
+NAMED = 6  # models that a finding names
 KEPT = ("GS-LOSS-EVERYWHERE",)  # without which the table of a comparison would be misread
 
 
@@ -195,12 +199,11 @@ def _comparison(document: Document) -> Report:
         m = r["metrics"]
         share = m.get("around_share")
         rows.append((name, r["verdict"]["state"], m["reach"], m["half_life"], m["rate"], m["log10_gain"], share))
-    found = [_named(r["name"], f) for r in results for f in _findings(r) if f.level != "info" or f.code in KEPT]
     numbers = Table("comparison", columns, tuple(rows))
     return Report(
         kind="comparison",
         sentence=document["verdict"]["sentence"],
-        findings=tuple(found),
+        findings=_grouped(document),
         tables=(numbers,),
         data=numbers,
         panels=panels.comparison(document),
@@ -209,10 +212,36 @@ def _comparison(document: Document) -> Report:
     )
 
 
-def _named(name: str, f: Finding) -> Finding:
-    """Say which model a finding is about, where it does not say so itself."""
-    told = f.code == "GS-LEFT-OUT" or f.message.startswith(f"{name}:")
-    return f if told else replace(f, message=f"{name}: {f.message}")
+FIRST = ("GS-NONFINITE", "GS-LEFT-OUT", "GS-ASSUME")  # what has to be known or mended before the rest is read
+
+
+def _grouped(document: Document) -> tuple[Finding, ...]:
+    """Gather the findings of several models: one of each code, with the names of those that it is about."""
+    groups: dict[str, list[tuple[str, Finding]]] = {}
+    for r in document["results"]:
+        for f in _findings(r):
+            if f.level != "info" or f.code in KEPT:
+                groups.setdefault(f.code, []).append((r["name"], f))
+    ordered = sorted(groups.values(), key=lambda g: g[0][1].code not in FIRST)
+    whole = [Finding(w["code"], "note", w["message"]) for w in document["warnings"]]
+    return tuple(whole + [_gathered(group) for group in ordered])
+
+
+def _gathered(group: list[tuple[str, Finding]]) -> Finding:
+    (name, first), rest = group[0], [n for n, _ in group[1:]]
+    bare = {f.message.removeprefix(f"{n}: ") for n, f in group}
+    if first.code == "GS-LEFT-OUT":
+        return replace(first, message=" ".join(dict.fromkeys(f"{f.message}." for _, f in group)))
+    if len(bare) == 1:
+        return replace(first, message=f"{_names([name, *rest])}: {bare.pop()}")
+    message = f"{name}: {first.message.removeprefix(f'{name}: ')}"
+    message += "" if message.endswith(".") else "."
+    return replace(first, message=f"{message} Likewise {_names(rest)}.")
+
+
+def _names(names: list[str]) -> str:
+    shown = list(dict.fromkeys(names))
+    return ", ".join(shown[:NAMED]) + (f" and {len(shown) - NAMED} more" if len(shown) > NAMED else "")
 
 
 def _inspection(document: Document) -> Report:

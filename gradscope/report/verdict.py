@@ -19,6 +19,7 @@ DECADES = 3.0
 HORIZON = 100  # steps over which a gain of 10^-3 or 10^3 counts, for runs that are shorter
 SHORTEST = 10  # steps below which a rate means nothing: start and end of the run weigh as much as its middle
 SATURATED = 0.5  # share of a gate's values at the ends of its range from which it is worth a word
+USUAL_HIDDEN = 128  # units that the command line takes unasked
 TRANSIENT = 1.0  # decades by which the largest gain must exceed both ends
 
 
@@ -44,8 +45,11 @@ class Evidence:
         around_share: mean share of the gradient around the weights, or None.
         step_radius: median spectral radius of one step, or None.
         cell: name of the cell.
+        hidden: units of a layer.
+        target: what `gradscope compare` calls the model: a cell or a file; "" where it has no name there.
         keep_gates: {gate: what it is called} of the gates that keep old state when open.
         everywhere: whether steps before the last have a loss of their own.
+        loss_ends: the last step that has a loss, where each may have one.
         sampled: whether the weights were drawn here, so that --gain can be advised.
         advisable: whether they were drawn in the default way, so that another initialisation can be.
     """
@@ -67,9 +71,12 @@ class Evidence:
     step_radius: float | None
     cell: str
     keep_gates: dict[str, str]
+    hidden: int
+    target: str
     sampled: bool
     advisable: bool
     everywhere: bool = False
+    loss_ends: int | None = None
 
 
 @dataclass(frozen=True)
@@ -107,7 +114,8 @@ def _state(e: Evidence) -> tuple[str, str]:
     if e.nonfinite:
         return "nonfinite", e.nonfinite[0]
     if e.zero_from == 0:
-        return "inconclusive", "the loss has no gradient at the last step: there is nothing to follow back"
+        there = f"after step {e.loss_ends}: cut data and loss gradient there" if e.loss_ends else "at the last step"
+        return "inconclusive", f"the loss has no gradient {there}"
     if e.zero_from is not None:
         where = "from the first step back" if e.zero_from == 1 else f"from {e.zero_from} steps back"
         return "vanishing", f"the gradient is exactly zero {where}"
@@ -206,15 +214,20 @@ def _vanishing(e: Evidence) -> Finding:
     else:
         left = times(e.log10_gain or 0)
         text = f"Of the gradient, {left} is left after {e.steps} steps, where the run ends."
-    remedy = "Measure a remedy before you train: gradscope compare takes several models on the same inputs."
-    if e.advisable and e.keep_gates:
+    return Finding("GS-VANISHING", "warning", text, _more_state(e))
+
+
+def _more_state(e: Evidence) -> str:
+    """Name the command that measures what would keep more of the state; nothing that the model has already."""
+    size = f" --hidden {e.hidden}" if e.hidden != USUAL_HIDDEN else ""
+    if not e.target or (not e.advisable and e.sampled):
+        return "Measure a remedy before you train: gradscope compare takes several models on the same inputs."
+    if e.keep_gates:
         gate = next(iter(e.keep_gates.values()))
-        remedy = "Keep more of the state at each step: "
-        remedy += f"--init chrono --set tmax={max(e.steps, 3)} sets the {gate} gate's bias."
-    elif e.advisable and e.cell == "rnn":
-        remedy = "Try --init orthogonal, --init identity --set activation=relu, "
-        remedy += "or a cell with a road around its weights (lstm, gru)."
-    return Finding("GS-VANISHING", "warning", text, remedy)
+        command = f"gradscope compare {e.target} {e.cell}:init=chrono,tmax={max(e.steps, 3)}{size}"
+        return f"Keep more of the state at each step, by the bias of the {gate} gate. To see what it does: {command}"
+    command = f"gradscope compare {e.target} lstm:init=chrono,tmax={max(e.steps, 3)}{size}"
+    return f"A cell with a road around its recurrent weights keeps more. To see how much: {command}"
 
 
 def _gate_findings(e: Evidence) -> list[Finding]:

@@ -70,7 +70,9 @@ def process():
     """Start the real executable; environment variables may be given, None leaves one out."""
 
     def start(*arguments, env=None, command=(EXECUTABLE,), **options):
-        base = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS")}
+        base = {
+            k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "PYTHONUNBUFFERED")
+        }
         base = {**base, "OPENBLAS_NUM_THREADS": "1", **(env or {})}
         options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
         line = [str(c) for c in (*command, *arguments)]

@@ -27,7 +27,7 @@ def test_cells_checkpoints_and_results(run, checkpoint, saved):
     assert (done.code, done.err) == (0, "")
     document = json.loads(done.out)
     assert document["kind"] == "comparison"
-    assert [r["name"] for r in document["results"]] == ["lstm:forget_bias=1", "lstm", "model", "saved"]
+    assert [r["name"] for r in document["results"]] == ["lstm:forget_bias=1", "lstm", "model", "saved.json"]
     assert sorted(document["verdict"]["order"]) == sorted(r["name"] for r in document["results"])
 
 

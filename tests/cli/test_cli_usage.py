@@ -16,7 +16,7 @@ GRU = ("analyze", "--cell", "gru")
         (["--cell", "gru", "--dtype", "float16"], ["--dtype", "known: float64, float32"]),
         (["--cell", "gru", "--format", "jsn"], ["--format", "did you mean json?"]),
         (["--cell", "gru", "--set", "updte_bias=1"], ["no setting named 'updte_bias'", "did you mean update_bias?"]),
-        (["--cell", "gru", "--set", "update_bias"], ["--set takes KEY=VALUE", "for instance"]),
+        (["--cell", "gru", "--set", "update_bias"], ["written KEY=VALUE", "for instance"]),
         (["--cell", "gru", "--set", "update_bias=nan"], ["update_bias must be a finite number"]),
         (["--cell", "gru", "--set", "update_bias=much"], ["update_bias must be a number"]),
         (["--cell", "gru", "--stepz", "4"], ["no option '--stepz'", "did you mean --steps?"]),

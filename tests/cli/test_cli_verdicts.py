@@ -101,7 +101,7 @@ def test_stacks_of_every_depth(run, cell):
 )
 def test_fail_on(run, condition, code):
     done = run("analyze", "--cell", "gru", *SIZE, "--json", "--fail-on", condition)
-    assert (done.code, done.err) == (code, "")
+    assert (done.code, done.err) == (code, f"--fail-on {condition}: holds for gru\n" if code else "")
     assert json.loads(done.out)["verdict"]["state"] == "vanishing"
 
 

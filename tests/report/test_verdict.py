@@ -34,6 +34,8 @@ def evidence(decades=0.0, spread=0.1, steps=200, **changes):
         step_radius=None,
         cell="gru",
         keep_gates={"z": "update"},
+        hidden=8,
+        target="gru",
         sampled=True,
         advisable=True,
     )
@@ -190,13 +192,15 @@ def test_remedies():
         (finding,) = judge(evidence(-40, **changes)).findings
         return finding.remedy
 
-    assert "--init chrono --set tmax=200" in remedy()
     assert "update gate" in remedy()
-    assert "--init orthogonal" in remedy(cell="rnn", keep_gates={})
-    # what the user has set already, or what comes from a checkpoint, is not advised
-    assert "compare" in remedy(advisable=False)
-    assert "--init" not in remedy(advisable=False)
-    assert "--init" not in remedy(cell="linear", keep_gates={})
+    assert remedy().endswith("gradscope compare gru gru:init=chrono,tmax=200 --hidden 8")
+    assert remedy(hidden=128).endswith("tmax=200")
+    file = remedy(target="m.pt", sampled=False, advisable=False)
+    assert file.endswith("gradscope compare m.pt gru:init=chrono,tmax=200 --hidden 8")
+    assert "gradscope compare rnn lstm:init=chrono" in remedy(cell="rnn", target="rnn", keep_gates={})
+    # what the user has set already is not advised, nor a command for what has no name on the command line
+    assert "chrono" not in remedy(advisable=False)
+    assert "chrono" not in remedy(target="", sampled=False, advisable=False)
 
 
 def test_dependencies_beyond():

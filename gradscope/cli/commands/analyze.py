@@ -13,6 +13,7 @@ from gradscope.cli._idle import refuse_idle
 from gradscope.cli._measure import measure
 from gradscope.cli._models import existing_or_suggest, models_of_cell, models_of_file
 from gradscope.cli._output import Sink, write_stdout
+from gradscope.cli._progress import note
 from gradscope.cli._progress import progress as progress_line
 from gradscope.cli._request import Request, use_threads
 from gradscope.errors import UsageError
@@ -113,5 +114,6 @@ def command(
             tell("writing")
             report = result.report
         sink.write(report if verbose else report.without_notes())
-    if tripped and any(tripped(r.document) for r in results.values()):
+    if tripped and (names := [name for name, r in results.items() if tripped(r.document)]):
+        note(f"--fail-on {fail_on}: holds for {', '.join(names)}")
         raise typer.Exit(TRIPPED)

@@ -16,6 +16,7 @@ from gradscope.cli._idle import refuse_idle
 from gradscope.cli._measure import measure
 from gradscope.cli._models import models_of_cell, models_of_file
 from gradscope.cli._output import Sink, shown
+from gradscope.cli._progress import note
 from gradscope.cli._progress import progress as progress_line
 from gradscope.cli._request import Request, exists, settings_of, use_threads
 from gradscope.cli._saved import read_saved
@@ -109,7 +110,8 @@ def command(
             combined = combine(results, {})
             report = combined.report
         sink.write(report if verbose else report.without_notes())
-    if tripped and any(tripped(r.document) for r in results.values()):
+    if tripped and (names := [name for name, r in results.items() if tripped(r.document)]):
+        note(f"--fail-on {fail_on}: holds for {', '.join(names)}")
         raise typer.Exit(TRIPPED)
 
 
@@ -148,7 +150,7 @@ def _saved(path: Path) -> dict[str, Result]:
     from_document(saved)  # refuses what is damaged or of a later version
     if saved["kind"] not in ("analysis", "comparison"):
         raise InputError(f"{shown(path)} holds an {saved['kind']}, and no analysis to compare")
-    rows = saved["results"] if saved["kind"] == "comparison" else [saved | {"name": path.stem}]
+    rows = saved["results"] if saved["kind"] == "comparison" else [saved | {"name": path.name}]
     return {r["name"]: Result({k: v for k, v in r.items() if k != "name"}) for r in rows}
 
 

@@ -9,8 +9,9 @@ import typer
 
 from gradscope.cli import _options as o
 from gradscope.cli._models import seekable
-from gradscope.cli._output import Sink
+from gradscope.cli._output import Sink, shown
 from gradscope.cli._request import use_threads
+from gradscope.errors import UsageError
 
 EPILOG = "Example: gradscope inspect model.pt"
 
@@ -38,6 +39,10 @@ def command(
 ) -> None:
     """List the recurrent layers of a checkpoint, and what was assumed to read them. Nothing in it is executed."""
     name = o.format_of(format, as_json)
+    if drawn := [path for path in output or () if path.suffix.lower() in (".png", ".svg", ".pdf")]:
+        raise UsageError(
+            f"there is nothing to draw of a list of layers: {shown(drawn[0])}", "write json, csv, tsv or md"
+        )
     use_threads(1)
     with Sink(name, output or (), force=force, mkdir=mkdir, color=color, quiet=quiet) as sink:
         from gradscope.layouts._load import read_network

@@ -1,0 +1,52 @@
+"""What a comparison says of several models."""
+
+from __future__ import annotations
+
+import numpy as np
+
+import gradscope
+from gradscope.report.present import from_document
+
+
+def small(name="gru", **settings):
+    return gradscope.create(name, hidden_size=4, input_size=3, **settings)
+
+
+def test_findings_of_one_kind_are_told_once():
+    models = {n: small(n) for n in ("rnn", "lstm", "gru")}
+    report = gradscope.compare(models, steps=100, lags=0).report
+    vanishing = [f for f in report.findings if f.code == "GS-VANISHING"]
+    assert len(vanishing) == 1
+    assert vanishing[0].message.startswith("rnn: Dependencies beyond ")
+    assert vanishing[0].message.endswith("Likewise lstm, gru.")
+
+
+def test_models_that_were_not_run_alike_are_said_to_be():
+    models = {
+        "short": gradscope.analyze(small(), steps=20, lags=0),
+        "long": gradscope.analyze(small(), steps=40, lags=0),
+    }
+    document = gradscope.compare(models).document
+    assert [w["code"] for w in document["warnings"]] == ["GS-UNLIKE"]
+    assert "steps 20 and 40" in document["warnings"][0]["message"]
+    assert any(f.code == "GS-UNLIKE" for f in from_document(document).findings)
+    alike = gradscope.compare({"a": small(), "b": small(seed=1)}, steps=20, lags=0).document
+    assert alike["warnings"] == []
+
+
+def test_more_models_than_a_sentence_holds():
+    models = {f"m{i}": small(seed=i) for i in range(7)}
+    sentence = gradscope.compare(models, steps=20, lags=0).verdict["sentence"]
+    assert "fewer in 2 more" in sentence
+    assert sum(f"m{i}" in sentence for i in range(7)) == 5
+
+
+def test_a_loss_at_every_step_is_drawn_as_it_is_told():
+    """The curve is that of the last step's loss, as reach is; and it is said."""
+    inputs = np.random.default_rng(0).normal(size=(3, 60, 3))
+    result = gradscope.compare({"gru": small(), "lstm": small("lstm")}, inputs, loss="sum", lags=0)
+    report = result.report
+    assert any(f.code == "GS-LOSS-EVERYWHERE" for f in report.findings)
+    curve = report.panels[0].curves[0]
+    reached = next(r for r in result.document["results"] if r["name"] == curve.label)["metrics"]["reach"]
+    assert curve.y[reached] >= -3 > curve.y[reached + 1]

@@ -16,14 +16,22 @@ samples = sys.modules.setdefault("render_samples", importlib.util.module_from_sp
 spec.loader.exec_module(samples)
 
 
+# A picture has neither a width in columns nor a date: those options are for the others.
+PICTURES = ("png", "svg", "pdf")
+TERMINAL = {"width": 40, "reproducible": True}
+CASES = [pytest.param(n, {}, id=f"{n}-pipe") for n in _rooms.names("render")]
+CASES += [pytest.param(n, TERMINAL, id=f"{n}-terminal") for n in _rooms.names("render") if n not in PICTURES]
+
+
 @pytest.fixture(params=_rooms.names("render"))
 def renderer(request):
     return _rooms.load("render", request.param)
 
 
 @pytest.mark.parametrize("sample", samples.ALL)
-@pytest.mark.parametrize("options", [{}, {"width": 40, "reproducible": True}], ids=["pipe", "terminal"])
-def test_output_is_of_its_kind_and_repeats(renderer, sample, options):
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_output_is_of_its_kind_and_repeats(name, sample, options):
+    renderer = _rooms.load("render", name)
     report = samples.ALL[sample]()
     found = renderer.render(report, **options)
     assert isinstance(found, bytes if renderer.BINARY else str)

@@ -150,6 +150,8 @@ def _product(document: Document) -> Panel:
             y = [0.0] + [row[k - 1] for row in s["log10_values"]]
             if sum(v is not None for v in y) > 2:
                 curves.append(Curve(f"σ{k}", lag, y, role=1, weight="thin"))
+    lost = any(v is None for row in s["log10_values"] for v in row[: SINGULAR[-1]])
+    ends = f"; values end where {document['config'].get('dtype', 'float64')} does not determine them" if lost else ""
     radius = [(k, r) for k, r in zip(lag, [0.0, *p["log10_spectral_radius"]], strict=True) if r is not None]
     if len(radius) > 1:
         xs, ys = [k for k, _ in radius], [r for _, r in radius]
@@ -161,19 +163,18 @@ def _product(document: Document) -> Panel:
         "size",
         curves=tuple(curves),
         log10=True,
-        note=f"first sequence; values end where {document['config'].get('dtype', 'float64')} does not determine them",
+        note="first sequence" + ends,
     )
 
 
 def _gates(document: Document) -> Panel:
-    bars = [
-        Bars(name, g["edges"], g["histogram"], role=i, style=STYLES[i % 4])
-        for i, (name, g) in enumerate(document["series"]["gates"].items())
-    ][-4:]  # of a stack, those of the top layer
-    more = len(document["series"]["gates"]) - len(bars)
+    gates = document["series"]["gates"]
+    drawn = list(gates.items())[-4:]  # of a stack, those of the top layer
+    bars = [Bars(name, g["edges"], g["histogram"], role=i, style=STYLES[i % 4]) for i, (name, g) in enumerate(drawn)]
+    more = len(gates) - len(drawn)
     return Panel(
         "gates",
-        "Values of the gates" if len(document["series"]["gates"]) > 1 else "Values of the hidden units",
+        "Values of the gates" if len(gates) > 1 else "Values of the hidden units",
         "value",
         "share of units and steps",
         bars=tuple(bars),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -82,10 +83,14 @@ def load_cell_file(path: str | Path, name: str | None = None) -> type[Cell]:
     spec = importlib.util.spec_from_file_location(f"_gradscope_cell_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise InputError(f"{path} is not a Python file")
+    if not path.is_file():
+        raise InputError(f"there is no file {path}")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up there
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # a user's file may fail in any way
+        del sys.modules[spec.name]
         raise InputError(f"{path} fails when it is run: {type(error).__name__}: {error}") from error
     if name is None:
         return class_in(module)
@@ -117,7 +122,8 @@ def _close(found: Array, wanted: Array, tolerance: float, cell: BaseCell, what: 
         return
     scale = max(float(np.abs(wanted).max()), size, np.finfo(float).tiny)
     error = float(np.abs(found - wanted).max()) / scale
-    where = "" if np.isnan(error) else f", worst at {np.unravel_index(np.abs(found - wanted).argmax(), found.shape)}"
+    worst = tuple(int(i) for i in np.unravel_index(np.abs(found - wanted).argmax(), found.shape))
+    where = "" if np.isnan(error) else f", worst at {worst}"
     _require(error <= tolerance, cell, f"{what}: relative error {error:.2g}, allowed {tolerance:.2g}{where}")
 
 

@@ -20,7 +20,7 @@ from gradscope.errors import GradscopeError
 
 __all__ = ["build", "main"]
 
-COMMANDS = ("analyze", "compare", "inspect", "report", "cells", "schema", "doctor")
+COMMANDS = ("analyze", "compare", "inspect", "report", "cells", "check-cell", "schema", "doctor")
 EXAMPLES = """Examples:
 
   gradscope analyze --cell gru --steps 200
@@ -70,7 +70,7 @@ def build() -> typer.Typer:
             raise typer.Exit(2)
 
     for name in COMMANDS:
-        module = importlib.import_module(f"gradscope.cli.commands.{name}")
+        module = importlib.import_module(f"gradscope.cli.commands.{name.replace('-', '_')}")
         app.command(name, epilog=getattr(module, "EPILOG", None))(module.command)
     return app
 

@@ -17,7 +17,7 @@ def test_every_file_of_commands_is_a_command():
 
     import gradscope.cli.commands as folder
 
-    files = {p.stem for p in Path(folder.__file__).parent.glob("[!_]*.py")}
+    files = {p.stem.replace("_", "-") for p in Path(folder.__file__).parent.glob("[!_]*.py")}
     assert files == set(COMMANDS) == set(GROUP.commands)
 
 

@@ -214,7 +214,7 @@ def test_load_cell_file(tmp_path):
     path.write_text("1 / 0\n")
     with pytest.raises(InputError, match="ZeroDivisionError"):
         load_cell_file(path)
-    with pytest.raises(InputError, match="FileNotFoundError"):
+    with pytest.raises(InputError, match="there is no file"):
         load_cell_file(tmp_path / "none.py")
     with pytest.raises(InputError, match="not a Python file"):
         load_cell_file(tmp_path / "cell.txt")

@@ -47,6 +47,8 @@ def apply_config(context: typer.Context, path: Path | None) -> Path | None:
             kind = "true or false" if flag else "a list or one value" if several else "one value"
             raise UsageError(f"{where}: '{key}' must be {kind}, not {value!r}")
         rows = value if isinstance(value, list) else [value]
+        if any("\0" in str(v) for v in rows):
+            raise UsageError(f"{where}: '{key}' holds a null byte")
         texts = [v if isinstance(v, bool) else str(v) for v in rows]
         defaults[str(parameter.name)] = texts if several else texts[0]
         try:

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: help run test test-formats check format docs clean
+.PHONY: help run test test-formats check format docs transcripts clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -48,7 +48,10 @@ format: $(VENV)/.installed-check ## put the code into shape
 	$(BIN)/ruff format .
 
 docs: $(VENV)/.installed-docs ## build the documentation into docs/_build/html
-	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+
+transcripts: $(VENV)/.installed-docs $(VENV)/.installed-formats ## run the commands on the pages, write their output
+	$(BIN)/python docs/transcripts.py $(ARGS)
 
 clean: ## remove the environment and everything that was built
 	rm -rf $(VENV) build dist docs/_build docs/gallery/generated docs/reference/generated

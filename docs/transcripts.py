@@ -1,17 +1,18 @@
 """Run the commands that the pages show, and put their real output into the pages.
 
     python docs/transcripts.py            write the output into README.md and docs/**/*.md
-    python docs/transcripts.py --check    only say which pages are out of date
+    python docs/transcripts.py --check    only say which pages and pictures are out of date
 
 A transcript is a ```console block after a comment: <!-- run -->, or <!-- run keep: A | B --> to show only
 paragraphs that begin with A or B, with "..." for what is left out; "picture" in the comment copies the PNG that the
-command wrote to docs/images. Commands run in --dir (a temporary folder unless given); a command that needs a
-file which is not there is left alone, and that is said.
+command wrote to docs/images. Commands run in --dir (a temporary folder unless given), after the scripts that make
+the files they need (FIRST); a command that needs a file which is not there is left alone, and that is said.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import io
 import os
 import re
@@ -21,10 +22,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageChops
 
 DOCS = Path(__file__).resolve().parent
 BLOCK = re.compile(r"(?P<head><!-- run(?P<options>[^>]*)-->\n```console\n)(?P<body>.*?)(?P<tail>\n```)", re.DOTALL)
+FIRST = ("$ python train_and_check.py",)  # needs torch; its page uses the files before it shows the script's output
 START = re.compile(r"(warning|info|note|error) \(GS-")
 
 
@@ -73,8 +75,14 @@ def commands(body: str) -> str:
     return "\n".join(typed)
 
 
+@functools.cache
+def once(typed: str, folder: Path) -> str | None:
+    """Run what takes long, or makes files for other blocks, only once."""
+    return run(typed, folder)
+
+
 def run(typed: str, folder: Path) -> str | None:
-    """Run what a block types and return standard output and error; None where a file is missing."""
+    """Run what a block types and return standard output and error; None where a file or a package is missing."""
     script = "\n".join(row.removeprefix("$ ") for row in typed.split("\n"))
     for name in re.findall(r"[\w.-]+\.(?:pt|npy|py|safetensors)\b", script):
         if not (folder / name).exists() and name not in re.findall(r"> *(\S+)", script):
@@ -90,21 +98,36 @@ def run(typed: str, folder: Path) -> str | None:
     }
     for name in re.findall(r"-o (\S+)", script):
         (folder / name).unlink(missing_ok=True)
-    done = subprocess.run(["bash", "-c", script], cwd=folder, env=settings, capture_output=True, text=True, check=False)
-    if "ModuleNotFoundError" in done.stderr:
-        print(f"  left alone: {script.splitlines()[0]}  ({done.stderr.splitlines()[-1]})", file=sys.stderr)
+    both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    output: str = subprocess.run(["bash", "-c", script], cwd=folder, env=settings, check=False, **both).stdout
+    if missing := re.search(r"^ModuleNotFoundError.*", output, re.MULTILINE):
+        print(f"  left alone: {script.splitlines()[0]}  ({missing[0]})", file=sys.stderr)
         return None
-    return done.stdout + done.stderr
+    return output
 
 
-def keep_picture(file: Path) -> None:
-    """Copy a picture to docs/images with a palette of 256 colours: the same picture, a third of the bytes."""
+def keep_picture(file: Path, *, check: bool) -> bool:
+    """Copy a picture to docs/images with a palette of 256 colours: the same picture, a third of the bytes.
+
+    Return whether the picture there was another one; with `check` it is left as it is.
+    """
     image = Image.open(file).convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    small = io.BytesIO()
-    image.save(small, "png", optimize=True)
     target = DOCS / "images" / file.name
-    if not target.exists() or target.read_bytes() != small.getvalue():
+    if target.exists() and same(image, Image.open(target)):
+        return False
+    if not check:
+        small = io.BytesIO()
+        image.save(small, "png", optimize=True)
         target.write_bytes(small.getvalue())
+    return True
+
+
+def same(one: Image.Image, other: Image.Image) -> bool:
+    """Tell whether two pictures look the same: all but one pixel in 10,000 within an eighth of the range."""
+    if one.size != other.size:
+        return False
+    apart = ImageChops.difference(one.convert("RGB"), other.convert("RGB")).convert("L").histogram()
+    return sum(apart[32:]) < 1e-4 * sum(apart)
 
 
 def main() -> int:
@@ -116,28 +139,33 @@ def main() -> int:
     folder = (options.dir or Path(tempfile.mkdtemp())).resolve()
     for script in (DOCS / "examples").glob("*.py"):
         shutil.copy(script, folder)
-    stale = 0
+    for typed in FIRST:
+        once(typed, folder)
+    changed: list[str] = []  # pictures and pages
     for page in options.pages or pages():
         page = page.resolve()
 
         def fill(match: re.Match[str], page: Path = page) -> str:
             typed = commands(match["body"])
-            output = run(typed, folder)
+            output = once(typed, folder) if typed in FIRST else run(typed, folder)
             if output is None:
                 return match[0]
-            if "picture" in match["options"] and not options.check:
-                keep_picture(folder / re.findall(r"-o (\S+\.png)", typed)[0])
+            if "picture" in match["options"]:
+                file = folder / re.findall(r"-o (\S+\.png)", typed)[0]
+                if keep_picture(file, check=options.check):
+                    print(f"docs/images/{file.name}: {'out of date' if options.check else 'written'}")
+                    changed.append(file.name)
             shown = chosen(output, match["options"])
             return f"{match['head']}{typed}\n{shown}{match['tail']}".replace("\n\n```", "\n```")
 
         old = page.read_text(encoding="utf-8")
         new = BLOCK.sub(fill, old)
         if new != old:
-            stale += 1
+            changed.append(page.name)
             print(f"{page.relative_to(DOCS.parent)}: {'out of date' if options.check else 'written'}")
             if not options.check:
                 page.write_text(new, encoding="utf-8")
-    return int(options.check and stale > 0)
+    return int(options.check and bool(changed))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Train a small character model with PyTorch, analyze it with gradscope, and compare with autograd.
 
-Needs torch. About a minute on one core. Writes into the current folder:
+Needs torch and gradscope. Half a minute on one core. Writes into the current folder:
 
     untrained.pt, model.pt   state dicts, float32
     batch.npy                what the LSTM sees: 9 sequences of 200 embedded characters, (9, 200, 16), float32
@@ -21,6 +21,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
+
+import gradscope
 
 HIDDEN, EMBEDDED, LENGTH, BATCH = 64, 16, 100, 32
 UPDATES = 1200
@@ -142,7 +144,7 @@ def by_hand(g: np.ndarray, dtype: type) -> np.ndarray:
 def measured(gradient: str) -> dict[str, np.ndarray]:
     """Run the command and return {name: log10 of the median norm at every t}."""
     command = ["analyze", "model.pt", "--data", "batch.npy", "--layer", "lstm", "--loss-gradient", gradient, "--json"]
-    done = subprocess.run([sys.executable, "-m", "gradscope", *command], check=True, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "gradscope", *command], check=True, stdout=subprocess.PIPE, text=True)
     series = json.loads(done.stdout)["series"]["log10_gradient_norm"]
     return {k: np.array([-np.inf if y is None else y for y in v["median"]]) for k, v in series.items()}
 
@@ -172,7 +174,8 @@ def main() -> None:
     torch.set_num_threads(1)
     codes = text()
     model = CharModel(97)
-    print(f"{len(codes)} characters; Python {platform.python_version()}, torch {torch.__version__}")
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}, gradscope {gradscope.__version__}"
+    print(f"{len(codes)} characters; {versions}")
     torch.save(model.state_dict(), "untrained.pt")
     train(model, codes)
     torch.save(model.state_dict(), "model.pt")

@@ -22,7 +22,7 @@ from gradscope.analysis.paths import paths
 from gradscope.analysis.products import products
 from gradscope.analysis.reach import THRESHOLD, reach
 from gradscope.cells._base import BaseCell
-from gradscope.cells._stack import Direction, Stack, cells_of
+from gradscope.cells._stack import Stack, backward, cells_of
 from gradscope.dynamics.chain import JacobianChain, linearise
 from gradscope.dynamics.drive import drive
 from gradscope.dynamics.trajectory import run
@@ -195,7 +195,12 @@ def analyze(
             inputs = drive("noise", batch, steps + warmup, cell.network_input_size, seed=seed)
         tell("running the cell")
         chain = linearise(run(cell, inputs, warmup=warmup))
-    if loss_gradient is not None and np.ndim(loss_gradient) == 3 and isinstance(cell, Direction) and cell.reverse:
+    if (
+        loss_gradient is not None
+        and np.ndim(loss_gradient) == 3
+        and not isinstance(cell, JacobianChain)
+        and backward(cell)
+    ):
         loss_gradient = np.asarray(loss_gradient)[:, ::-1]  # it runs from the last step of the data to the first
     readout = random_loss(chain, loss, seed) if loss_gradient is None else given_loss(chain, loss_gradient)
     measured, left_out = _measure(chain, readout, origin.nonfinite, lags, spectrum, step_spectra, threshold, tell)

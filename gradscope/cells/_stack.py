@@ -11,7 +11,7 @@ from gradscope.cells._base import BaseCell, Cell
 from gradscope.composition import Stacked
 from gradscope.jacobian import Array, Linear
 
-__all__ = ["Direction", "Stack", "cells_of"]
+__all__ = ["Direction", "Stack", "backward", "cells_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,6 +133,11 @@ class Direction(BaseCell):
 
     def weights(self) -> dict[str, Array]:
         return self.cell.weights()
+
+
+def backward(cell: BaseCell) -> bool:
+    """Tell whether a cell runs from the last step of the data to the first."""
+    return isinstance(cell, Direction) and cell.reverse
 
 
 def cells_of(cell: BaseCell) -> list[Cell]:

@@ -47,7 +47,7 @@ def measure(request: Request, models: list[Model], tell: Callable[[str], None]) 
             model.cell,
             inputs,
             loss=request.loss,
-            loss_gradient=_fitted(request, gradient, inputs),
+            loss_gradient=_fitted(request, model, gradient, inputs),
             warmup=request.warmup_steps,
             seed=request.seed,
             lags=min(request.lags, inputs.shape[1]),
@@ -67,15 +67,18 @@ def measure(request: Request, models: list[Model], tell: Callable[[str], None]) 
     return results
 
 
-def _fitted(request: Request, gradient: Array | None, inputs: Array) -> Array | None:
+def _fitted(request: Request, model: Model, gradient: Array | None, inputs: Array) -> Array | None:
     """Cut a loss gradient as the data were cut: to the first sequences, and to the measured steps."""
+    from gradscope.cells._stack import backward
+
     if gradient is None:
         return None
     batch, steps, warmup = inputs.shape[0], inputs.shape[1], request.warmup_steps
     if gradient.ndim > 1 and request.batch is not None:
         gradient = gradient[:batch]
     if gradient.ndim == 3 and gradient.shape[1] >= steps:
-        gradient = gradient[:, warmup:steps]
+        # a backward direction warms up at the end of the data
+        gradient = gradient[:, : steps - warmup] if backward(model.cell) else gradient[:, warmup:steps]
     return gradient
 
 
@@ -129,10 +132,7 @@ def _inputs(request: Request, model: Model) -> tuple[Array, list[dict[str, Any]]
     check(values.shape[0], values.shape[1])
     warnings = [{"code": c, "message": m, "where": "data"} for c, m in read.warnings]
     warnings += [{"code": "GS-NOTE", "message": n, "where": "data"} for n in read.notes]
-    if request.layout is None and len(values) > values.shape[1] > 1:
-        text = f"The data were read as {len(values)} sequences of {values.shape[1]} steps; "
-        text += "if time is the first axis, pass --layout tbf."
-        warnings.append({"code": "GS-LAYOUT", "message": text, "where": "data"})
+    warnings += _layout_note(request, values)
     have = values.shape[1] - warmup
     if request.steps is not None and have < request.steps:
         text = f"The data have {have} steps after warm-up, fewer than --steps {request.steps}."
@@ -159,11 +159,20 @@ def _embedded(
     assert request.data is not None
     if model.embedding is None:
         raise UsageError("--embedding names a matrix of a checkpoint, and this model comes from none")
-    tokens = _cut(request, load_tokens(request.data, key=request.data_key))
+    tokens = load_tokens(request.data, key=request.data_key)
+    tokens = _cut(request, tokens.T if request.layout == "tbf" else tokens)
     count, size = model.embedding.shape
     if size != width:
         raise InputError(f"the embedding '{request.embedding}' has width {size}; the model has {width} inputs")
     if tokens.size and not (0 <= tokens.min() and tokens.max() < count):
         raise InputError(f"tokens run from {tokens.min()} to {tokens.max()}; the embedding has rows 0 to {count - 1}")
     check(tokens.shape[0], tokens.shape[1])
-    return model.embedding[tokens].astype(request.dtype), [], []
+    return model.embedding[tokens].astype(request.dtype), _layout_note(request, tokens), []
+
+
+def _layout_note(request: Request, values: Array) -> list[dict[str, Any]]:
+    """Say how the axes were read where it may be wrong: more sequences than steps."""
+    if request.layout is not None or not len(values) > values.shape[1] > 1:
+        return []
+    text = f"The data were read as {len(values)} sequences of {values.shape[1]} steps; "
+    return [{"code": "GS-LAYOUT", "message": f"{text}if time is the first axis, pass --layout tbf.", "where": "data"}]

@@ -44,7 +44,7 @@ def analysis_document(
     advisable: bool,
 ) -> Document:
     """Build the document of kind "analysis"; see `gradscope schema` for what each field means."""
-    verdict = judge(_evidence(measured, name, model, keep_gates, sampled=sampled, advisable=advisable))
+    verdict = judge(_evidence(measured, name, model, config, keep_gates, sampled=sampled, advisable=advisable))
     document = envelope("analysis", config) | {
         "model": model,
         "verdict": _verdict(verdict),
@@ -89,7 +89,7 @@ def _far(result: Document) -> str:
 def _unlike(results: list[Document]) -> list[Document]:
     """Warn where the models were not run alike."""
     apart = []
-    for key in ("steps", "batch", "warmup", "data", "drive", "input_scale", "loss", "seed"):
+    for key in ("steps", "batch", "warmup", "data", "drive", "input_scale", "loss", "seed", "threshold", "dtype"):
         values = list(dict.fromkeys(str(r["config"].get(key, "none")) for r in results))
         apart += [f"{key} {' and '.join(values)}"] if len(values) > 1 else []
     if not apart:
@@ -113,7 +113,14 @@ def _verdict(verdict: Verdict) -> Document:
 
 
 def _evidence(
-    m: Measured, name: str, model: Document, keep_gates: dict[str, str], *, sampled: bool, advisable: bool
+    m: Measured,
+    name: str,
+    model: Document,
+    config: Document,
+    keep_gates: dict[str, str],
+    *,
+    sampled: bool,
+    advisable: bool,
 ) -> Evidence:
     logs = (m.last or m.norms).state[::-1]  # by lag
     with np.errstate(invalid="ignore"):
@@ -125,6 +132,8 @@ def _evidence(
     top = int(np.argmax(middle)) if finite else 0
     share = m.paths.mean if m.paths else math.nan
     radius = median(m.steps.radius.ravel()) if m.steps else None
+    options = f" --layer {model['layer']}" if model["source"] == "checkpoint" and "layer" in model else ""
+    options += f" --data {config['data']}" if "data" in config else ""
     return Evidence(
         name=name,
         steps=m.reach.steps,
@@ -145,6 +154,7 @@ def _evidence(
         keep_gates=keep_gates,
         hidden=int(model["hidden_size"]),
         target={"init": str(model["cell"]), "checkpoint": str(model.get("path", ""))}.get(model["source"], ""),
+        options=options,
         sampled=sampled,
         advisable=advisable,
         everywhere=m.last is not None,

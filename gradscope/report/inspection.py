@@ -34,6 +34,7 @@ def inspection_document(network: Network) -> dict[str, Any]:
     assumed = [{"code": "GS-ASSUME", "message": a, "where": f.name} for f in network.found for a in f.assumptions]
     notes = [{"code": "GS-NOTE", "message": n, "where": "file"} for n in network.notes]
     notes += [{"code": "GS-NOTE", "message": n, "where": f.name} for f in network.found for n in f.notes]
+    told = {str(n["message"]): n for n in assumed + notes}  # directions of one network say the same
     return envelope("inspection", {"key": network.key} if network.key else {}) | {
         "file": {
             "name": network.path.name,
@@ -44,5 +45,5 @@ def inspection_document(network: Network) -> dict[str, Any]:
         "verdict": {"sentence": sentence},
         "layers": layers,
         "other_tensors": [{"name": n, "shape": list(s), "dtype": d} for n, (s, d) in network.others.items()],
-        "warnings": assumed + notes,
+        "warnings": list(told.values()),
     }

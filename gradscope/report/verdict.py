@@ -47,6 +47,7 @@ class Evidence:
         cell: name of the cell.
         hidden: units of a layer.
         target: what `gradscope compare` calls the model: a cell or a file; "" where it has no name there.
+        options: what else that command needs, such as " --data x.npy".
         keep_gates: {gate: what it is called} of the gates that keep old state when open.
         everywhere: whether steps before the last have a loss of their own.
         loss_ends: the last step that has a loss, where each may have one.
@@ -73,6 +74,7 @@ class Evidence:
     keep_gates: dict[str, str]
     hidden: int
     target: str
+    options: str
     sampled: bool
     advisable: bool
     everywhere: bool = False
@@ -224,9 +226,9 @@ def _more_state(e: Evidence) -> str:
         return "Measure a remedy before you train: gradscope compare takes several models on the same inputs."
     if e.keep_gates:
         gate = next(iter(e.keep_gates.values()))
-        command = f"gradscope compare {e.target} {e.cell}:init=chrono,tmax={max(e.steps, 3)}{size}"
+        command = f"gradscope compare {e.target} {e.cell}:init=chrono,tmax={max(e.steps, 3)}{size}{e.options}"
         return f"Keep more of the state at each step, by the bias of the {gate} gate. To see what it does: {command}"
-    command = f"gradscope compare {e.target} lstm:init=chrono,tmax={max(e.steps, 3)}{size}"
+    command = f"gradscope compare {e.target} lstm:init=chrono,tmax={max(e.steps, 3)}{size}{e.options}"
     return f"A cell with a road around its recurrent weights keeps more. To see how much: {command}"
 
 

@@ -161,3 +161,46 @@ def test_own_loss_gradient(run, refused, save, quick):
     refused(4, "", *line, save("g.npy", np.ones(7)))
     refused(4, "nan", *line, save("g.npy", np.full(8, np.nan)))
     refused(4, ".npy", *line, save("g.csv", "1,2"))
+
+
+def test_a_backward_direction_warms_up_at_the_end_of_the_data(run, tmp_path):
+    """A loss at the first step of the data is one at the last measured step of the backward direction."""
+
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for suffix in ("", "_reverse"):
+        arrays[f"r.weight_ih_l0{suffix}"] = rng.normal(size=(12, 2))
+        arrays[f"r.weight_hh_l0{suffix}"] = rng.normal(size=(12, 4)) / 2
+    np.savez(tmp_path / "m.npz", **arrays)
+    np.save(tmp_path / "x.npy", rng.normal(size=(3, 40, 2)))
+    gradient = np.zeros((3, 40, 4))
+    gradient[:, 0] = rng.normal(size=(3, 4))
+    np.save(tmp_path / "g.npy", gradient)
+    np.save(tmp_path / "last.npy", gradient[:, 0])
+    found = []
+    for name in ("g.npy", "last.npy"):
+        done = run(
+            *("analyze", tmp_path / "m.npz", "--layer", "r.reverse", "--data", tmp_path / "x.npy", "--json"),
+            *("--loss-gradient", tmp_path / name, "--warmup", "10", "--lags", "0"),
+        )
+        assert done.code == 0, done.err
+        found.append(json.loads(done.out)["series"]["log10_gradient_norm"])
+    assert found[0] == found[1]
+    assert len(found[0]["h"]["median"]) == 31
+
+
+def test_tokens_in_a_column_and_time_first(run, tmp_path):
+
+    rng = np.random.default_rng(0)
+    arrays = {"emb.weight": rng.normal(size=(9, 2)), "r.weight_ih_l0": rng.normal(size=(12, 2))}
+    np.savez(tmp_path / "m.npz", **arrays, **{"r.weight_hh_l0": rng.normal(size=(12, 4)) / 2})
+    tokens = rng.integers(0, 9, (30, 4))
+    np.savetxt(tmp_path / "column.csv", tokens[:, 0], fmt="%d")
+    np.save(tmp_path / "tbf.npy", tokens)
+    line = ("analyze", tmp_path / "m.npz", "--embedding", "emb", "--lags", "0", "--json", "--data")
+    config = json.loads(run(*line, tmp_path / "column.csv").out)["config"]
+    assert (config["batch"], config["steps"]) == (1, 30)
+    config = json.loads(run(*line, tmp_path / "tbf.npy", "--layout", "tbf").out)["config"]
+    assert (config["batch"], config["steps"]) == (4, 30)
+    warnings = json.loads(run(*line, tmp_path / "tbf.npy").out)["warnings"]
+    assert [w["code"] for w in warnings if w["code"] == "GS-LAYOUT"] == ["GS-LAYOUT"]

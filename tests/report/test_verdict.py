@@ -36,6 +36,7 @@ def evidence(decades=0.0, spread=0.1, steps=200, **changes):
         keep_gates={"z": "update"},
         hidden=8,
         target="gru",
+        options="",
         sampled=True,
         advisable=True,
     )

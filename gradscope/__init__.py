@@ -18,12 +18,13 @@ from gradscope._version import __version__
 
 if TYPE_CHECKING:
     from gradscope._create import create
-    from gradscope.api import Result, analyze, compare
+    from gradscope.api import analyze, compare
     from gradscope.cells._base import Cell
     from gradscope.cells._function import from_step
     from gradscope.dynamics.chain import JacobianChain
     from gradscope.errors import GradscopeError
     from gradscope.layouts._load import load
+    from gradscope.result import Result
 
 __all__ = [
     "__version__",
@@ -42,7 +43,7 @@ _HOMES = {
     "Cell": "gradscope.cells._base",
     "GradscopeError": "gradscope.errors",
     "JacobianChain": "gradscope.dynamics.chain",
-    "Result": "gradscope.api",
+    "Result": "gradscope.result",
     "analyze": "gradscope.api",
     "compare": "gradscope.api",
     "create": "gradscope._create",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from gradscope import _rooms
 from gradscope.analysis import finite
 from gradscope.analysis import steps as single_steps
 from gradscope.analysis._loss import Loss, given_loss, random_loss
@@ -26,99 +24,16 @@ from gradscope.cells._stack import Stack, backward, cells_of
 from gradscope.dynamics.chain import JacobianChain, linearise
 from gradscope.dynamics.drive import drive
 from gradscope.dynamics.trajectory import run
-from gradscope.errors import InputError, UsageError
+from gradscope.errors import UsageError
 from gradscope.jacobian import Array
 from gradscope.report import environment
 from gradscope.report.build import analysis_document, comparison_document
-from gradscope.report.model import Report
 from gradscope.report.numbers import Measured
-from gradscope.report.present import from_document
+from gradscope.result import Result
 
 __all__ = ["Origin", "Result", "analyze", "combine", "compare"]
 
 Progress = Callable[[str], None]
-
-
-class Result:
-    """What was found, as a document that can be saved, drawn and read again.
-
-    Attributes:
-        document: the JSON document; `gradscope schema` says what each field means.
-    """
-
-    def __init__(self, document: dict[str, Any]) -> None:
-        self.document = document
-
-    @property
-    def verdict(self) -> dict[str, Any]:
-        """State, sentence and findings."""
-        return dict(self.document["verdict"])
-
-    @property
-    def metrics(self) -> dict[str, Any]:
-        """Single numbers; rates in nats per step."""
-        return dict(self.document["metrics"])
-
-    @property
-    def series(self) -> dict[str, Any]:
-        """Numbers by time step and by lag; magnitudes as log10."""
-        return dict(self.document["series"])
-
-    @property
-    def report(self) -> Report:
-        """The result as sentences, tables and panels."""
-        return from_document(self.document)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON document."""
-        return self.document
-
-    def to_json(self) -> str:
-        """Return the document as strict JSON with one trailing newline."""
-        return str(self.render("json"))
-
-    def render(self, name: str, **options: Any) -> str | bytes:
-        """Return the result in a format of the render room ("text", "md", "png", ...).
-
-        Raises:
-            UsageError: there is no such format.
-        """
-        rendered: str | bytes = _rooms.load("render", name).render(self.report, **options)
-        return rendered
-
-    def save(self, path: str | Path) -> None:
-        """Write the result in the format of the suffix (.json, .png, .svg, .pdf, .csv, .md), replacing what is there.
-
-        Raises:
-            UsageError: the suffix is not known.
-        """
-        path = Path(path)
-        content = self.render(path.suffix.lstrip(".").lower() or "json")
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-
-    def plot(self, path: str | Path) -> None:
-        """Write the picture; the suffix decides between png, svg and pdf."""
-        self.save(path)
-
-    @classmethod
-    def read(cls, path: str | Path) -> Result:
-        """Read a result that was saved as JSON.
-
-        Raises:
-            InputError: the file is not one.
-        """
-        try:
-            document = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise InputError(f"cannot read a result from {path}: {error}") from error
-        from_document(document)  # refuses what it cannot present
-        return cls(document)
-
-    def __repr__(self) -> str:
-        return str(self.document["verdict"]["sentence"])
-
-    def _repr_markdown_(self) -> str:
-        return str(self.render("md"))
 
 
 @dataclass(frozen=True)

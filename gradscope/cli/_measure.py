@@ -14,8 +14,8 @@ from gradscope.cli._request import Request
 from gradscope.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from gradscope.api import Result
     from gradscope.jacobian import Array
+    from gradscope.result import Result
 
 __all__ = ["lengths", "measure", "plan_of"]
 

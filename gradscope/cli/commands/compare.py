@@ -24,7 +24,7 @@ from gradscope.cli.commands.analyze import TRIPPED
 from gradscope.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from gradscope.api import Result
+    from gradscope.result import Result
 
 EPILOG = "Example: gradscope compare rnn lstm gru lstm:forget_bias=1 --steps 200 -o compare.png"
 OF_INIT = ("init", "gain", "hidden", "layers", "seed")
@@ -143,8 +143,8 @@ def _saved(path: Path) -> dict[str, Result]:
     Raises:
         InputError: it holds none.
     """
-    from gradscope.api import Result
     from gradscope.report.present import from_document
+    from gradscope.result import Result
 
     saved = read_saved(path)
     from_document(saved)  # refuses what is damaged or of a later version

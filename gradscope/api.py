@@ -229,14 +229,14 @@ def compare(models: Mapping[str, BaseCell | Result], inputs: Array | None = None
     if not models:
         raise UsageError("there is nothing to compare", "name at least one cell, checkpoint or saved result")
     results = [m if isinstance(m, Result) else analyze(m, inputs, name=n, **options) for n, m in models.items()]
-    return combine(dict(zip(models, results, strict=True)), {})
+    return combine(dict(zip(models, results, strict=True)))
 
 
-def combine(results: Mapping[str, Result], config: Mapping[str, Any]) -> Result:
+def combine(results: Mapping[str, Result]) -> Result:
     """Put results side by side in one document of kind "comparison"."""
     documents = [r.document for r in results.values()]
     shared = {k: v for k, v in documents[0]["config"].items() if all(d["config"].get(k) == v for d in documents)}
-    document = comparison_document(documents, list(results), shared | dict(config))
+    document = comparison_document(documents, list(results), shared)
     runs = [d["run"] for d in documents if "run" in d]
     if runs:
         document["run"] = runs[0] | {"duration_s": sum(r["duration_s"] for r in runs)}

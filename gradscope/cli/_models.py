@@ -136,12 +136,14 @@ def seekable(target: Path) -> Iterator[Path]:
         InputError: standard input is empty.
         ResourceError: the copy cannot be written.
     """
+    from gradscope.report.build import PIPED
+
     if str(target) != "-":
         yield target
         return
     source = piped("pipe a file into it, or name a file instead of -")
     with tempfile.TemporaryDirectory(prefix="gradscope-") as folder:
-        path = Path(folder) / "standard input"
+        path = Path(folder) / PIPED
         try:
             with path.open("wb") as f:
                 shutil.copyfileobj(source, f, 1 << 20)

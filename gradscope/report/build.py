@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shlex
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from gradscope.report.verdict import Evidence, Verdict, judge
 __all__ = ["SCHEMA_VERSION", "analysis_document", "comparison_document", "envelope"]
 
 SCHEMA_VERSION = "1.0"
+PIPED = "standard input"  # the path of a model that came through a pipe
 NAMED = 5  # models that the sentence of a comparison names
 
 Document = dict[str, Any]
@@ -62,7 +64,7 @@ def comparison_document(results: list[Document], names: list[str], config: Docum
     order = sorted(range(len(results)), key=lambda i: -_reached(results[i]))
     parts = [f"{_far(results[i])} in {names[i]}" for i in order[:NAMED]]
     if len(order) > NAMED:
-        parts.append(f"fewer in {len(order) - NAMED} more")
+        parts.append(f"no further in {len(order) - NAMED} more")
     bars = {r["metrics"]["reach_threshold"] for r in results}
     bar = f"{bars.pop():g}" if len(bars) == 1 else "its threshold"
     lengths = {_steps(r) for r in results}
@@ -132,8 +134,6 @@ def _evidence(
     top = int(np.argmax(middle)) if finite else 0
     share = m.paths.mean if m.paths else math.nan
     radius = median(m.steps.radius.ravel()) if m.steps else None
-    options = f" --layer {model['layer']}" if model["source"] == "checkpoint" and "layer" in model else ""
-    options += f" --data {config['data']}" if "data" in config else ""
     return Evidence(
         name=name,
         steps=m.reach.steps,
@@ -153,13 +153,27 @@ def _evidence(
         cell=str(model["cell"]),
         keep_gates=keep_gates,
         hidden=int(model["hidden_size"]),
-        target={"init": str(model["cell"]), "checkpoint": str(model.get("path", ""))}.get(model["source"], ""),
-        options=options,
+        target=_target(model),
+        options=_options(model, config),
         sampled=sampled,
         advisable=advisable,
         everywhere=m.last is not None,
         loss_ends=m.loss_ends,
     )
+
+
+def _target(model: Document) -> str:
+    """Return what `gradscope compare` calls the model; "" where it cannot be named there again."""
+    if model["source"] == "init":
+        return str(model["cell"])
+    named = model["source"] == "checkpoint" and model["path"] != PIPED
+    return shlex.quote(str(model["path"])) if named else ""
+
+
+def _options(model: Document, config: Document) -> str:
+    """Return what else that command needs. Names come from files: quoted, they are words to any shell."""
+    given = {"--layer": model.get("layer") if model["source"] == "checkpoint" else None, "--data": config.get("data")}
+    return "".join(f" {option} {shlex.quote(str(value))}" for option, value in given.items() if value)
 
 
 AXES = {

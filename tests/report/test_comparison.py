@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
+
 import numpy as np
 
 import gradscope
+from gradscope.api import Origin, analyze
 from gradscope.report.present import from_document
 
 
@@ -37,7 +40,7 @@ def test_models_that_were_not_run_alike_are_said_to_be():
 def test_more_models_than_a_sentence_holds():
     models = {f"m{i}": small(seed=i) for i in range(7)}
     sentence = gradscope.compare(models, steps=20, lags=0).verdict["sentence"]
-    assert "fewer in 2 more" in sentence
+    assert "no further in 2 more" in sentence
     assert sum(f"m{i}" in sentence for i in range(7)) == 5
 
 
@@ -50,3 +53,20 @@ def test_a_loss_at_every_step_is_drawn_as_it_is_told():
     curve = report.panels[0].curves[0]
     reached = next(r for r in result.document["results"] if r["name"] == curve.label)["metrics"]["reach"]
     assert curve.y[reached] >= -3 > curve.y[reached + 1]
+
+
+def test_names_of_a_file_are_words_to_a_shell():
+    """A checkpoint names its layers; a command that is offered for pasting must not run what they say."""
+    origin = Origin({"source": "checkpoint", "path": "my model.pt", "layer": "x; rm -rf ~"}, {"data": "it's.npy"})
+    result = analyze(small(), steps=60, lags=0, origin=origin)
+    (found,) = (f for f in result.verdict["findings"] if f["code"] == "GS-VANISHING")
+    words = shlex.split(found["remedy"].partition(": ")[2])
+    assert words[2] == "my model.pt"
+    assert words[words.index("--layer") + 1] == "x; rm -rf ~"
+    assert words[words.index("--data") + 1] == "it's.npy"
+
+
+def test_a_piped_model_has_no_name_to_compare_by():
+    origin = Origin({"source": "checkpoint", "path": "standard input", "layer": "rnn"})
+    result = analyze(small(), steps=60, lags=0, origin=origin)
+    assert not any("standard input" in f["remedy"] for f in result.verdict["findings"])

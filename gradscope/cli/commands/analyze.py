@@ -110,7 +110,7 @@ def command(
             results = measure(request, models, tell)
             from gradscope.api import combine
 
-            result = next(iter(results.values())) if len(results) == 1 else combine(results, {})
+            result = next(iter(results.values())) if len(results) == 1 else combine(results)
             tell("writing")
             report = result.report
         sink.write(report if verbose else report.without_notes())

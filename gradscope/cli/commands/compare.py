@@ -107,7 +107,7 @@ def command(
             results = _results(request, targets, tell)
             from gradscope.api import combine
 
-            combined = combine(results, {})
+            combined = combine(results)
             report = combined.report
         sink.write(report if verbose else report.without_notes())
     if tripped and (names := [name for name, r in results.items() if tripped(r.document)]):

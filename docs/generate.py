@@ -1,6 +1,8 @@
-"""Pages that are made from the code: commands, output fields, cells, initialisations, Python names.
+"""Pages that are made from the code: commands, output fields, cells, initialisations, Python names, findings.
 
-conf.py runs this before every build; nothing that it writes is kept in the repository.
+conf.py runs this before every build. What it writes to reference/generated is not kept in the repository;
+reference/findings.md is, so that it can be read without a build: `python docs/generate.py` writes it, and a test
+says when it is out of date.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ import functools
 import inspect
 import json
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ import typer
 import gradscope
 from gradscope import _rooms
 from gradscope.cli.app import build
+from gradscope.report.codes import Code, codes
 
 PANELS = ("Model", "Input", "Analysis", "Output")
 # What users of a class need, where most of it is for those who write cells or analyses.
@@ -26,6 +30,7 @@ MEMBERS = {
     ).split(),
     "JacobianChain": "from_arrays size parts at forward backward".split(),
 }
+DOCS = Path(__file__).resolve().parent
 NOT_YET = "The schema is not part of this checkout.\n"
 
 
@@ -38,6 +43,7 @@ def write_all(folder: Path) -> None:
         "cells.md": cells(),
         "inits.md": inits(),
         "python.rst": python(),
+        "../findings.md": findings(),
     }
     for name, text in pages.items():
         path = folder / name
@@ -165,6 +171,37 @@ def inits() -> str:
     return "\n".join(lines) + "\n"
 
 
+def findings() -> str:
+    """Return what every finding and note means, from the texts of `gradscope explain`."""
+    lines = [
+        "# Findings and notes",
+        "",
+        "The verdict's `findings` and a document's `warnings` have codes, so that programs can tell them apart.",
+        "`gradscope explain CODE` says in the terminal what stands here. The thresholds are in [the",
+        "mathematics](../explanation/mathematics.md#the-verdict). Of several models, the text shows each code once,",
+        "in the words that fit the first of them, and names the others; the JSON has the findings of each.",
+    ]
+    for title, notes in (("Findings", False), ("Notes", True)):
+        lines += ["", f"## {title}"]
+        for code in codes().values():
+            lines += finding(code) if (code.level == "note") == notes else []
+    return "\n".join(lines) + "\n"
+
+
+def finding(code: Code) -> list[str]:
+    """Return one entry of a definition list."""
+    pages = [(f"../{page}", page.partition("#")[2] or page.partition("#")[0]) for page in code.read]
+    links = ", ".join(f"[{name.replace('-', ' ')}]({page})" for page, name in pages)
+    parts = (code.means, f"*When:* {code.decided}", f"*What to do:* {code.remedy}", f"*More:* {links}")
+    level = "" if code.level == "note" else f" ({code.level})"
+    lines = ["", f"`{code.code}`{level}: {code.summary}"]
+    for number, part in enumerate(parts):
+        fill = {"initial_indent": "  " if number else ": ", "subsequent_indent": "  "}
+        whole = {"break_on_hyphens": False, "break_long_words": False}
+        lines += [*([""] if number else []), *textwrap.wrap(part, 120, **fill, **whole)]
+    return lines
+
+
 def python() -> str:
     """Return autodoc directives for every public name."""
     lines = ["Python", "======", "", "``import gradscope`` loads nothing else; each name loads what it needs.", ""]
@@ -266,3 +303,7 @@ def kind(node: dict[str, Any]) -> str:
         else:
             words.append(str(name))
     return " or ".join(words)
+
+
+if __name__ == "__main__":
+    write_all(DOCS / "reference" / "generated")

@@ -19,7 +19,7 @@ from gradscope.errors import InputError, ResourceError, UsageError
 if TYPE_CHECKING:
     from gradscope.report.model import Report
 
-__all__ = ["Sink", "color_wanted", "write_stdout"]
+__all__ = ["Sink", "color_wanted", "terminal_width", "write_stdout"]
 
 CLOSED_PIPE = 141  # 128 + SIGPIPE
 
@@ -99,7 +99,7 @@ class Sink:
         color = color_wanted(self.color, terminal)
         rendered: str | bytes = _rooms.load("render", self.format).render(
             report,
-            width=_width() if terminal or color else None,
+            width=terminal_width() if terminal or color else None,
             color=color,
             reproducible=self.reproducible,
             **options,
@@ -149,7 +149,8 @@ def _temporary(path: Path, mkdir: bool) -> Path | None:
     return Path(name)
 
 
-def _width() -> int:
+def terminal_width() -> int:
+    """Return the columns of the terminal."""
     import shutil
 
     return max(20, shutil.get_terminal_size().columns)

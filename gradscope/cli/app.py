@@ -20,7 +20,7 @@ from gradscope.errors import GradscopeError
 
 __all__ = ["build", "main"]
 
-COMMANDS = ("analyze", "compare", "inspect", "report", "cells", "check-cell", "schema", "doctor")
+COMMANDS = ("analyze", "compare", "inspect", "report", "explain", "cells", "check-cell", "schema", "doctor")
 EXAMPLES = """Examples:
 
   gradscope analyze --cell gru --steps 200

@@ -80,10 +80,14 @@ def _piped(report: Report, words: Words) -> str:
         rows = [[f"{words(f.level)} ({words(f.code)}): {words(f.message)}"] for f in report.findings]
         for row, f in zip(rows, report.findings, strict=True):
             row += [f"  -> {words(f.remedy)}"] if f.remedy else []
-        parts.append("\n".join(line for row in rows for line in row))
+        parts += ["\n".join(line for row in rows for line in row), words(_more(report))]
     if report.footer:
         parts.append(words(report.footer))
     return "\n\n".join(parts) + "\n"
+
+
+def _more(report: Report) -> str:
+    return f"gradscope explain {report.findings[0].code} says how that is decided and what to do; so for every code"
 
 
 def _padded(text: str, width: int, right: bool) -> str:
@@ -107,6 +111,8 @@ def _parts(report: Report, width: int, words: Words, style: box.Box) -> list[Ren
         row = Grid.grid(padding=(0, 1))
         row.add_row(Text("*", colour), body)
         found.append(row)
+    if report.findings:
+        found += ["", Text(words(_more(report)), "dim")]
     if report.footer:
         found += ["", Text(words(report.footer), "dim")]
     return found

@@ -21,6 +21,9 @@ SHORTEST = 10  # steps below which a rate means nothing: start and end of the ru
 SATURATED = 0.5  # share of a gate's values at the ends of its range from which it is worth a word
 USUAL_HIDDEN = 128  # units that the command line takes unasked
 TRANSIENT = 1.0  # decades by which the largest gain must exceed both ends
+CLEAR = 0.01  # distance from one from which a spectral radius is on one side of it
+DEAD = 0.05  # share of units that never pass a gradient from which it is worth a word
+CANCEL = 0.05  # distance outside of 0 to 1 from which a share says that roads cancel
 
 
 @dataclass(frozen=True)
@@ -193,7 +196,7 @@ def _findings(e: Evidence, state: str) -> list[Finding]:
         e.step_radius is not None
         and e.rate is not None
         and (e.step_radius - 1) * e.rate < 0
-        and abs(e.step_radius - 1) > 0.01
+        and abs(e.step_radius - 1) > CLEAR
         and state in ("vanishing", "exploding")
     ):
         found.append(
@@ -236,7 +239,7 @@ def _gate_findings(e: Evidence) -> list[Finding]:
     found = []
     for gate, (low, high, never) in e.gates.items():
         if never is not None:
-            if never > 0.05:
+            if never > DEAD:
                 text = f"{percent(never)} of the units are zero at every step of every sequence: they pass no gradient."
                 found.append(Finding("GS-DEAD", "warning", text, "Use a smaller step size, a positive bias, or tanh."))
         elif low + high > SATURATED:
@@ -245,7 +248,7 @@ def _gate_findings(e: Evidence) -> list[Finding]:
             if high > low and gate in e.keep_gates:
                 text += " It keeps the state: open, it carries the gradient."
             found.append(Finding("GS-SATURATED", "info", text))
-    if e.around_share is not None and not -0.05 <= e.around_share <= 1.05:
+    if e.around_share is not None and not -CANCEL <= e.around_share <= 1 + CANCEL:
         text = f"The share of the gradient around the weights is {e.around_share:.2f}: the two roads cancel in part."
         found.append(Finding("GS-ROADS-CANCEL", "info", text))
     return found

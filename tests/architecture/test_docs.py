@@ -1,5 +1,6 @@
 """Pages say what the code does: commands parse, codes are explained, thresholds are the program's."""
 
+import dataclasses
 import importlib
 import inspect
 import itertools
@@ -17,6 +18,7 @@ from gradscope.cells._base import cell_class
 from gradscope.cli.app import build
 from gradscope.cli.commands.compare import OF_INIT
 from gradscope.report import verdict
+from gradscope.report.codes import codes
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -99,10 +101,22 @@ def test_nothing_forbidden(page):
 def test_every_code_is_explained():
     used = set()
     for path in (ROOT / "gradscope").rglob("*.py"):
-        used |= set(CODE.findall(path.read_text("utf-8")))
+        used |= set(CODE.findall(path.read_text("utf-8"))) if path.stem not in ("explain", "codes") else set()
+    assert used == set(codes())
+    assert all(all(dataclasses.astuple(c)) for c in codes().values()), "a field is empty"
+
+
+def test_findings_page_is_in_step(generate):
     page = (DOCS / "reference" / "findings.md").read_text("utf-8")
-    explained = set(re.findall(rf"^`({CODE.pattern})`", page, re.MULTILINE))
-    assert used == explained
+    assert page == generate.findings(), "python docs/generate.py writes it anew"
+
+
+@pytest.mark.parametrize("code", codes())
+def test_an_explanation_leads_to_headings_that_are_there(code):
+    for page in codes()[code].read:
+        path, _, heading = page.partition("#")
+        heads = re.findall(r"^#+ (.+)$", (DOCS / path).read_text("utf-8"), re.MULTILINE)
+        assert not heading or heading in {re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in heads}, page
 
 
 def test_thresholds_are_those_of_the_program():

@@ -39,6 +39,8 @@ def command(*arguments):
         command("cells"),
         command("cells", "lstm"),
         command("schema", "analysis"),
+        command("explain"),
+        command("explain", "vanishing"),
     ],
 )
 def test_nothing_heavy(program):

@@ -65,6 +65,9 @@ def test_defaults_in_the_help_are_the_defaults():
         ("gradscope analyze --step", ["--steps", "--step-spectra"]),
         ("gradscope compare ls", ["lstm"]),
         ("gradscope cells ls", ["lstm"]),
+        ("gradscope explain GS-V", ["GS-VANISHING"]),
+        ("gradscope explain va", ["vanishing"]),
+        ("gradscope explain gs-va", ["gs-vanishing"]),
         ("gradscope analyze --format j", ["json"]),
     ],
 )

@@ -1,0 +1,88 @@
+"""What does a finding mean? The texts are in codes.toml; numbers in them are read from the source, not retyped.
+
+Standard library only, and nothing is imported for a constant: a finding can be explained without numpy.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from gradscope import _rooms
+from gradscope.errors import UsageError
+from gradscope.report.model import percent
+
+__all__ = ["Code", "codes", "find"]
+
+PACKAGE = Path(__file__).parents[1]
+CONSTANT = re.compile(r"\{([a-z_.]+)\.([A-Z_0-9]+)(?::(power|percent))?\}")
+
+
+@dataclass(frozen=True)
+class Code:
+    """One finding or note.
+
+    Attributes:
+        code: "GS-VANISHING".
+        level: "error", "warning", "info" or "note".
+        summary: a few words.
+        means, decided, remedy: what it says, when it is given, what to do; words in backticks are typed.
+        read: pages of the documentation, "howto/ci.md#heading".
+    """
+
+    code: str
+    level: str
+    summary: str
+    means: str
+    decided: str
+    remedy: str
+    read: tuple[str, ...]
+
+
+@cache
+def codes() -> dict[str, Code]:
+    """Return every finding, then every note."""
+    found = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+    return {
+        code: Code(code=code, read=tuple(fields.pop("read")), **{k: _filled(v) for k, v in fields.items()})
+        for code, fields in found.items()
+    }
+
+
+def find(text: str) -> Code:
+    """Return a finding by its code, in any case, with or without "GS-".
+
+    Raises:
+        UsageError: there is none.
+    """
+    bare = text.strip().upper().removeprefix("GS-")
+    known = {c.removeprefix("GS-"): code for c, code in codes().items()}
+    if bare not in known:
+        meant = _rooms.suggest(bare, [c.lower() for c in known]).upper().replace("DID YOU MEAN ", "did you mean GS-")
+        raise UsageError(f"there is no finding '{text}'", f"{meant}gradscope explain lists all")
+    return known[bare]
+
+
+def _filled(text: str) -> str:
+    return CONSTANT.sub(lambda m: _written(_constant(m[1], m[2]), m[3]), " ".join(text.split()))
+
+
+def _written(value: float, how: str | None) -> str:
+    if how == "percent":
+        return percent(value).replace("%", " %")
+    return f"{10**value if how == 'power' else value:g}"
+
+
+@cache
+def _constant(module: str, name: str) -> float:
+    """Read a number off the source of a module, which is not imported."""
+    source = PACKAGE.joinpath(*module.split(".")).with_suffix(".py").read_text(encoding="utf-8")
+    for node in ast.parse(source).body:
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        if any(isinstance(t, ast.Name) and t.id == name for t in targets):
+            return float(ast.literal_eval(node.value))  # type: ignore[attr-defined]
+    raise LookupError(f"{module} has no constant {name}")

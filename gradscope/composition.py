@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -66,6 +67,9 @@ class Composite(Linear):
         for m in self.maps[1:]:  # back to the new parts, which later maps pass by
             out = m.push_around(out)
         return out
+
+    def log_abs_det(self) -> Array | None:
+        return _sum_of_log_dets(self.maps, self.states)
 
     def at(self, index: Any) -> Composite:
         return Composite(tuple(m.at(index) for m in self.maps))
@@ -142,8 +146,17 @@ class Stacked(Linear):
             rows[i] += self.layers[i].pull_within(rows[i])
         return np.concatenate(rows) - u
 
+    def log_abs_det(self) -> Array | None:
+        return _sum_of_log_dets(self.layers, self.states)  # block triangular
+
     def at(self, index: Any) -> Stacked:
         return Stacked(tuple(layer.at(index) for layer in self.layers), self.outputs)
 
     def column(self, b: int) -> Stacked:
         return Stacked(tuple(layer.column(b) for layer in self.layers), self.outputs)
+
+
+def _sum_of_log_dets(maps: Sequence[Linear], states: int) -> Array | None:
+    logs = [m.log_abs_det() for m in maps]
+    known = [log for log in logs if log is not None]
+    return np.broadcast_to(sum(known), (states,)).copy() if len(known) == len(logs) else None

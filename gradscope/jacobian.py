@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradscope._determinant import block_log_det, log_abs
+
 __all__ = ["Array", "Dense", "Jacobian", "Linear", "Partials", "Transposed", "ranges"]
 
 Array = NDArray[Any]
@@ -108,6 +110,14 @@ class Linear(ABC):
     @abstractmethod
     def dtype(self) -> np.dtype[Any]:
         """Floating-point type of the entries."""
+
+    def log_abs_det(self) -> Array | None:
+        """Return log|det J| of every state, (B,), in closed form; None where there is none.
+
+        Natural log, -inf where J is singular. Of one step: after `at`. Without a closed form,
+        `numpy.linalg.slogdet(J.dense())` takes n^3 operations a state.
+        """
+        return None
 
     def dense(self) -> Array:
         """Return the matrix, (rows, columns), or (B, rows, columns) for B states."""
@@ -250,6 +260,25 @@ class Jacobian(Linear):
         columns = zip(*self.partials.within, strict=True)
         return np.concatenate([_combine(c, new, like) for c, like in zip(columns, new, strict=True)])
 
+    def log_abs_det(self) -> Array | None:
+        units = self.new[0]
+        if len(self.old) != len(self.new) or set(self.old + self.new) != {units}:
+            return None
+        through: Grid = [()] * len(self.new) if self.U is None else self.through
+        log = block_log_det(self.around, through, self.partials.within, self.reads, units, self._log_det_of_gate)
+        return None if log is None else np.broadcast_to(log, (self.states,)).copy()
+
+    @cached_property
+    def _log_dets(self) -> dict[int, float]:
+        """log|det| of the recurrent weights of gates, as they are asked for; shared by all steps."""
+        return {}
+
+    def _log_det_of_gate(self, gate: int) -> float:
+        if gate not in self._log_dets and self.U is not None:
+            units = self.new[0]
+            self._log_dets[gate] = float(log_abs(self.U[gate * units : (gate + 1) * units]))
+        return self._log_dets[gate]
+
     @property
     def _entries(self) -> list[Array]:
         grids = (self.through, self.around)
@@ -265,7 +294,9 @@ class Jacobian(Linear):
         return np.result_type(*arrays) if arrays else np.dtype(float)
 
     def _with(self, partials: Partials) -> Jacobian:
-        return Jacobian(partials, self.U, self.W, self.reads, self.old, self.new)
+        made = Jacobian(partials, self.U, self.W, self.reads, self.old, self.new)
+        vars(made)["_log_dets"] = self._log_dets  # of the same U
+        return made
 
     def at(self, index: Any) -> Jacobian:
         return self._with(self.partials.take(index))
@@ -309,6 +340,9 @@ class Dense(Linear):
 
     def push_around(self, v: Array) -> Array:
         return np.zeros((self.shape[0], v.shape[1]), v.dtype)
+
+    def log_abs_det(self) -> Array | None:
+        return log_abs(self.matrix).reshape(-1) if self.shape[0] == self.shape[1] else None
 
     def push_input(self, x: Array) -> Array:
         assert self.inputs is not None

@@ -57,6 +57,7 @@ def check_cell(cell: type[Cell] | BaseCell, *, seed: int = 0) -> None:
     _check_batch(made, x, s)
     _check_state_jacobian(made, x, s, rng)
     _check_roads(made, x, s, rng)
+    _check_log_det(made, x, s)
     if not isinstance(made, FunctionCell):
         _check_input_jacobian(made, x, s, rng)
     if isinstance(made, Cell):
@@ -249,6 +250,25 @@ def _check_roads(cell: BaseCell, x: Array, s: Array, rng: np.random.Generator) -
         there = J.push(v) - J.push_around(v)
         back = J.push(-v) - J.push_around(-v)
         _close(-back, there, EXACT, cell, "the road through the weights is not linear", float(np.abs(v).max()))
+
+
+def _check_log_det(cell: BaseCell, x: Array, s: Array) -> None:
+    """log|det J|, where it has a closed form, lies where the singular values of the dense J put it.
+
+    Rounding of relative size r in J moves every singular value by r |J| at the most (Weyl).
+    """
+    J = cell.linearise(x, s)
+    stated = J.log_abs_det()
+    if stated is None:
+        return
+    _require(stated.shape == (J.states,), cell, f"log_abs_det has shape {stated.shape} for {J.states} states")
+    for b in range(J.states):
+        values = np.linalg.svd(J.column(b).dense(), compute_uv=False)
+        with np.errstate(divide="ignore"):
+            ends = [float(np.log(np.maximum(values + k * EXACT * values[0], 0)).sum()) for k in (-1, 1)]
+        room = EXACT * max(1.0, abs(ends[1])) if np.isfinite(ends[1]) else 0.0
+        fits = ends[0] - room <= stated[b] <= ends[1] + room
+        _require(fits, cell, f"log|det J| is {stated[b]:.6g}; by the dense J, from {ends[0]:.6g} to {ends[1]:.6g}")
 
 
 def _check_input_jacobian(cell: BaseCell, x: Array, s: Array, rng: np.random.Generator) -> None:

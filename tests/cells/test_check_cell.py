@@ -10,7 +10,7 @@ from gradscope import create, from_step
 from gradscope.cells._base import Cell, cell_class
 from gradscope.cells._math import dtanh, relu, tanh
 from gradscope.errors import InputError, UsageError
-from gradscope.jacobian import Partials
+from gradscope.jacobian import Jacobian, Partials
 from gradscope.testing import check_cell, load_cell_file
 
 LSTM, GRU, RNN = (cell_class(n) for n in ("lstm", "gru", "rnn"))
@@ -218,3 +218,10 @@ def test_load_cell_file(tmp_path):
         load_cell_file(tmp_path / "none.py")
     with pytest.raises(InputError, match="not a Python file"):
         load_cell_file(tmp_path / "cell.txt")
+
+
+def test_a_wrong_determinant(monkeypatch):
+    right = Jacobian.log_abs_det
+    monkeypatch.setattr(Jacobian, "log_abs_det", lambda J: right(J) + 1e-6)
+    with pytest.raises(AssertionError, match=r"log\|det J\| is .* by the dense J, from"):
+        check_cell(LSTM)

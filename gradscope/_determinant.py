@@ -1,0 +1,125 @@
+"""log|det J| of one step in closed form, where there is one: by peeling blocks that stand alone in a row or column.
+
+J is a grid of blocks, each a sum of a diagonal and of diagonals times blocks of the recurrent weights. What one new
+part owes to another in the same step is undone first, which changes no determinant: of an LSTM,
+[[D(t o') U_o, 0], [C, D(f)]] is left, and log|det J| = sum log f + sum log|t o'| + log|det U_o|. Only logarithms
+are added, so nothing underflows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["block_log_det", "log_abs"]
+
+Array = NDArray[Any]
+Grid = Sequence[Sequence[Any]]  # [row][column], arrays (H, B) or numbers, as in jacobian.Partials
+ROUNDING = 8  # in eps: a difference of two products that is smaller than this is none
+
+
+def log_abs(matrix: Array) -> Array:
+    """Return log|det| of square matrices (..., n, n), in float64; -inf where they are singular."""
+    return np.asarray(np.linalg.slogdet(matrix.astype(float))[1])
+
+
+def block_log_det(
+    around: Grid, through: Grid, within: Grid | None, reads: int, units: int, weights: Callable[[int], float]
+) -> Array | None:
+    """Return log|det J|, (B,) or a number, or None where blocks do not come apart.
+
+    Args:
+        around: a grid of `Partials`, every part `units` wide.
+        through: likewise, every gate `units` wide; rows are empty where there are no recurrent weights.
+        within: likewise, or None.
+        reads: the old part that the recurrent weights multiply.
+        units: H.
+        weights: gate -> log|det| of its recurrent weights, (H, H).
+    """
+    if within is not None:
+        if not _ends(within):
+            return None
+        around, through = _undone(around, within), _undone(through, within)
+    rows, columns = set(range(len(around))), set(range(len(around)))
+    total: Any = 0.0
+    while rows:
+        blocks = {(p, q): b for p in rows for q in columns if (b := _terms(around, through, reads, p, q))}
+        alone = _alone(blocks, rows, columns)
+        if alone is None:
+            return _per_unit(around, blocks, sorted(rows), sorted(columns), units, total)
+        p, q = alone
+        if (p, q) not in blocks:  # a row or column of zeros
+            return np.asarray(total - np.inf)
+        if len(blocks[p, q]) > 1:
+            return None
+        entry, gate = blocks[p, q][0]
+        total = total + _log_sum(entry, units) + (0.0 if gate is None else weights(gate))
+        rows, columns = rows - {p}, columns - {q}
+    return np.asarray(total)
+
+
+def _is_zero(entry: Any) -> bool:
+    return not np.any(entry)
+
+
+def _ends(within: Grid) -> bool:
+    """Tell whether no part owes anything to itself, by whatever way: then I - within has determinant one."""
+    owes = np.array([[not _is_zero(e) for e in row] for row in within], int)
+    return not np.linalg.matrix_power(owes, len(owes)).any()
+
+
+def _undone(grid: Grid, within: Grid) -> Grid:
+    """Return grid - within @ grid, with what is only rounding set to zero."""
+    rows = []
+    for row, owes in zip(grid, within, strict=True):
+        made = list(row)
+        for weight, other in zip(owes, grid, strict=True):
+            if not _is_zero(weight):
+                made = [_less(a, weight * b) for a, b in zip(made, other, strict=True)]
+        rows.append(made)
+    return rows
+
+
+def _less(a: Any, b: Any) -> Any:
+    left = np.asarray(a) - np.asarray(b)
+    eps = np.finfo(left.dtype).eps if left.dtype.kind == "f" else 0.0
+    return np.where(np.abs(left) <= ROUNDING * eps * np.abs(b), 0, left)
+
+
+def _terms(around: Grid, through: Grid, reads: int, p: int, q: int) -> list[tuple[Any, int | None]]:
+    """Return the (diagonal, gate) whose sum the block is; the gate is None where no weights follow."""
+    found: list[tuple[Any, int | None]] = [] if _is_zero(around[p][q]) else [(around[p][q], None)]
+    if q == reads:
+        found += [(e, g) for g, e in enumerate(through[p]) if not _is_zero(e)]
+    return found
+
+
+def _alone(blocks: dict[tuple[int, int], Any], rows: set[int], columns: set[int]) -> tuple[int, int] | None:
+    """Return a block that has nothing beside it in its row, or in its column."""
+    lines = [[(p, q) for q in columns] for p in rows] + [[(p, q) for p in rows] for q in columns]
+    for line in lines:
+        there = [at for at in line if at in blocks]
+        if len(there) <= 1:
+            return (there or line)[0]
+    return None
+
+
+def _log_sum(entry: Any, units: int) -> Any:
+    with np.errstate(divide="ignore"):
+        logs = np.log(np.abs(np.asarray(entry, float)))
+    return logs.sum(axis=0) if logs.ndim == 2 and len(logs) == units else units * np.squeeze(logs)
+
+
+def _per_unit(
+    around: Grid, blocks: dict[tuple[int, int], Any], rows: list[int], columns: list[int], units: int, total: Any
+) -> Array | None:
+    """Add the determinants of what is left, where it is diagonal: a small matrix for every unit."""
+    if any(gate is not None for terms in blocks.values() for _, gate in terms):
+        return None
+    entries = [np.asarray(around[p][q], float) for p in rows for q in columns]
+    shape = np.broadcast_shapes((units, 1), *(e.shape for e in entries))
+    small = np.stack([np.broadcast_to(e, shape) for e in entries], axis=-1)
+    return np.asarray(total + log_abs(small.reshape(*shape, len(rows), len(rows))).sum(axis=0))

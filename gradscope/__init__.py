@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gradscope.api import analyze, compare
     from gradscope.cells._base import Cell
     from gradscope.cells._function import from_step
+    from gradscope.cells._loop import closed_loop
     from gradscope.dynamics.chain import JacobianChain
     from gradscope.errors import GradscopeError
     from gradscope.layouts._load import load
@@ -33,6 +34,7 @@ __all__ = [
     "JacobianChain",
     "Result",
     "analyze",
+    "closed_loop",
     "compare",
     "create",
     "from_step",
@@ -45,6 +47,7 @@ _HOMES = {
     "JacobianChain": "gradscope.dynamics.chain",
     "Result": "gradscope.result",
     "analyze": "gradscope.api",
+    "closed_loop": "gradscope.cells._loop",
     "compare": "gradscope.api",
     "create": "gradscope._create",
     "from_step": "gradscope.cells._function",

@@ -16,13 +16,16 @@ from gradscope.analysis import steps as single_steps
 from gradscope.analysis._loss import Loss, given_loss, random_loss
 from gradscope.analysis.gates import gate_statistics
 from gradscope.analysis.gradients import gradient_norms
+from gradscope.analysis.orbits import orbits
 from gradscope.analysis.paths import paths
 from gradscope.analysis.products import products
 from gradscope.analysis.reach import THRESHOLD, reach
 from gradscope.cells._base import BaseCell
+from gradscope.cells._loop import Loop
 from gradscope.cells._stack import Stack, backward, cells_of
 from gradscope.dynamics.chain import JacobianChain, linearise
 from gradscope.dynamics.drive import drive
+from gradscope.dynamics.start import BATCH, lead_in_of, start_of
 from gradscope.dynamics.trajectory import run
 from gradscope.errors import UsageError
 from gradscope.jacobian import Array
@@ -57,6 +60,7 @@ def analyze(
     cell: BaseCell | JacobianChain,
     inputs: Array | None = None,
     *,
+    lead_in: Array | None = None,
     loss: str = "last",
     loss_gradient: Array | None = None,
     steps: int | None = None,
@@ -75,7 +79,9 @@ def analyze(
 
     Args:
         cell: a cell, or a `JacobianChain` of your own Jacobians (then there is no input).
-        inputs: (B, T, m) or (T, m); None for seeded white noise.
+        inputs: (B, T, m) or (T, m); None for seeded white noise. A closed loop has none.
+        lead_in: (B, N, m) or (N, m): what the network reads first, from a zero state; the run starts in the state
+            where this leaves it. None for nothing; for a closed loop, 50 steps of seeded white noise.
         loss: "last", "mean" or "sum": a random readout of length one of the last h, or of every h.
         loss_gradient: your own dL/dh instead: (H,), (B, H) or (B, T, H), in the order of the inputs.
         steps: measured steps of made-up inputs; 200.
@@ -97,19 +103,24 @@ def analyze(
     started, clock = datetime.now(UTC), time.perf_counter()
     origin = origin or Origin()
     _check_cell(cell)
+    if lead_in is not None and isinstance(cell, JacobianChain):
+        raise UsageError("a chain of Jacobians has no lead-in", "leave lead_in out")
     if (steps, batch) != (None, None) and (inputs is not None or isinstance(cell, JacobianChain)):
         raise UsageError("steps and batch are for made-up inputs", "cut the inputs themselves: inputs[:batch, :steps]")
-    steps, batch = 200 if steps is None else steps, 8 if batch is None else batch
-    _check_range(threshold, steps=steps, batch=batch, warmup=warmup or 0, seed=seed, lags=lags, spectrum=spectrum)
+    steps = 200 if steps is None else steps
+    counts = {"steps": steps, "batch": BATCH if batch is None else batch, "warmup": warmup or 0}
+    _check_range(threshold, **counts, seed=seed, lags=lags, spectrum=spectrum)
     tell = progress or (lambda _: None)
     if isinstance(cell, JacobianChain):
         chain, warmup = cell, 0
     else:
         warmup = (50 if inputs is None else 0) if warmup is None else warmup
-        if inputs is None:
-            inputs = drive("noise", batch, steps + warmup, cell.network_input_size, seed=seed)
         tell("running the cell")
-        chain = linearise(run(cell, inputs, warmup=warmup))
+        lead_in = lead_in_of(cell, inputs, lead_in, batch, seed)
+        if inputs is None:
+            batch = len(lead_in) if batch is None and lead_in is not None else batch or BATCH
+            inputs = drive("noise", batch, steps + warmup, cell.network_input_size, seed=seed)
+        chain = linearise(run(cell, inputs, warmup=warmup, start=start_of(cell, lead_in)))
     if (
         loss_gradient is not None
         and np.ndim(loss_gradient) == 3
@@ -120,7 +131,8 @@ def analyze(
     readout = random_loss(chain, loss, seed) if loss_gradient is None else given_loss(chain, loss_gradient)
     measured, left_out = _measure(chain, readout, origin.nonfinite, lags, spectrum, step_spectra, threshold, tell)
     facts = _facts(cell) | dict(origin.model)
-    config = dict(origin.config) | {
+    config = dict(origin.config) | ({} if lead_in is None else {"lead_in": np.shape(lead_in)[-2]})
+    config |= {
         "steps": chain.steps,
         "batch": chain.batch,
         "warmup": warmup,
@@ -141,7 +153,7 @@ def analyze(
         name=f"{name or _title(facts)}, {chain.steps} step{'s'[: chain.steps != 1]}, seed {seed}",
         config=config,
         model=facts,
-        warnings=[dict(w) for w in origin.warnings] + [without] * (left_out > 0),
+        warnings=[dict(w) for w in origin.warnings] + [without] * (left_out > 0) + _together(measured),
         keep_gates={} if isinstance(cell, JacobianChain) else _keep_gates(cell),
         sampled=facts["source"] == "init",
         advisable=facts["source"] == "init" and config.get("init") == "pytorch" and not config.get("set"),
@@ -160,6 +172,19 @@ def _check_cell(cell: Any) -> None:
     if isinstance(cell, str | Path):
         raise UsageError(f"analyze takes a cell, not the text {str(cell)!r}", "see gradscope.create and gradscope.load")
     raise UsageError(f"analyze takes a cell, not {type(cell).__name__}", "gradscope.from_step takes a function")
+
+
+def _together(m: Measured) -> list[dict[str, str]]:
+    """Say where sequences are the same orbit, so that a spread over them is no error bar."""
+    batch, count = len(m.reach.log_gain), m.reach.orbits
+    if count == batch:
+        return []
+    text = f"The {batch} sequences run along "
+    if count == 1:
+        text += "one orbit: they count as one, and the interval of the rate is over blocks of steps."
+    else:
+        text += f"{count} orbits: sequences on the same one count once in the interval of the rate."
+    return [{"code": "GS-ONE-ORBIT", "message": text, "where": "states"}]
 
 
 def _check_range(threshold: float, **counts: int) -> None:
@@ -204,7 +229,7 @@ def _measure(
     return Measured(
         norms=norms.of(kept),
         last=last and last.of(kept),
-        reach=reach(followed.state[:, kept], threshold),
+        reach=reach(followed.state[:, kept], threshold, orbits(chain.trajectory)[kept] if chain.trajectory else None),
         products=product,
         steps=spectra,
         paths=road,
@@ -247,7 +272,8 @@ def _title(facts: Mapping[str, Any]) -> str:
     size = facts["hidden_size"]
     if facts["cell"] in ("jacobians", "function"):
         return f"own {facts['cell']}, state of {size}"
-    return f"{str(facts['cell']).upper()}, {size} unit{'s'[: size != 1]}"
+    loop = ", closed loop" if "readout" in facts else ""
+    return f"{str(facts['cell']).upper()}, {size} unit{'s'[: size != 1]}{loop}"
 
 
 def _has_around(chain: JacobianChain) -> bool:
@@ -257,7 +283,7 @@ def _has_around(chain: JacobianChain) -> bool:
 
 
 def _keep_gates(cell: BaseCell) -> dict[str, str]:
-    names = list(cell.layers) if isinstance(cell, Stack) else [""]
+    names = list(cell.network.layers) if isinstance(cell.network, Stack) else [""]
     return {
         f"{n}.{gate}" if n else gate: c.gate_names[gate]
         for n, c in zip(names, cells_of(cell), strict=False)
@@ -280,10 +306,11 @@ def _facts(cell: BaseCell | JacobianChain) -> dict[str, Any]:
     return {
         "source": "python",
         "cell": kind,
-        "input_size": 0 if isinstance(cell, JacobianChain) else cell.input_size,
+        "input_size": 0 if isinstance(cell, JacobianChain) else cell.network.input_size,
         "hidden_size": cells[0].hidden_size if cells else sum(sizes.values()),
         "layers": max(len(cells), 1),
         "state": [{"name": n, "size": k} for n, k in sizes.items()],
         "settings": cells[0].changed_settings() if cells else {},
         "assumptions": [],
+        **({"readout": cell.name} if isinstance(cell, Loop) else {}),
     }

@@ -1,4 +1,4 @@
-"""Steps made of steps: several maps in a row, and layers that feed one another."""
+"""Steps made of steps: several maps in a row, layers that feed one another, and a loop from output to input."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from gradscope.jacobian import Array, Linear, ranges
 
-__all__ = ["Composite", "Stacked"]
+__all__ = ["Composite", "Looped", "Stacked"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,3 +160,53 @@ def _sum_of_log_dets(maps: Sequence[Linear], states: int) -> Array | None:
     logs = [m.log_abs_det() for m in maps]
     known = [log for log in logs if log is not None]
     return np.broadcast_to(sum(known), (states,)).copy() if len(known) == len(logs) else None
+
+
+@dataclass(frozen=True, eq=False)
+class Looped(Linear):
+    """A step whose input is a linear readout of the old output: J = ds'/ds + (ds'/dx) R, on the output's columns.
+
+    There is no input from outside. The road through the readout crosses weights: `push_around` leaves it out.
+    """
+
+    step: Linear
+    R: Array
+    output: slice
+
+    @property
+    def shape(self) -> tuple[int, int]:  # type: ignore[override]
+        return self.step.shape
+
+    @property
+    def states(self) -> int:
+        return self.step.states
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.result_type(self.step.dtype, self.R)
+
+    def push(self, v: Array) -> Array:
+        return self.step.push(v) + self.step.push_input(self.R @ v[self.output])
+
+    def pull(self, u: Array) -> Array:
+        out = self.step.pull(u).copy()
+        out[self.output] += self.R.T @ self.step.pull_input(u)
+        return out
+
+    def push_around(self, v: Array) -> Array:
+        return self.step.push_around(v)
+
+    def push_input(self, x: Array) -> Array:
+        return np.zeros((self.shape[0], x.shape[1]), self.dtype)
+
+    def pull_input(self, u: Array) -> Array:
+        return np.zeros((0, u.shape[1]), u.dtype)
+
+    def pull_within(self, u: Array) -> Array:
+        return self.step.pull_within(u)
+
+    def at(self, index: Any) -> Looped:
+        return Looped(self.step.at(index), self.R, self.output)
+
+    def column(self, b: int) -> Looped:
+        return Looped(self.step.column(b), self.R, self.output)

@@ -16,8 +16,9 @@ import numpy as np
 
 from gradscope.cells._base import BaseCell, Cell, class_in
 from gradscope.cells._function import FunctionCell
+from gradscope.cells._loop import Loop, closed_loop
 from gradscope.cells._stack import Direction, Stack
-from gradscope.composition import Composite, Stacked
+from gradscope.composition import Composite, Looped, Stacked
 from gradscope.errors import InputError, UsageError
 from gradscope.inits._base import Shape, uniform
 from gradscope.jacobian import Array, Jacobian, Linear
@@ -231,6 +232,8 @@ def _without_weights(J: Linear) -> Linear:
     if isinstance(J, Stacked):
         layers = [_without_weights(m) for m in J.layers]
         return Stacked((layers[0], *(_without_inputs(m) for m in layers[1:])), J.outputs)
+    if isinstance(J, Looped):
+        return Looped(_without_weights(J.step), np.zeros_like(J.R), J.output)
     return J
 
 
@@ -244,7 +247,7 @@ def _check_roads(cell: BaseCell, x: Array, s: Array, rng: np.random.Generator) -
     """Around and through make up J: without weights, only the road around is left."""
     J, v = cell.linearise(x, s), rng.standard_normal(s.shape)
     around = J.push_around(v)
-    if isinstance(J, Jacobian | Composite | Stacked):
+    if isinstance(J, Jacobian | Composite | Stacked | Looped):
         left = _without_weights(J).push(v)
         _close(left, around, EXACT, cell, "without weights, push is not push_around", float(np.abs(v).max()))
         there = J.push(v) - J.push_around(v)
@@ -365,6 +368,8 @@ def _check_arguments(cell: BaseCell, x: Array, s: Array) -> None:
 
 def _rebuild(cell: BaseCell, change: Callable[[Cell], Cell]) -> BaseCell:
     """Return the cell with `change` applied to every layer."""
+    if isinstance(cell, Loop):
+        return closed_loop(_rebuild(cell.cell, change), cell.readout, cell.bias)
     if isinstance(cell, Stack):
         return Stack({n: change(c) for n, c in cell.layers.items()})
     if isinstance(cell, Direction):
@@ -396,7 +401,7 @@ def _check_saturated(cell: BaseCell, x: Array, s: Array, scale: float) -> None:
     def grow(c: Cell) -> Cell:
         return c.replace(**{k: w * scale for k, w in c.weights().items()})
 
-    layers = list(cell.layers.values()) if isinstance(cell, Stack) else []
+    layers = list(cell.network.layers.values()) if isinstance(cell.network, Stack) else []
     if len(layers) > 1 and any(c.kinks or not c.squash for c in layers) and scale > 1e6:
         return  # unbounded layers multiply: 1e30 to the power of their number is beyond float64, and rightly inf
     grown = _rebuild(cell, grow)

@@ -30,11 +30,12 @@ class Reach:
             None where the norm at lag 0 is zero, or where a norm is not finite.
         log_gain: (B,), natural log of |dL/ds_0| / |dL/ds_T|; -inf: nothing arrives; nan: not finite.
         rate: mean of log_gain over T, nats per step; None where it is not finite.
-        interval: 95 % interval of `rate` (Student's t): over sequences, or over batches of steps where there is
-            one sequence; None where there is too little of both.
+        interval: 95 % interval of `rate` (Student's t): over orbits (sequences that run together count as one), or
+            over batches of steps where there is one; None where there is too little of both.
         half_life: steps in which the gradient halves at `rate`; None where it does not shrink.
         underflow: {format: first lag at which the median norm itself, with the loss gradient as it is, rounds to
             zero in that format}; None where that does not happen within T.
+        orbits: how many orbits the sequences run along.
     """
 
     steps: int
@@ -45,14 +46,16 @@ class Reach:
     interval: tuple[float, float] | None
     half_life: float | None
     underflow: dict[str, int | None]
+    orbits: int
 
 
-def reach(log_norms: Array, threshold: float = THRESHOLD) -> Reach:
+def reach(log_norms: Array, threshold: float = THRESHOLD, orbits: Array | None = None) -> Reach:
     """Say how far a gradient reaches.
 
     Args:
         log_norms: (T + 1, B), natural logs of |dL/ds_t|.
         threshold: fraction of the norm at lag 0.
+        orbits: (B,), equal numbers for sequences that run along the same orbit; None where each has its own.
     """
     steps = len(log_norms) - 1
     with np.errstate(invalid="ignore"):
@@ -61,7 +64,8 @@ def reach(log_norms: Array, threshold: float = THRESHOLD) -> Reach:
         gain = log_norms[0] - log_norms[-1]
     known = bool(np.isfinite(median[0])) and not np.isnan(median).any()
     far = np.flatnonzero(by_lag >= np.log(threshold)) if known else np.array([], int)
-    rate, interval = _rate(log_norms, gain)
+    labels = np.arange(gain.size) if orbits is None else orbits
+    rate, interval = _rate(log_norms, gain, labels)
     # 1e-9: rounding of the logarithms themselves
     below = {n: np.flatnonzero(median <= bits * np.log(2.0) + 1e-9) for n, bits in ROUNDS_TO_ZERO.items()}
     return Reach(
@@ -73,20 +77,24 @@ def reach(log_norms: Array, threshold: float = THRESHOLD) -> Reach:
         interval=interval,
         half_life=float(np.log(2.0) / -rate) if rate is not None and rate < 0 else None,
         underflow={name: int(lags[0]) if known and lags.size else None for name, lags in below.items()},
+        orbits=len(np.unique(labels)),
     )
 
 
-def _rate(log_norms: Array, gain: Array) -> tuple[float | None, tuple[float, float] | None]:
-    """Return the mean rate and its interval; batch means for one sequence (Geyer 1992, section 3.2)."""
+def _rate(log_norms: Array, gain: Array, orbits: Array) -> tuple[float | None, tuple[float, float] | None]:
+    """Return the mean rate and its interval; batch means for one orbit (Geyer 1992, section 3.2)."""
     steps = len(log_norms) - 1
     if not np.isfinite(gain).all():
         return None, None
     samples = gain / steps
     mean = float(samples.mean())
-    if np.ptp(samples) == 0:  # one sequence, or several that are the same
+    if np.ptp(samples) == 0 or np.ptp(orbits) == 0:  # one sequence, or several that are the same
         length = int(np.sqrt(steps))
-        ends = log_norms[::-length, 0] if length else log_norms[:0, 0]
+        logs = log_norms.mean(axis=1) if np.isfinite(log_norms).all() else log_norms[:, 0]
+        ends = logs[::-length] if length else logs[:0]
         samples = np.diff(ends) / max(length, 1)
+    else:
+        samples = np.array([samples[orbits == o].mean() for o in np.unique(orbits)])
     if len(samples) < 2 or not np.isfinite(samples).all():
         return mean, None
     # scipy.special.stdtrit is Student's t quantile; scipy.stats would add half a second to the start

@@ -62,6 +62,11 @@ class BaseCell:
         return False
 
     @property
+    def network(self) -> BaseCell:
+        """The network itself: the cell, unless it is a loop around one."""
+        return self
+
+    @property
     def parts(self) -> tuple[str, ...]:
         """Names of the parts of the state, output first."""
         return tuple(self.sizes)

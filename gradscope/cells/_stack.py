@@ -142,6 +142,7 @@ def backward(cell: BaseCell) -> bool:
 
 def cells_of(cell: BaseCell) -> list[Cell]:
     """Return the cells that a cell is made of, bottom layer first; none for a user's own function."""
+    cell = cell.network
     if isinstance(cell, Stack):
         return list(cell.layers.values())
     if isinstance(cell, Direction):

@@ -9,12 +9,12 @@ from gradscope.errors import UsageError
 __all__ = ["refuse_idle"]
 
 OF_CELLS = ("hidden", "input_size", "layers", "bidirectional", "init", "gain", "settings")
-OF_CHECKPOINTS = ("layer", "key", "activation", "gate_order", "embedding")
+OF_CHECKPOINTS = ("layer", "key", "activation", "gate_order", "embedding", "readout")
 OF_DATA = ("embedding", "data_key", "columns", "delimiter", "decimal", "layout", "nan")
-OF_MADE_UP_INPUT = ("drive", "input_scale")
+OF_MADE_UP_INPUT = ("input_scale",)
 
 
-def refuse_idle(context: typer.Context, *, cells: bool, checkpoints: bool, data: bool, loss: bool) -> None:
+def refuse_idle(context: typer.Context, *, cells: bool, checkpoints: bool, data: bool, loss: bool, drive: str) -> None:
     """Refuse options of the command line that have nothing to act on; those of a file may be for several uses.
 
     Args:
@@ -23,6 +23,7 @@ def refuse_idle(context: typer.Context, *, cells: bool, checkpoints: bool, data:
         checkpoints: whether there are checkpoints.
         data: whether there is real input.
         loss: whether the loss gradient is the user's own.
+        drive: what made-up input there is; "self" goes with data, which the network reads first.
 
     Raises:
         UsageError: there is such an option.
@@ -31,6 +32,8 @@ def refuse_idle(context: typer.Context, *, cells: bool, checkpoints: bool, data:
         (cells, OF_CELLS, "is for cells with random weights, and a checkpoint has its own", "leave it out"),
         (checkpoints, OF_CHECKPOINTS, "is for checkpoints, and there is none", "name a file, or leave it out"),
         (data, OF_DATA, "is for real input, and there is none", "give --data FILE, or leave it out"),
+        (drive == "self", ("readout",), "is for a network that feeds itself", "give --drive self, or leave it out"),
+        (not data or drive == "self", ("drive",), "is for made-up input, and --data is real", "leave one of them out"),
         (not data, OF_MADE_UP_INPUT, "is for made-up input, and --data is real", "leave one of them out"),
         (not loss, ("loss",), "is for a random readout, and --loss-gradient is your own", "leave one of them out"),
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +17,14 @@ from gradscope import _rooms
 from gradscope.cli._output import shown
 from gradscope.cli._request import Request, exists
 from gradscope.cli._saved import piped
-from gradscope.errors import InputError, ResourceError, UsageError
+from gradscope.errors import GradscopeError, InputError, ResourceError, UsageError
 
 if TYPE_CHECKING:
     from gradscope.cells._base import BaseCell
+    from gradscope.cells._loop import Loop
     from gradscope.jacobian import Array
+    from gradscope.layouts._base import Found
+    from gradscope.layouts._load import Network
 
 __all__ = ["Model", "existing_or_suggest", "models_of_cell", "models_of_file", "seekable"]
 
@@ -48,6 +51,7 @@ def models_of_cell(request: Request, label: str | None = None) -> list[Model]:
     from gradscope._create import create, directions
     from gradscope.budget import Plan
     from gradscope.cells._base import cell_class
+    from gradscope.cells._loop import closed_loop
 
     assert request.cell is not None
     cls, hidden = cell_class(request.cell), request.hidden
@@ -72,7 +76,14 @@ def models_of_cell(request: Request, label: str | None = None) -> list[Model]:
     }
     name = f"{request.cell.upper()}, {hidden} unit{'s'[: hidden != 1]}"
     name += f", {request.layers} layers" if request.layers > 1 else ""
-    facts = {"source": "init", "init": request.init}
+    facts: dict[str, Any] = {"source": "init", "init": request.init}
+    if request.feeds_itself and request.bidirectional:
+        raise UsageError("a bidirectional network cannot feed itself", "leave out --bidirectional or --drive self")
+    if request.feeds_itself:
+        made_loop = closed_loop(create(request.cell, **options), seed=request.seed)
+        noted = [{"code": "GS-ASSUME", "message": DRAWN, "where": "model.readout"}]
+        facts |= {"readout": made_loop.name, "assumptions": [DRAWN]}
+        return [Model(label or request.cell, f"{name}, closed loop", made_loop, facts, tuple(noted))]
     if not request.bidirectional:
         return [Model(label or request.cell, name, create(request.cell, **options), facts)]
     note = {"code": "GS-DIRECTIONS", "message": ACROSS, "where": "model"}
@@ -82,6 +93,7 @@ def models_of_cell(request: Request, label: str | None = None) -> list[Model]:
     ]
 
 
+DRAWN = "The readout is drawn at random, as nn.Linear draws its weights and bias: U(-1/sqrt(H), 1/sqrt(H))."
 ACROSS = "Each direction is a chain of its own: paths that change direction between layers are not in these numbers."
 
 
@@ -100,14 +112,20 @@ def models_of_file(request: Request, target: Path) -> list[Model]:
         UsageError: the layer that was asked for is not there.
     """
     from gradscope.cells._stack import Direction, Stack
-    from gradscope.layouts._load import choose_layers, read_embedding, read_network
+    from gradscope.layouts._load import choose_layers, read_embedding, read_network, read_readout
 
     options: dict[str, Any] = {"key": request.key, "activation": request.activation, "gate_order": request.gate_order}
     with seekable(target) as path:
         network = read_network(path, dtype=request.dtype, **options)
         embedding = read_embedding(path, request.embedding, key=request.key) if request.embedding else None
+        chosen = choose_layers(network.found, request.layer)
+        if request.feeds_itself and request.readout is None:
+            raise _no_readout(network, chosen)
+        head = (
+            read_readout(path, request.readout, key=request.key) if request.feeds_itself and request.readout else None
+        )
     models = []
-    for found in choose_layers(network.found, request.layer):
+    for found in chosen:
         facts = {
             "source": "checkpoint",
             "path": path.name,
@@ -124,8 +142,47 @@ def models_of_file(request: Request, target: Path) -> list[Model]:
             notes.append({"code": "GS-DIRECTIONS", "message": ACROSS, "where": "model"})
         title = f"{found.kind.upper()} {found.name}, {found.hidden_size} unit{'s'[: found.hidden_size != 1]}"
         title += f", {found.layers} layers" if isinstance(found.cell, Stack) else ""
-        models.append(Model(found.name, title, found.cell, facts, tuple(notes), embedding))
+        cell = found.cell
+        if head:
+            cell = _fed_back(found, head, several=len(chosen) > 1)
+            title, facts["readout"] = f"{title}, closed loop", cell.name
+        models.append(Model(found.name, title, cell, facts, tuple(notes), embedding))
     return models
+
+
+def _fed_back(found: Found, head: tuple[str, Array, str | None, Array | None], *, several: bool) -> Loop:
+    """Close the loop around one network of a checkpoint.
+
+    Raises:
+        InputError: the readout does not fit.
+        UsageError: the network is bidirectional.
+    """
+    from gradscope.cells._loop import closed_loop
+    from gradscope.checkpoints._base import printable
+
+    matrix, R, bias, b = head
+    try:
+        return closed_loop(found.cell, R, b, name=printable(f"{matrix} and {bias}" if bias else matrix))
+    except GradscopeError as error:
+        hint = f"{error.hint}{'; ' if error.hint else ''}--layer chooses one network" if several else error.hint
+        raise type(error)(f"{found.name}: {error.message}", hint) from None
+
+
+def _no_readout(network: Network, chosen: Sequence[Found]) -> UsageError:
+    """Name the matrices that could feed a network's output back."""
+    from gradscope.cells._loop import check_loop
+    from gradscope.checkpoints._base import printable
+
+    fit: list[str] = []
+    for found in chosen:
+        check_loop(found.cell)
+        want = (found.cell.input_size, found.cell.output.stop - found.cell.output.start)
+        fit += [printable(name) for name, (shape, _) in network.others.items() if shape == want]
+    first = chosen[0].cell
+    shape = f"({first.input_size}, {first.output.stop - first.output.start})"
+    known = f"matrices that fit: {', '.join(dict.fromkeys(fit))}" if fit else f"no other matrix has its shape, {shape}"
+    hint = f"{known}; rows are what it makes, columns the units that it reads"
+    return UsageError("--drive self needs --readout NAME, the linear layer whose output is the next input", hint)
 
 
 @contextmanager

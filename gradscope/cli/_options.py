@@ -169,8 +169,17 @@ Drive = Annotated[
         "--drive",
         panel=INPUT,
         metavar="NAME",
-        parser=_choice("--drive", ("noise", "zeros", "sine")),
-        help="Made-up input, where there is no --data: noise, zeros, sine (noise).",
+        parser=_choice("--drive", ("noise", "zeros", "sine", "self")),
+        help="Made-up input: noise, zeros, sine; or self: the network's own output, after --data or noise (noise).",
+    ),
+]
+Readout = Annotated[
+    str | None,
+    option(
+        "--readout",
+        panel=INPUT,
+        metavar="NAME",
+        help="With --drive self: the linear layer of the checkpoint whose output is the next input.",
     ),
 ]
 InputScale = Annotated[
@@ -196,7 +205,7 @@ Warmup = Annotated[
         panel=INPUT,
         metavar="N",
         parser=count("--warmup", 0),
-        help="Steps run before the measured ones (50; 0 with --data).",
+        help="Steps run before the measured ones (50; 0 with --data). With --drive self, steps on its own output (50).",
     ),
 ]
 

@@ -21,6 +21,7 @@ WHERE_GIVEN = (
     "activation",
     "gate_order",
     "embedding",
+    "readout",
     "data_key",
     "columns",
     "delimiter",
@@ -54,6 +55,7 @@ class Request:
     layout: str | None = None
     nan: str = "keep"
     drive: str = "noise"
+    readout: str | None = None
     input_scale: float = 1.0
     steps: int | None = None
     batch: int | None = None
@@ -89,11 +91,15 @@ class Request:
             config["set"] = {k: _value(v) for k, v in self.settings.items()}
         if self.data:
             config |= {"data": self.data.name, "nan": self.nan}
-        else:
-            config |= {"drive": self.drive, "input_scale": self.input_scale}
+        if not self.data or self.feeds_itself:
+            config["drive"] = self.drive
+        if not self.data:
+            config["input_scale"] = self.input_scale
         if self.loss_gradient:
             config["loss_gradient"] = self.loss_gradient.name
         config |= {k: getattr(self, k) for k in WHERE_GIVEN if getattr(self, k) is not None}
+        if not self.feeds_itself:  # a file of options may name one for other uses
+            config.pop("readout", None)
         return config | {"spectrum": self.spectrum, "threshold": self.threshold, "dtype": self.dtype}
 
     @property
@@ -101,7 +107,12 @@ class Request:
         """Steps run before the measured ones."""
         if self.warmup is not None:
             return self.warmup
-        return 0 if self.data else 50
+        return 0 if self.data and not self.feeds_itself else 50
+
+    @property
+    def feeds_itself(self) -> bool:
+        """Whether the network's output is its next input."""
+        return self.drive == "self"
 
     @property
     def spectra_of(self) -> int | None:

@@ -7,9 +7,10 @@ import numpy as np
 from gradscope.errors import UsageError
 from gradscope.jacobian import Array
 
-__all__ = ["DRIVES", "drive"]
+__all__ = ["DRIVES", "LEAD_IN", "drive"]
 
 DRIVES = ("noise", "zeros", "sine")
+LEAD_IN = 50  # steps of noise that set a network going, each sequence its own way, before it is left to itself
 
 
 def drive(kind: str, batch: int, steps: int, size: int, *, scale: float = 1.0, seed: int = 0) -> Array:

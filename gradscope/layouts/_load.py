@@ -16,7 +16,7 @@ from gradscope.checkpoints._state import choose_state
 from gradscope.errors import GradscopeError, InputError, UsageError
 from gradscope.layouts._base import Found, Options, find_layers, search
 
-__all__ = ["Network", "choose_layers", "load", "read_embedding", "read_network"]
+__all__ = ["Network", "choose_layers", "load", "read_embedding", "read_network", "read_readout"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,15 +152,51 @@ def read_embedding(path: str | os.PathLike[str], name: str, *, key: str | None =
         InputError: the file cannot be read, or the tensor is not a matrix of real numbers.
         UsageError: no tensor has that name, or several have.
     """
-    tensors = open_checkpoint(path)
-    arrays = {k: v for state in choose_state(tensors, key).values() for k, v in state.arrays.items()}
+    arrays = _arrays(path, key)
     hits = [k for k in arrays if k == name] or [k for k in arrays if k.endswith(f".{name}") or k.startswith(f"{name}.")]
+    return arrays[_matrix(arrays, hits, name, "--embedding", "an embedding")]
+
+
+def read_readout(
+    path: str | os.PathLike[str], name: str, *, key: str | None = None
+) -> tuple[str, Array, str | None, Array | None]:
+    """Return a linear readout of a checkpoint: name and matrix, (outputs, units), then name and vector of its bias.
+
+    Args:
+        path: a checkpoint of any supported format.
+        name: of the module ("head", for head.weight and head.bias), or of the matrix; the end of it will do.
+        key: which of several state dicts, such as "ema".
+
+    Raises:
+        InputError: the file cannot be read, or the tensor is not a matrix of real numbers.
+        UsageError: no tensor has that name, or several have.
+    """
+    arrays = _arrays(path, key)
+    name = name.strip(".")
+    ways = (
+        [k for k in arrays if k in (name, f"{name}.weight")],
+        [k for k in arrays if k.endswith((f".{name}", f".{name}.weight"))],
+        [k for k, v in arrays.items() if k.startswith(f"{name}.") and v.ndim == 2],
+    )
+    hits = next(filter(None, ways), [])
+    found = _matrix(arrays, hits, name, "--readout", "a readout")
+    bias = f"{found.removesuffix('weight')}bias" if found.split(".")[-1] == "weight" else ""
+    return (found, arrays[found], bias, arrays[bias]) if bias in arrays else (found, arrays[found], None, None)
+
+
+def _arrays(path: str | os.PathLike[str], key: str | None) -> dict[str, Array]:
+    tensors = open_checkpoint(path)
+    return {k: v for state in choose_state(tensors, key).values() for k, v in state.arrays.items()}
+
+
+def _matrix(arrays: dict[str, Array], hits: list[str], name: str, option: str, what: str) -> str:
+    """Return the one name that was found, if it is that of a matrix."""
     if len(hits) != 1:
         matrices = [printable(k) for k, v in arrays.items() if v.ndim == 2]
-        what = "stands for several tensors" if hits else "is no tensor of this file"
+        wrong = "stands for several tensors" if hits else "is no tensor of this file"
         hint = f"{_rooms.suggest(name, matrices)}matrices: {', '.join(matrices[:12])}"
-        raise UsageError(f"--embedding: '{printable(name)}' {what}", hint)
+        raise UsageError(f"{option}: '{printable(name)}' {wrong}", hint)
     matrix = arrays[hits[0]]
     if matrix.ndim != 2 or matrix.dtype.kind != "f":
-        raise InputError(f"'{printable(hits[0])}' is {type_name(matrix)} of shape {matrix.shape}, not an embedding")
-    return matrix
+        raise InputError(f"'{printable(hits[0])}' is {type_name(matrix)} of shape {matrix.shape}, not {what}")
+    return hits[0]

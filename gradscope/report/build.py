@@ -173,6 +173,8 @@ def _target(model: Document) -> str:
 def _options(model: Document, config: Document) -> str:
     """Return what else that command needs. Names come from files: quoted, they are words to any shell."""
     given = {"--layer": model.get("layer") if model["source"] == "checkpoint" else None, "--data": config.get("data")}
+    if config.get("drive") == "self":
+        given |= {"--drive": "self", "--readout": config.get("readout")}
     return "".join(f" {option} {shlex.quote(str(value))}" for option, value in given.items() if value)
 
 

@@ -54,6 +54,7 @@ def command(
     layout: o.Layout = None,
     nan: o.Nan = "keep",
     drive: o.Drive = "noise",
+    readout: o.Readout = None,
     input_scale: o.InputScale = 1.0,
     steps: o.Steps = None,
     batch: o.Batch = None,
@@ -95,7 +96,8 @@ def command(
     if target is not None and str(target) != "-":
         existing_or_suggest(target)
     own = loss_gradient is not None
-    refuse_idle(context, cells=cell is not None, checkpoints=target is not None, data=data is not None, loss=own)
+    given = {"cells": cell is not None, "checkpoints": target is not None, "data": data is not None, "loss": own}
+    refuse_idle(context, **given, drive=drive)
     use_threads(threads)
     with Sink(
         name, output or (), force=force, mkdir=mkdir, color=color, reproducible=reproducible, quiet=quiet

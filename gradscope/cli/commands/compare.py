@@ -59,6 +59,7 @@ def command(
     layout: o.Layout = None,
     nan: o.Nan = "keep",
     drive: o.Drive = "noise",
+    readout: o.Readout = None,
     input_scale: o.InputScale = 1.0,
     steps: o.Steps = None,
     batch: o.Batch = None,
@@ -98,7 +99,7 @@ def command(
     kinds = [_cell_of(t)[0] is not None for t in targets]
     files = any(not k and not t.endswith(".json") for k, t in zip(kinds, targets, strict=True))
     own = loss_gradient is not None
-    refuse_idle(context, cells=any(kinds), checkpoints=files, data=data is not None, loss=own)
+    refuse_idle(context, cells=any(kinds), checkpoints=files, data=data is not None, loss=own, drive=drive)
     use_threads(threads)
     with Sink(
         name, output or (), force=force, mkdir=mkdir, color=color, reproducible=reproducible, quiet=quiet

@@ -1,0 +1,40 @@
+"""How a run begins: what a network reads before it is measured, or before it is left to itself."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gradscope.cells._base import BaseCell
+from gradscope.cells._loop import Loop
+from gradscope.dynamics.drive import LEAD_IN, drive
+from gradscope.dynamics.trajectory import run
+from gradscope.errors import InputError, UsageError
+from gradscope.jacobian import Array
+
+__all__ = ["BATCH", "lead_in_of", "start_of"]
+
+BATCH = 8  # sequences of made-up input, unless said otherwise
+
+
+def lead_in_of(
+    cell: BaseCell, inputs: Array | None, lead_in: Array | None, batch: int | None, seed: int
+) -> Array | None:
+    """Return what the network reads first, (B, N, m); noise for a closed loop, which would else stand still."""
+    if isinstance(cell, Loop) and inputs is not None:
+        raise UsageError("a closed loop has no input", "lead_in= takes what the network reads before it feeds itself")
+    width = cell.network.network_input_size
+    if lead_in is None:
+        return drive("noise", batch or BATCH, LEAD_IN, width, seed=seed) if isinstance(cell, Loop) else None
+    lead_in = np.asarray(lead_in)
+    lead_in = lead_in[None] if lead_in.ndim == 2 else lead_in
+    if lead_in.ndim != 3 or lead_in.shape[2] != width or not lead_in.size:
+        raise InputError(f"lead_in has shape {lead_in.shape}; this network needs (sequences, steps, {width})")
+    have = len(inputs) if inputs is not None and np.ndim(inputs) == 3 else batch
+    if len(lead_in) > 1 and have not in (None, len(lead_in)):
+        raise InputError(f"lead_in has {len(lead_in)} sequences, and the run has {have}")
+    return lead_in
+
+
+def start_of(cell: BaseCell, lead_in: Array | None) -> Array | None:
+    """Return the states that the run starts in; None for zeros."""
+    return None if lead_in is None else run(cell.network, lead_in).states[-1].T

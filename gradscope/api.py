@@ -29,9 +29,11 @@ from gradscope.dynamics.start import BATCH, lead_in_of, start_of
 from gradscope.dynamics.trajectory import run
 from gradscope.errors import UsageError
 from gradscope.jacobian import Array
+from gradscope.remedies import try_changes
 from gradscope.report import environment
 from gradscope.report.build import analysis_document, comparison_document
 from gradscope.report.numbers import Measured
+from gradscope.report.remedy import Remedy
 from gradscope.result import Result
 
 __all__ = ["Origin", "Result", "analyze", "combine", "compare"]
@@ -71,6 +73,7 @@ def analyze(
     spectrum: int = 16,
     step_spectra: int | None = None,
     threshold: float = THRESHOLD,
+    remedies: bool = False,
     name: str | None = None,
     progress: Progress | None = None,
     origin: Origin | None = None,
@@ -92,6 +95,7 @@ def analyze(
         spectrum: how many singular values are kept.
         step_spectra: of how many steps spectra are taken; None for as many as are quick.
         threshold: the fraction of the gradient that `reach` asks for.
+        remedies: where the gradient vanishes or explodes, also measure what changes of the weights do to it.
         name: what the model is called in the sentence.
         progress: called with a word when a part begins.
         origin: what is known of model and input, for the document.
@@ -148,15 +152,23 @@ def analyze(
         "message": f"{left_out} of {chain.batch} sequences have no loss at the last step",
         "where": "loss",
     }
+    length, along = chain.steps, orbits(chain.trajectory) if remedies and chain.trajectory else None
+    del chain  # its states make room for those of changed cells
+    tried: tuple[Remedy, ...] | None = None
+    if remedies:
+        config["remedies"], tried = True, ()
+        if along is not None and inputs is not None and isinstance(cell, BaseCell):
+            tried = try_changes(cell, inputs, lead_in, warmup, readout, measured, along, tell)
     document = analysis_document(
         measured,
-        name=f"{name or _title(facts)}, {chain.steps} step{'s'[: chain.steps != 1]}, seed {seed}",
+        name=f"{name or _title(facts)}, {length} step{'s'[: length != 1]}, seed {seed}",
         config=config,
         model=facts,
         warnings=[dict(w) for w in origin.warnings] + [without] * (left_out > 0) + _together(measured),
         keep_gates={} if isinstance(cell, JacobianChain) else _keep_gates(cell),
         sampled=facts["source"] == "init",
         advisable=facts["source"] == "init" and config.get("init") == "pytorch" and not config.get("set"),
+        remedies=tried,
     )
     document["run"] = environment.describe(started, time.perf_counter() - clock)
     return Result(document)

@@ -64,6 +64,7 @@ def check_cell(cell: type[Cell] | BaseCell, *, seed: int = 0) -> None:
     if isinstance(made, Cell):
         _check_within(made, x, s, rng)
     _check_gates(made, x, s)
+    _check_changes(made, x, s)
     if made.weights():
         _check_single_precision(made, x, s)
         for scale in SCALES:
@@ -364,6 +365,20 @@ def _check_arguments(cell: BaseCell, x: Array, s: Array) -> None:
         changed = [k for k, a in before.items() if not np.array_equal(a, after[k])]
         _require(not changed, cell, f"{name} changes {', '.join(changed)}")
         _require((v == 1).all(), cell, f"{name} changes the vector that it is given")
+
+
+def _check_changes(cell: BaseCell, x: Array, s: Array) -> None:
+    """What `--remedies` tries is a cell of the same shape and precision, whichever way the gradient has to go."""
+    before = {k: w.copy() for k, w in cell.weights().items()}
+    for lack in (0.5, 2.0, np.inf):
+        for name, make in cell.changes(lack, 100).items():
+            changed = make()
+            what = f"the change '{name}'"
+            _require(changed.sizes == cell.sizes, cell, f"{what} has another state: {changed.sizes}")
+            _require(changed.dtype == cell.dtype, cell, f"{what} has another precision: {changed.dtype}")
+            _require(np.isfinite(changed.evolve(x, s)).all(), cell, f"{what} has a new state that is not finite")
+    touched = [k for k, w in cell.weights().items() if not np.array_equal(before[k], w)]
+    _require(not touched, cell, f"the changes that are tried touch {', '.join(touched)} of the cell itself")
 
 
 def _rebuild(cell: BaseCell, change: Callable[[Cell], Cell]) -> BaseCell:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -36,3 +37,7 @@ class Leaky(Cell):
 
     def partials(self, a: Array, v: Array, s: Parts) -> Partials:
         return Partials(through=[[self.leak * dtanh((a + v)[0])]], around=[[1 - self.leak]])
+
+    def changes(self, lack: float, steps: int) -> dict[str, Callable[[], Leaky]]:
+        smaller = {"leak / 10": lambda: self.replace(leak=self.leak / 10)} if lack > 1 else {}
+        return smaller | super().changes(lack, steps)

@@ -12,7 +12,7 @@ import numpy as np
 from gradscope.dynamics.trajectory import Trajectory
 from gradscope.jacobian import Array
 
-__all__ = ["orbits"]
+__all__ = ["joined", "orbits"]
 
 
 def orbits(trajectory: Trajectory) -> Array:
@@ -26,4 +26,13 @@ def orbits(trajectory: Trajectory) -> Array:
             same = np.flatnonzero((gaps <= np.minimum(tolerance[:, :b], tolerance[:, b : b + 1])).all(axis=0))
             if same.size:
                 label[b] = label[same[0]]
+    return label
+
+
+def joined(one: Array, other: Array) -> Array:
+    """Return a number for each sequence, equal for those that run together in either of two runs."""
+    label = one.copy()
+    for group in np.unique(other):
+        met = label[other == group]
+        label[np.isin(label, met)] = met.min()
     return label

@@ -14,7 +14,7 @@ import scipy.special
 from gradscope._floats import ROUNDS_TO_ZERO
 from gradscope.jacobian import Array
 
-__all__ = ["Reach", "reach"]
+__all__ = ["Reach", "rate_change", "reach"]
 
 THRESHOLD = 1e-3
 
@@ -79,6 +79,23 @@ def reach(log_norms: Array, threshold: float = THRESHOLD, orbits: Array | None =
         underflow={name: int(lags[0]) if known and lags.size else None for name, lags in below.items()},
         orbits=len(np.unique(labels)),
     )
+
+
+def rate_change(before: Array, after: Array, orbits: Array | None = None) -> tuple[float, float] | None:
+    """Return the 95 % interval of how much the rate differs between two runs on the same inputs.
+
+    Sequences are paired: what an input does to both runs is not noise. None where a gain is not finite, or where
+    there is too little to tell.
+
+    Args:
+        before: (T + 1, B), natural logs of |dL/ds_t| in the first run.
+        after: the same of the second.
+        orbits: (B,), equal numbers for sequences that run along the same orbit in one of the runs, or None.
+    """
+    with np.errstate(invalid="ignore"):
+        difference = after - before
+        gain = difference[0] - difference[-1]
+    return _rate(difference, gain, np.arange(gain.size) if orbits is None else orbits)[1]
 
 
 def _rate(log_norms: Array, gain: Array, orbits: Array) -> tuple[float | None, tuple[float, float] | None]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import ModuleType
@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from gradscope import _rooms
+from gradscope.cells._change import usual
 from gradscope.cells._map import Map, Parts
 from gradscope.composition import Composite
 from gradscope.errors import InputError, UsageError
@@ -54,6 +55,17 @@ class BaseCell:
 
     def weights(self) -> dict[str, Array]:
         """Return every array of the cell by name."""
+        return {}
+
+    def changes(self, lack: float, steps: int) -> Mapping[str, Callable[[], BaseCell]]:
+        """Return {change in words: a function that makes the changed cell}, to be measured by `analyze(remedies=True)`.
+
+        A cell with a setting that decides how far gradients reach adds it to those of `super()`.
+
+        Args:
+            lack: the factor that the gradient lacks at each step: above 1 where it vanishes, below 1 where it explodes.
+            steps: length of the run.
+        """
         return {}
 
     @property
@@ -230,6 +242,9 @@ class Cell(Map, BaseCell):
         b_hh = zeros if self.b_hh is None else self.b_hh.copy()
         b_ih[rows], b_hh[rows] = value, 0
         return self.replace(b_ih=b_ih, b_hh=b_hh)
+
+    def changes(self, lack: float, steps: int) -> dict[str, Callable[[], Self]]:
+        return usual(self, lack, steps)
 
     @classmethod
     def bias_settings(cls) -> dict[str, str]:

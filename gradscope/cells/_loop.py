@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -112,6 +114,12 @@ class Loop(BaseCell):
     @property
     def gate_ranges(self) -> dict[str, tuple[float, float]]:
         return self.cell.gate_ranges
+
+    def changes(self, lack: float, steps: int) -> dict[str, Callable[[], Loop]]:
+        return {name: partial(self._with, made) for name, made in self.cell.changes(lack, steps).items()}
+
+    def _with(self, made: Callable[[], BaseCell]) -> Loop:
+        return replace(self, cell=made())
 
     def weights(self) -> dict[str, Array]:
         return {**self.cell.weights(), "readout": self.readout, "readout_bias": self.bias}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -81,6 +82,19 @@ class Stack(BaseCell):
     def weights(self) -> dict[str, Array]:
         return {f"{n}.{k}": w for n, c in self.layers.items() for k, w in c.weights().items()}
 
+    def changes(self, lack: float, steps: int) -> dict[str, Callable[[], Stack]]:
+        """Return the changes of the layers; those that several layers know are made in all of them at once."""
+        known = {name: cell.changes(lack, steps) for name, cell in self.layers.items()}
+        found: dict[str, Callable[[], Stack]] = {}
+        for change in dict.fromkeys(c for changes in known.values() for c in changes):
+            made = {name: changes[change] for name, changes in known.items() if change in changes}
+            where = f"in {len(made)} layer{'s'[: len(made) != 1]}"
+            found[f"{change} {where}"] = partial(self._with, made)
+        return found
+
+    def _with(self, made: Mapping[str, Callable[[], Cell]]) -> Stack:
+        return Stack({name: made[name]() if name in made else cell for name, cell in self.layers.items()})
+
 
 @dataclass(frozen=True, eq=False)
 class Direction(BaseCell):
@@ -133,6 +147,12 @@ class Direction(BaseCell):
 
     def weights(self) -> dict[str, Array]:
         return self.cell.weights()
+
+    def changes(self, lack: float, steps: int) -> dict[str, Callable[[], Direction]]:
+        return {name: partial(self._with, made) for name, made in self.cell.changes(lack, steps).items()}
+
+    def _with(self, made: Callable[[], Cell]) -> Direction:
+        return replace(self, cell=made())
 
 
 def backward(cell: BaseCell) -> bool:

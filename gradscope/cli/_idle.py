@@ -35,6 +35,7 @@ def refuse_idle(context: typer.Context, *, cells: bool, checkpoints: bool, data:
         (drive == "self", ("readout",), "is for a network that feeds itself", "give --drive self, or leave it out"),
         (not data or drive == "self", ("drive",), "is for made-up input, and --data is real", "leave one of them out"),
         (not data, OF_MADE_UP_INPUT, "is for made-up input, and --data is real", "leave one of them out"),
+        (cells or checkpoints, ("remedies",), "runs models again, and a saved result is none", "name a cell or a file"),
         (not loss, ("loss",), "is for a random readout, and --loss-gradient is your own", "leave one of them out"),
     )
     given = {p.name: p.opts[0] for p in context.command.params if _on_command_line(context, str(p.name))}

@@ -58,6 +58,7 @@ def measure(request: Request, models: list[Model], tell: Callable[[str], None]) 
             spectrum=request.spectrum,
             step_spectra=request.spectra_of,
             threshold=request.threshold,
+            remedies=request.remedies,
             name=model.title,
             progress=lambda text, prefix=prefix: tell(prefix + text),  # type: ignore[misc]
             origin=Origin(model.facts, request.config(), (*model.warnings, *ways.warnings), ways.records),

@@ -263,6 +263,14 @@ Threshold = Annotated[
         help="Fraction of the gradient that reach asks for (1e-3).",
     ),
 ]
+Remedies = Annotated[
+    bool,
+    option(
+        "--remedies",
+        panel=ANALYSIS,
+        help="Where the gradient vanishes or explodes, also measure what other biases and recurrent weights do to it.",
+    ),
+]
 Dtype = Annotated[
     str,
     option(

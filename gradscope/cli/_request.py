@@ -66,6 +66,7 @@ class Request:
     lags: int = 32
     step_spectra: str = "auto"
     threshold: float = 1e-3
+    remedies: bool = False
     dtype: str = "float64"
     seed: int = 0
     max_memory: int | None = None

@@ -12,13 +12,15 @@ import numpy as np
 from gradscope._version import __version__
 from gradscope.analysis.finite import NonFinite
 from gradscope.report.numbers import LN10, Measured, median, metrics, series
+from gradscope.report.remedy import Remedy, told
 from gradscope.report.strict import strict
 from gradscope.report.verdict import Evidence, Verdict, judge
 
-__all__ = ["SCHEMA_VERSION", "analysis_document", "comparison_document", "envelope"]
+__all__ = ["SCHEMA_VERSION", "analysis_document", "comparison_document", "envelope", "state_of"]
 
 SCHEMA_VERSION = "1.0"
 PIPED = "standard input"  # the path of a model that came through a pipe
+WITHOUT_WEIGHTS = ("jacobians", "function")  # kinds of model of which no change is known
 NAMED = 5  # models that the sentence of a comparison names
 
 Document = dict[str, Any]
@@ -44,9 +46,13 @@ def analysis_document(
     keep_gates: dict[str, str],
     sampled: bool,
     advisable: bool,
+    remedies: tuple[Remedy, ...] | None = None,
 ) -> Document:
     """Build the document of kind "analysis"; see `gradscope schema` for what each field means."""
-    verdict = judge(_evidence(measured, name, model, config, keep_gates, sampled=sampled, advisable=advisable))
+    evidence = _evidence(measured, name, model, config, keep_gates, sampled=sampled, advisable=advisable)
+    verdict = judge(evidence)
+    if remedies is not None:
+        verdict = told(verdict, evidence, remedies, "lead-in" if "readout" in model else "inputs")
     document = envelope("analysis", config) | {
         "model": model,
         "verdict": _verdict(verdict),
@@ -54,9 +60,17 @@ def analysis_document(
         "series": series(measured),
         "warnings": warnings,
     }
+    if remedies is not None:
+        document["remedies"] = [_remedy(r) for r in remedies]
     records = [_record(r) for r in measured.nonfinite]
     cleaned: Document = strict(document, "", records)
     return cleaned | {"nonfinite": records}
+
+
+def state_of(measured: Measured) -> str:
+    """Return the verdict's state alone: it depends on nothing but what was measured."""
+    model = {"source": "python", "cell": "", "hidden_size": 0}
+    return judge(_evidence(measured, "", model, {}, {}, sampled=False, advisable=False)).state
 
 
 def comparison_document(results: list[Document], names: list[str], config: Document) -> Document:
@@ -114,6 +128,10 @@ def _verdict(verdict: Verdict) -> Document:
     return {"state": verdict.state, "sentence": verdict.sentence, "findings": findings}
 
 
+def _remedy(r: Remedy) -> Document:
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(r).items()}
+
+
 def _evidence(
     m: Measured,
     name: str,
@@ -159,6 +177,7 @@ def _evidence(
         advisable=advisable,
         everywhere=m.last is not None,
         loss_ends=m.loss_ends,
+        measurable=not config.get("remedies") and model["cell"] not in WITHOUT_WEIGHTS,
     )
 
 

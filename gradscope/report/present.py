@@ -62,6 +62,8 @@ def footer(document: Document) -> str:
 
 def _analysis(document: Document) -> Report:
     tables = [_reach_table(document), _decay_table(document)]
+    if document.get("remedies"):
+        tables.insert(1, _remedy_table(document))
     if document["metrics"].get("log10_product"):
         tables.append(_product_table(document))
     if document["series"]["gates"]:
@@ -113,6 +115,29 @@ def _reach_table(document: Document) -> Table:
     if "around_share" in m:
         rows.append(("around the weights", m["around_share"], "share of the gradient"))
     return Table("How far gradients reach", QUANTITY, tuple(rows))
+
+
+def _remedy_table(document: Document) -> Table:
+    """Return what each change does, best first, under what it is held against."""
+    m, tried = document["metrics"], document["remedies"]
+    columns = (
+        Column("change", numeric=False),
+        Column("verdict", numeric=False),
+        Column("rate", ".3g"),
+        Column("95 %", numeric=False),
+        Column("reach", "d"),
+        Column("log10 gain", ".2f"),
+        Column("helps", numeric=False),
+    )
+    rows: list[tuple[Any, ...]] = [_remedy_row("as it is", document["verdict"]["state"], m, "")]
+    rows += [_remedy_row(r["change"], r["state"], r, r["helps"]) for r in tried]
+    title = "What would help" if any(r["helps"] for r in tried) else "What was tried, and does not help"
+    return Table(title, columns, tuple(rows))
+
+
+def _remedy_row(change: str, state: str, m: Document, helps: bool | str) -> tuple[Any, ...]:
+    interval = f"{m['rate_ci95'][0]:.3g} to {m['rate_ci95'][1]:.3g}" if m["rate_ci95"] else None
+    return (change, state, m["rate"], interval, m["reach"], m["log10_gain"], helps)
 
 
 LAGS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 100000)
@@ -204,7 +229,7 @@ def _comparison(document: Document) -> Report:
         kind="comparison",
         sentence=document["verdict"]["sentence"],
         findings=_grouped(document),
-        tables=(numbers,),
+        tables=(numbers, *_remedies_of(results, document["verdict"]["order"])),
         data=numbers,
         panels=panels.comparison(document),
         footer=footer(document),
@@ -212,6 +237,29 @@ def _comparison(document: Document) -> Report:
     )
 
 
+def _remedies_of(results: list[Document], order: list[str]) -> list[Table]:
+    """Return the best change of each model that changes were tried of."""
+    rows: list[tuple[Any, ...]] = []
+    for r in sorted(results, key=lambda r: order.index(r["name"])):
+        tried = r.get("remedies", [])
+        if tried and tried[0]["helps"]:
+            top = tried[0]
+            rows.append((r["name"], top["change"], top["state"], top["rate"], top["reach"], top["log10_gain"]))
+        elif "remedies" in r:
+            why = f"none of {len(tried)} helps" if tried else "none tried"
+            rows.append((r["name"], "none needed" if r["verdict"]["state"] == "stable" else why, *(None,) * 4))
+    columns = (
+        Column("model", numeric=False),
+        Column("change", numeric=False),
+        Column("verdict", numeric=False),
+        Column("rate", ".3g"),
+        Column("reach", "d"),
+        Column("log10 gain", ".2f"),
+    )
+    return [Table("What would help most, of what was tried", columns, tuple(rows))] if rows else []
+
+
+COMPUTED = ("GS-VANISHING", "GS-EXPLODING")  # whose remedy holds numbers where --remedies was given
 FIRST = ("GS-NONFINITE", "GS-LEFT-OUT", "GS-ASSUME")  # what has to be known or mended before the rest is read
 
 
@@ -220,6 +268,8 @@ def _grouped(document: Document) -> tuple[Finding, ...]:
     groups: dict[str, list[tuple[str, Finding]]] = {}
     for r in document["results"]:
         for f in _findings(r):
+            if r.get("remedies") and f.code in COMPUTED:  # numbers of this model, and of no other
+                f = replace(f, remedy=f"{r['name']}: {f.remedy}")
             if f.level != "info" or f.code in KEPT:
                 groups.setdefault(f.code, []).append((r["name"], f))
     ordered = sorted(groups.values(), key=lambda g: g[0][1].code not in FIRST)

@@ -20,6 +20,7 @@ HORIZON = 100  # steps over which a gain of 10^-3 or 10^3 counts, for runs that 
 SHORTEST = 10  # steps below which a rate means nothing: start and end of the run weigh as much as its middle
 SATURATED = 0.5  # share of a gate's values at the ends of its range from which it is worth a word
 USUAL_HIDDEN = 128  # units that the command line takes unasked
+MEASURED = "To measure what changes of the weights do, append --remedies (in Python, remedies=True)"
 TRANSIENT = 1.0  # decades by which the largest gain must exceed both ends
 CLEAR = 0.01  # distance from one from which a spectral radius is on one side of it
 DEAD = 0.05  # share of units that never pass a gradient from which it is worth a word
@@ -54,6 +55,7 @@ class Evidence:
         keep_gates: {gate: what it is called} of the gates that keep old state when open.
         everywhere: whether steps before the last have a loss of their own.
         loss_ends: the last step that has a loss, where each may have one.
+        measurable: whether --remedies would tell more.
         sampled: whether the weights were drawn here, so that --gain can be advised.
         advisable: whether they were drawn in the default way, so that another initialisation can be.
     """
@@ -82,6 +84,7 @@ class Evidence:
     advisable: bool
     everywhere: bool = False
     loss_ends: int | None = None
+    measurable: bool = False
 
 
 @dataclass(frozen=True)
@@ -168,6 +171,7 @@ def _findings(e: Evidence, state: str) -> list[Finding]:
     if state == "exploding" and e.log10_gain is not None:
         text = f"The gradient at the first step is {times(e.log10_gain)} times the one at the last."
         remedy = f"Clip the gradient norm, or use smaller recurrent weights{' (--gain below 1)' * e.sampled}."
+        remedy += f" {MEASURED}." * e.measurable
         found.append(Finding("GS-EXPLODING", "warning", text, remedy))
     lags = {k: v for k, v in e.underflow.items() if v is not None}
     if lags and e.zero_from is None:
@@ -226,13 +230,16 @@ def _more_state(e: Evidence) -> str:
     """Name the command that measures what would keep more of the state; nothing that the model has already."""
     size = f" --hidden {e.hidden}" if e.hidden != USUAL_HIDDEN else ""
     if not e.target or (not e.advisable and e.sampled):
-        return "Measure a remedy before you train: gradscope compare takes several models on the same inputs."
+        text = MEASURED if e.measurable else "Measure a remedy before you train"
+        return f"{text}; gradscope compare takes several models on the same inputs."
     if e.keep_gates:
         gate = next(iter(e.keep_gates.values()))
         command = f"gradscope compare {e.target} {e.cell}:init=chrono,tmax={max(e.steps, 3)}{size}{e.options}"
-        return f"Keep more of the state at each step, by the bias of the {gate} gate. To see what it does: {command}"
+        text = f"Keep more of the state at each step, by the bias of the {gate} gate"
+        return f"{text}{' (--remedies measures several)' * e.measurable}. To see what it does: {command}"
     command = f"gradscope compare {e.target} lstm:init=chrono,tmax={max(e.steps, 3)}{size}{e.options}"
-    return f"A cell with a road around its recurrent weights keeps more. To see how much: {command}"
+    text = "--remedies measures other weights for it. " * e.measurable
+    return f"{text}A cell with a road around its recurrent weights keeps more. To see how much: {command}"
 
 
 def _gate_findings(e: Evidence) -> list[Finding]:

@@ -80,6 +80,32 @@ def test_a_cell_that_mixes_its_batch():
         check_cell(Mixes)
 
 
+def test_changes_that_are_no_changes_of_the_cell():
+    class Wider(Good):
+        def changes(self, lack, steps):
+            return {"more units": lambda: create("rnn", hidden_size=9, input_size=3)}
+
+    class InPlace(Good):
+        def changes(self, lack, steps):
+            def double():
+                self.U[:] *= 2
+                return self
+
+            return {"recurrent weights times 2": double}
+
+    class Single(Good):
+        def changes(self, lack, steps):
+            return {"float32": lambda: self.astype(np.float32)} if lack < 1 else {}
+
+    for cls, message in (
+        (Wider, "'more units' has another state"),
+        (InPlace, "touch U"),
+        (Single, "another precision"),
+    ):
+        with pytest.raises(AssertionError, match=message):
+            check_cell(cls)
+
+
 def test_a_cell_that_changes_its_arguments():
     class Changes(Good):
         def evolve(self, x, s):

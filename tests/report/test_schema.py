@@ -140,6 +140,13 @@ def test_weights_and_inputs_that_are_not_finite(bad):
         assert document["nonfinite"]
 
 
+@pytest.mark.parametrize(("name", "gain"), [("lstm", 1), ("gru", 30), ("rnn", 0), ("linear", 1e-200), ("linear", 1e3)])
+def test_remedies(name, gain):
+    cell = gradscope.create(name, gain=gain, **SIZES)
+    with np.errstate(all="ignore"):
+        assert "remedies" in follows(gradscope.analyze(cell, remedies=True, **QUICK))
+
+
 def test_own_jacobians():
     J = 0.9 * np.random.default_rng(0).standard_normal((20, 5, 5)) / np.sqrt(5)
     follows(gradscope.analyze(JacobianChain.from_arrays(J)))
@@ -185,6 +192,7 @@ def test_documents_of_the_command_line(tmp_path, capsysbinary):
         ["analyze", model, "--data", str(data), "--columns", "0,1,2", "--nan", "zero", "--delimiter", ",", *size],
         ["analyze", model, "--layer", "rnn", "--gate-order", "rzn", *size],
         ["analyze", model, "--reproducible", *size],
+        ["analyze", model, "--remedies", *size],
         ["compare", "rnn", "gru:update_bias=1", model, "--hidden", "6", "--input-size", "3", *size],
         ["inspect", model],
     ):

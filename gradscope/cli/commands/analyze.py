@@ -65,6 +65,7 @@ def command(
     lags: o.Lags = 32,
     step_spectra: o.StepSpectra = "auto",
     threshold: o.Threshold = 1e-3,
+    remedies: o.Remedies = False,
     dtype: o.Dtype = "float64",
     seed: o.Seed = 0,
     threads: o.Threads = 1,

@@ -1,0 +1,91 @@
+"""What would help? Each change of the weights is made, run on the same inputs, and measured.
+
+Only gradient norms are taken of a changed cell, one sweep back along its run, and only one changed cell exists at a
+time: without products and spectra, a change costs a small part of an analysis.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from gradscope.analysis import finite
+from gradscope.analysis._loss import Loss
+from gradscope.analysis.gradients import gradient_norms
+from gradscope.analysis.orbits import joined, orbits
+from gradscope.analysis.reach import rate_change, reach
+from gradscope.cells._base import BaseCell
+from gradscope.dynamics.chain import JacobianChain, linearise
+from gradscope.dynamics.start import start_of
+from gradscope.dynamics.trajectory import run
+from gradscope.jacobian import Array
+from gradscope.report.build import state_of
+from gradscope.report.numbers import LN10, Measured, median
+from gradscope.report.remedy import KINDS, Base, Remedy, best, helps
+
+__all__ = ["try_changes"]
+
+LARGEST = 700.0  # exp of more overflows
+
+
+def try_changes(
+    cell: BaseCell,
+    inputs: Array,
+    lead_in: Array | None,
+    warmup: int,
+    loss: Loss,
+    measured: Measured,
+    along: Array,
+    tell: Callable[[str], None],
+) -> tuple[Remedy, ...]:
+    """Measure every change that the cell knows, best first; none where the gradient neither vanishes nor explodes.
+
+    Args:
+        cell: the cell as it is.
+        inputs: (B, T, m), warm-up included.
+        lead_in: what is read before that, or None.
+        warmup: steps run before the measured ones.
+        loss: the loss that the cell was measured with.
+        measured: what was found of the cell as it is.
+        along: the orbits of its sequences, (B,).
+        tell: called with a word when a change begins.
+    """
+    before, state = (measured.last or measured.norms).state, state_of(measured)
+    if state not in KINDS:
+        return ()
+    rate = measured.reach.rate
+    base = Base(state, rate, bool(np.isneginf(before[0]).all()))
+    lack = math.inf if rate is None else math.exp(min(-rate, LARGEST))
+    found = []
+    for name, make in cell.changes(lack, measured.reach.steps).items():
+        tell(f"remedies: {name}")
+        changed = make()
+        chain = linearise(run(changed, inputs, warmup=warmup, start=start_of(changed, lead_in)))
+        after, kept, other = _gradients(chain, loss.last_only(), measured.reach.threshold)
+        shift = rate_change(before, after.norms.state, joined(along[kept], other))
+        new, r = state_of(after), after.reach
+        better = helps(base, new, r.rate, shift)
+        found.append(Remedy(name, new, r.rate, r.interval, shift, r.reach, median(r.log_gain / LN10), better))
+    return best(tuple(found))
+
+
+def _gradients(chain: JacobianChain, loss: Loss, threshold: float) -> tuple[Measured, Array, Array]:
+    """Return the norms of a changed cell, which sequences they are of, and the orbits of those."""
+    assert chain.trajectory is not None
+    norms = gradient_norms(chain, loss)
+    with_loss = ~np.isneginf(norms.state[-1])
+    kept = with_loss if with_loss.any() else np.ones_like(with_loss)
+    along = orbits(chain.trajectory)[kept]
+    measured = Measured(
+        norms=norms.of(kept),
+        last=None,
+        reach=reach(norms.state[:, kept], threshold, along),
+        products=None,
+        steps=None,
+        paths=None,
+        gates={},
+        nonfinite=tuple(finite.nonfinite(chain.trajectory)),
+    )
+    return measured, kept, along

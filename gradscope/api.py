@@ -14,6 +14,7 @@ import numpy as np
 from gradscope.analysis import finite
 from gradscope.analysis import steps as single_steps
 from gradscope.analysis._loss import Loss, given_loss, random_loss
+from gradscope.analysis.crossings import crossings
 from gradscope.analysis.gates import gate_statistics
 from gradscope.analysis.gradients import gradient_norms
 from gradscope.analysis.orbits import orbits
@@ -220,17 +221,18 @@ def _measure(
 ) -> tuple[Measured, int]:
     """Run the analyses; also return how many sequences were left out, for want of a loss at the last step."""
     tell("gradients")
-    has_around = chain.trajectory is not None and _has_around(chain)
-    norms = gradient_norms(chain, loss, keep=has_around and not loss.at_every_step)
-    last = gradient_norms(chain, loss.last_only(), keep=has_around) if loss.at_every_step else None
+    has_roads = chain.trajectory is not None and _has_roads(chain)
+    norms = gradient_norms(chain, loss, keep=has_roads and not loss.at_every_step)
+    last = gradient_norms(chain, loss.last_only(), keep=has_roads) if loss.at_every_step else None
     followed = last or norms
     met = finite.nonfinite(chain.trajectory) if chain.trajectory else []
     records = [*found, *(r for r in met if r.path != "inputs" or not found)]
     sound = not records and bool(np.isfinite(chain.at(0).push(np.ones((chain.size, chain.batch)))).all())
-    road = product = spectra = None
-    if has_around and sound:
+    road = crossed = product = spectra = None
+    if has_roads and sound:
         tell("roads")
         road = paths(chain, followed)
+        crossed = crossings(chain, followed) if road.has_around else None
     if lags and sound:
         tell("products")
         product = products(chain, lags=lags, values=spectrum, progress=tell)
@@ -245,6 +247,7 @@ def _measure(
         products=product,
         steps=spectra,
         paths=road,
+        crossings=crossed,
         gates=gate_statistics(chain.trajectory) if chain.trajectory else {},
         nonfinite=tuple(records),
         loss_ends=loss.ends,
@@ -288,10 +291,12 @@ def _title(facts: Mapping[str, Any]) -> str:
     return f"{str(facts['cell']).upper()}, {size} unit{'s'[: size != 1]}{loop}"
 
 
-def _has_around(chain: JacobianChain) -> bool:
-    """Tell whether any of the gradient can pass around the recurrent weights."""
+def _has_roads(chain: JacobianChain) -> bool:
+    """Tell whether the gradient has a choice: around the recurrent weights, or through those of several gates."""
     probe = np.ones((chain.size, chain.batch), chain.dtype)
-    return bool(chain.at(chain.steps - 1).push_around(probe).any())
+    with np.errstate(over="ignore", invalid="ignore"):
+        roads = chain.at(chain.steps - 1).roads(probe, probe)
+    return bool(roads.around.any()) or len(roads.through) > 1
 
 
 def _keep_gates(cell: BaseCell) -> dict[str, str]:

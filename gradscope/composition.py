@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gradscope.jacobian import Array, Linear, ranges
+from gradscope.jacobian import Array, Linear, Roads, ranges
 
 __all__ = ["Composite", "Looped", "Stacked"]
 
@@ -46,6 +46,25 @@ class Composite(Linear):
         for m in self.maps:
             v = m.push_around(v)
         return v
+
+    def push_apart(self, v: Array) -> tuple[Array, Array]:
+        around, through = self.maps[0].push_apart(v)
+        for m in self.maps[1:]:
+            around, crossed = m.push_apart(around)
+            through = m.push(through) + crossed
+        return around, through
+
+    def roads(self, u: Array, v: Array) -> Roads:
+        """Share out u . J v. A path may cross weights of several maps; it counts for those that it crosses first."""
+        back = [u]
+        for m in reversed(self.maps[1:]):
+            back.append(m.pull(back[-1]))
+        around, through = v, dict[str, Array]()
+        for m, reached in zip(self.maps, reversed(back), strict=True):
+            for name, part in m.roads(reached, around).through.items():
+                through[name] = through.get(name, 0) + part
+            around = m.push_around(around)
+        return Roads(self.push(v), (u * around).sum(axis=0), through)
 
     def push_input(self, x: Array) -> Array:
         out = self.maps[0].push_input(x)
@@ -84,11 +103,17 @@ class Stacked(Linear):
 
     Layer l sees the new output of layer l-1 (the first `outputs[l-1]` rows of its state) as its input. What goes
     from one layer to the next crosses input weights: `push_around` leaves it out, and keeps what stays around
-    the weights within each layer.
+    the weights within each layer. It is a road of its own, "l0 to l1", unless it crossed recurrent weights first.
+
+    Attributes:
+        layers: their Jacobians, bottom first.
+        outputs: size of each layer's output.
+        names: of the layers; () for l0, l1, ...
     """
 
     layers: tuple[Linear, ...]
     outputs: tuple[int, ...]
+    names: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int]:  # type: ignore[override]
@@ -126,6 +151,37 @@ class Stacked(Linear):
     def push_around(self, v: Array) -> Array:
         return np.concatenate([x.push_around(v[s]) for x, s in zip(self.layers, self._slices, strict=True)])
 
+    def push_apart(self, v: Array) -> tuple[Array, Array]:
+        around: list[Array] = []
+        through: list[Array] = []
+        for i, (layer, s) in enumerate(zip(self.layers, self._slices, strict=True)):
+            a, b = layer.push_apart(v[s])
+            if i:
+                b = b + layer.push_input((around[-1] + through[-1])[: self.outputs[i - 1]])
+            around.append(a)
+            through.append(b)
+        return np.concatenate(around), np.concatenate(through)
+
+    def roads(self, u: Array, v: Array) -> Roads:
+        rows = [u[s] for s in self._slices]
+        reached = [r.copy() for r in rows]  # with what comes down from the layers above
+        for i in reversed(range(1, len(rows))):
+            reached[i - 1][: self.outputs[i - 1]] += self.layers[i].pull_input(reached[i])
+        names = self.names or tuple(f"l{i}" for i in range(len(rows)))
+        pushed: list[Array] = []
+        around: Any = 0
+        through: dict[str, Array] = {}
+        for i, (name, layer, s) in enumerate(zip(names, self.layers, self._slices, strict=True)):
+            found = layer.roads(reached[i], v[s])
+            through |= {f"{name}.{gate}": part for gate, part in found.through.items()}
+            if i + 1 < len(rows):
+                up = ((reached[i] - rows[i]) * layer.push_around(v[s])).sum(axis=0)
+                through[f"{name} to {names[i + 1]}"] = up
+            around = around + (rows[i] * layer.push_around(v[s])).sum(axis=0)
+            below = layer.push_input(pushed[-1][: self.outputs[i - 1]]) if i else 0
+            pushed.append(found.pushed + below)
+        return Roads(np.concatenate(pushed), around, through)
+
     def push_input(self, x: Array) -> Array:
         out = [self.layers[0].push_input(x)]
         for i, layer in enumerate(self.layers[1:]):
@@ -150,10 +206,10 @@ class Stacked(Linear):
         return _sum_of_log_dets(self.layers, self.states)  # block triangular
 
     def at(self, index: Any) -> Stacked:
-        return Stacked(tuple(layer.at(index) for layer in self.layers), self.outputs)
+        return Stacked(tuple(layer.at(index) for layer in self.layers), self.outputs, self.names)
 
     def column(self, b: int) -> Stacked:
-        return Stacked(tuple(layer.column(b) for layer in self.layers), self.outputs)
+        return Stacked(tuple(layer.column(b) for layer in self.layers), self.outputs, self.names)
 
 
 def _sum_of_log_dets(maps: Sequence[Linear], states: int) -> Array | None:
@@ -186,7 +242,20 @@ class Looped(Linear):
         return np.result_type(self.step.dtype, self.R)
 
     def push(self, v: Array) -> Array:
-        return self.step.push(v) + self.step.push_input(self.R @ v[self.output])
+        return self.step.push(v) + self._fed_back(v)
+
+    def _fed_back(self, v: Array) -> Array:
+        return self.step.push_input(self.R @ v[self.output])
+
+    def push_apart(self, v: Array) -> tuple[Array, Array]:
+        around, through = self.step.push_apart(v)
+        return around, through + self._fed_back(v)
+
+    def roads(self, u: Array, v: Array) -> Roads:
+        """Share out u . J v; what crosses the readout first has a road of that name."""
+        pushed, around, through = self.step.roads(u, v)
+        back = self._fed_back(v)
+        return Roads(pushed + back, around, through | {"readout": (u * back).sum(axis=0)})
 
     def pull(self, u: Array) -> Array:
         out = self.step.pull(u).copy()

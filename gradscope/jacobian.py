@@ -16,14 +16,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradscope._determinant import block_log_det, log_abs
 
-__all__ = ["Array", "Dense", "Jacobian", "Linear", "Partials", "Transposed", "ranges"]
+__all__ = ["Array", "Dense", "Jacobian", "Linear", "Partials", "Roads", "Transposed", "ranges"]
 
 Array = NDArray[Any]
 Entry = Any  # an array (..., H, B), or a number; the integer 0 means that there is no path
@@ -63,6 +63,20 @@ class Partials:
         return Partials(grid(self.through), grid(self.around), grid(self.entry), grid(self.within))
 
 
+class Roads(NamedTuple):
+    """u . J v, shared out by what a path from the old state to the new one crosses first.
+
+    Attributes:
+        pushed: J v, (rows, B).
+        around: what crosses no weight, (B,).
+        through: {name: what crosses these weights first}, (B,) each. With `around` they add up to u . J v.
+    """
+
+    pushed: Array
+    around: Array
+    through: dict[str, Array]
+
+
 class Linear(ABC):
     """A linear map from one state to the next, for B independent columns at once."""
 
@@ -80,6 +94,16 @@ class Linear(ABC):
     @abstractmethod
     def push_around(self, v: Array) -> Array:
         """Return A v, with A the part of J that crosses no recurrent weight."""
+
+    def push_apart(self, v: Array) -> tuple[Array, Array]:
+        """Return (A v, J v - A v): what crosses no recurrent weight, and the rest."""
+        around = self.push_around(v)
+        return around, self.push(v) - around
+
+    def roads(self, u: Array, v: Array) -> Roads:
+        """Share out u . J v by roads; a map of which no more is known has one road "through"."""
+        around, through = self.push_apart(v)
+        return Roads(around + through, (u * around).sum(axis=0), {"through": (u * through).sum(axis=0)})
 
     @abstractmethod
     def push_input(self, x: Array) -> Array:
@@ -171,6 +195,7 @@ class Jacobian(Linear):
         W: input weights (gates * H, inputs), or None.
         reads: which old part U multiplies.
         old, new: sizes of the parts.
+        gates: names of the gates, in the order of U; () for their numbers.
     """
 
     partials: Partials
@@ -179,6 +204,7 @@ class Jacobian(Linear):
     reads: int
     old: tuple[int, ...]
     new: tuple[int, ...]
+    gates: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int]:  # type: ignore[override]
@@ -215,12 +241,32 @@ class Jacobian(Linear):
         return np.concatenate(rows)
 
     def push(self, v: Array) -> Array:
-        out = self.push_around(v)
-        if self.U is not None:
-            blocks = self._split(self.U @ v[self._old[self.reads]])
-            for row, s in zip(self.through, self._new, strict=True):
-                out[s] += _combine(row, blocks, out[s])
-        return out
+        around, through = self.push_apart(v)
+        return around + through
+
+    def push_apart(self, v: Array) -> tuple[Array, Array]:
+        around = self.push_around(v)
+        return around, self._push_through(self._products(v), around)
+
+    def _products(self, v: Array) -> list[Array]:
+        """Return U v, one block for each gate."""
+        return [] if self.U is None else self._split(self.U @ v[self._old[self.reads]])
+
+    def _push_through(self, blocks: list[Array], like: Array) -> Array:
+        if not blocks:
+            return np.zeros_like(like)
+        rows = zip(self.through, self._new, strict=True)
+        return np.concatenate([_combine(row, blocks, like[s]) for row, s in rows])
+
+    def roads(self, u: Array, v: Array) -> Roads:
+        around, blocks = self.push_around(v), self._products(v)
+        through: dict[str, Array] = {}
+        if blocks:
+            names = self.gates or tuple(f"gate {i}" for i in range(len(blocks)))
+            reached = self._split(self._gate_cotangents(self.through, u))
+            for name, gate, block in zip(names, reached, blocks, strict=True):
+                through[name] = through.get(name, 0) + (gate * block).sum(axis=0)
+        return Roads(around + self._push_through(blocks, around), (u * around).sum(axis=0), through)
 
     def _gate_cotangents(self, grid: Grid, u: Array) -> Array:
         """Return grid^T u with the gates stacked, (gates * H, B)."""
@@ -294,7 +340,7 @@ class Jacobian(Linear):
         return np.result_type(*arrays) if arrays else np.dtype(float)
 
     def _with(self, partials: Partials) -> Jacobian:
-        made = Jacobian(partials, self.U, self.W, self.reads, self.old, self.new)
+        made = Jacobian(partials, self.U, self.W, self.reads, self.old, self.new, self.gates)
         vars(made)["_log_dets"] = self._log_dets  # of the same U
         return made
 

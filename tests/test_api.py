@@ -108,9 +108,46 @@ def test_lengths_of_series(name):
     assert ("paths" in series) == (name in ("lstm", "gru"))
     if "paths" in series:
         assert len(series["paths"]["around_share"]) == steps
+        assert {g: len(share) for g, share in series["paths"]["gate_share"].items()} == dict.fromkeys(
+            result.series["gates"], steps
+        )
+        assert sum(result.metrics["gate_share"].values()) + result.metrics["around_share"] == pytest.approx(
+            1, abs=1e-12
+        )
     assert set(series["gates"]) == {"rnn": {"h"}, "lstm": set("ifgo"), "gru": set("rzn"), "linear": set()}[name]
     expected = {"state", "h"} | ({"c", "c_total"} if name == "lstm" else set())
     assert set(series["log10_gradient_norm"]) == expected
+
+
+def test_crossings_in_the_document():
+    """The ends that are left out are negligible, and what is kept belongs to its count."""
+    alone = analyze(small("lstm"), steps=150, batch=1, lags=0)
+    crossed = alone.series["paths"]["crossings"]
+    count, share = np.array(crossed["count"]), np.array(crossed["share"])
+    assert len(count) < 100
+    assert np.array_equal(count, np.arange(count[0], count[-1] + 1))
+    assert share.sum() == pytest.approx(1, abs=150e-6 * np.abs(share).max())
+    assert (count * share).sum() == pytest.approx(crossed["mean"], abs=150 * 150e-6 * np.abs(share).max())
+    # T (1 - mean share): of one sequence, a one-map cell
+    assert crossed["mean"] == pytest.approx(150 * (1 - alone.metrics["around_share"]), rel=1e-9)
+    few = analyze(small("lstm", forget_bias=5), steps=20, batch=1, lags=0).series["paths"]["crossings"]
+    assert few["count"][0] == 0
+    assert few["never_share"] == few["share"][0]
+
+
+def test_layers_without_a_road_around():
+    layers = gradscope.create("rnn", layers=2, hidden_size=5, input_size=3)
+    result = analyze(layers, steps=20, batch=2)
+    assert "around_share" not in result.metrics
+    assert set(result.metrics["gate_share"]) == {"l0.h", "l1.h", "l0 to l1"}
+    assert result.series["paths"]["around_share"] == [0.0] * 20
+    assert "crossings" not in result.series["paths"]
+    tables = {t.title: t for t in result.report.tables}
+    assert [r[0] for r in tables["Which road the gradient took"].rows] == [
+        "through U of gate l0.h",
+        "l0 to l1, through input weights",
+        "through U of gate l1.h",
+    ]
 
 
 def test_four_quantities():

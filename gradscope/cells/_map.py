@@ -98,4 +98,4 @@ class Map:
         """Return the Jacobian at (x, s)."""
         partials = self.partials(*self.preactivations(x, s))
         reads = self._names.index(self.reads)
-        return Jacobian(partials, self.U, self.W, reads, self.old_sizes, self.new_sizes)
+        return Jacobian(partials, self.U, self.W, reads, self.old_sizes, self.new_sizes, self.gates)

@@ -67,7 +67,7 @@ class Stack(BaseCell):
 
     def linearise(self, x: Array, s: Array) -> Linear:
         steps = tuple(cell.linearise(u, old) for cell, u, old, _ in self._inputs(x, s))
-        return Stacked(steps, tuple(c.output.stop for c in self._cells))
+        return Stacked(steps, tuple(c.output.stop for c in self._cells), tuple(self.layers))
 
     def gate_values(self, x: Array, s: Array) -> dict[str, Array]:
         values: dict[str, Array] = {}

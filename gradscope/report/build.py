@@ -167,6 +167,7 @@ def _evidence(
         nonfinite=tuple(_place(r) for r in m.nonfinite),
         gates={g: (s.low_share, s.high_share, s.never_active) for g, s in m.gates.items()},
         around_share=None if math.isnan(share) else share,
+        cancellation=m.crossings.cancellation if m.crossings else None,
         step_radius=radius,
         cell=str(model["cell"]),
         keep_gates=keep_gates,

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from gradscope.analysis.crossings import Crossings
 from gradscope.analysis.finite import NonFinite
 from gradscope.analysis.gates import GateStatistics
 from gradscope.analysis.gradients import GradientNorms
@@ -23,6 +24,7 @@ from gradscope.jacobian import Array
 __all__ = ["LN10", "Measured", "median", "metrics", "series"]
 
 EIGENVALUES_KEPT = 1600  # enough to draw the cloud; the spectra of all steps would be most of the file
+NEGLIGIBLE = 1e-6  # of the largest share by crossings: smaller ones at both ends are left out of the document
 LN10 = math.log(10.0)
 
 Document = dict[str, Any]
@@ -45,6 +47,7 @@ class Measured:
     paths: Paths | None
     gates: dict[str, GateStatistics]
     nonfinite: tuple[NonFinite, ...]
+    crossings: Crossings | None = None
     loss_ends: int | None = None
 
 
@@ -73,7 +76,9 @@ def metrics(m: Measured) -> Document:
     if m.products is not None:
         document["log10_product"] = _four(m)
     if m.paths is not None:
-        document["around_share"] = None if math.isnan(m.paths.mean) else m.paths.mean
+        if m.paths.has_around:
+            document["around_share"] = _known(m.paths.mean)
+        document["gate_share"] = {name: _known(mean) for name, mean in m.paths.gate_mean.items()}
     return document
 
 
@@ -124,9 +129,26 @@ def series(m: Measured) -> Document:
         document["singular"] = {"lag": p.lags.tolist(), "log10_values": values, "log10_floor": math.log10(p.floor)}
     document["gates"] = {name: _gate(s) for name, s in m.gates.items()}
     if m.paths is not None:
-        share = m.paths.around_share
-        document["paths"] = {"around_share": [None if math.isnan(x) else x for x in _known_median(share)]}
+        document["paths"] = {
+            "around_share": _known_median(m.paths.around_share),
+            "gate_share": {name: _known_median(share) for name, share in m.paths.gate_share.items()},
+        }
+        if m.crossings is not None:
+            document["paths"]["crossings"] = _crossings(m.crossings)
     return document
+
+
+def _crossings(c: Crossings) -> Document:
+    large = np.flatnonzero(np.abs(c.share) >= NEGLIGIBLE * np.abs(c.share).max())
+    first, end = int(large[0]), int(large[-1]) + 1
+    return {
+        "sequence": c.sequence,
+        "count": list(range(first, end)),
+        "share": c.share[first:end].tolist(),
+        "never_share": float(c.share[0]),
+        "mean": c.mean,
+        "cancellation": c.cancellation,
+    }
 
 
 def _gate(s: GateStatistics) -> Document:
@@ -164,9 +186,13 @@ def _percentiles(values: Array, method: Literal["linear", "lower"]) -> list[Arra
         return [np.asarray(np.percentile(values, q, axis=-1, method=method)) for q in (5.0, 50.0, 95.0)]
 
 
-def _known_median(values: Array) -> list[float]:
+def _known_median(values: Array) -> list[float | None]:
     known = [row[np.isfinite(row)] for row in values]
-    return [float(np.median(row)) if row.size else math.nan for row in known]
+    return [float(np.median(row)) if row.size else None for row in known]
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def _medians(rows: Array) -> list[float | None]:

@@ -13,6 +13,9 @@ __all__ = ["analysis", "comparison"]
 Document = dict[str, Any]
 STYLES = ("solid", "dashed", "dotted", "dashdot")
 
+ROADS = 4  # through gates, of which the largest are drawn
+SLIGHT = 0.01  # mean share below which a road is not drawn
+VISIBLE = 1e-3  # of the largest share by crossings: where both ends are cut
 SINGULAR = (1, 2, 4, 8, 16)  # which singular values are drawn
 
 
@@ -28,7 +31,9 @@ def analysis(document: Document) -> tuple[Panel, ...]:
         found.append(_gates(document))
     if "paths" in series:
         found.append(_road(document))
-    elif "step_spectral_radius" in series:
+        if "crossings" in series["paths"]:
+            found.append(_crossings(document))
+    if "step_spectral_radius" in series and "around_share" not in document["metrics"]:
         found.append(_step(document))
     return tuple(found)
 
@@ -183,16 +188,46 @@ def _gates(document: Document) -> Panel:
 
 
 def _road(document: Document) -> Panel:
-    share = _back(document["series"]["paths"]["around_share"])
-    mean = document["metrics"].get("around_share")
-    where = "not determined" if mean is None else f"{mean:.2f} around the weights"
-    lags = list(range(1, len(share) + 1))
+    paths, metrics = document["series"]["paths"], document["metrics"]
+    gates = list(document["series"]["gates"])[-4:]  # those of the panel of gates keep their colours
+    means = {name: abs(mean or 0.0) for name, mean in metrics.get("gate_share", {}).items()}
+    drawn = [n for n in sorted(means, key=lambda n: -means[n])[:ROADS] if means[n] >= SLIGHT]
+    lags = list(range(1, len(paths["around_share"]) + 1))
+    curves = []
+    if "around_share" in metrics:
+        curves.append(Curve("around", lags, _back(paths["around_share"]), role=4))
+    others = iter(range(5, 5 + ROADS))
+    for name in [n for n in means if n in drawn]:
+        role = gates.index(name) if name in gates else next(others)
+        label, y = name if " to " in name else f"through {name}", _back(paths["gate_share"][name])
+        curves.append(Curve(label, lags, y, role=role, style=STYLES[role % 4], weight="thin"))
+    rest = [n for n in means if n not in drawn]
+    share = metrics.get("around_share")
+    where = f": {share:.2f} around the weights" if share is not None else "" if drawn else ": not determined"
     return Panel(
         "road",
-        f"Which road the gradient took: {where}",
+        f"Which road the gradient took{where}",
         "steps back",
-        "share around the weights",
-        curves=(Curve("", lags, share, at_end=False),),
+        "share of the gradient",
+        curves=tuple(curves),
+        note=f"less than {SLIGHT:g} on average, not drawn: {', '.join(rest)}" if rest and drawn else "",
+    )
+
+
+def _crossings(document: Document) -> Panel:
+    c, steps = document["series"]["paths"]["crossings"], len(document["series"]["timestep"]) - 1
+    bar = VISIBLE * max(map(abs, c["share"]))
+    seen = [i for i, x in enumerate(c["share"]) if abs(x) >= bar]
+    count, share = (c[key][seen[0] : seen[-1] + 1] for key in ("count", "share"))
+    cancel = f"; without their signs the shares add up to {c['cancellation']:.3g}" if c["cancellation"] > 1.1 else ""
+    return Panel(
+        "crossings",
+        f"Paths cross the weights {c['mean']:.3g} times in {steps} steps, on average",
+        "crossings of the weights on the whole way",
+        "share of the gradient",
+        curves=(Curve("", count, share, weight="thin"),),
+        points=(Points("", count, share),),
+        note=("one sequence" if c["sequence"] else "first sequence") + cancel,
     )
 
 

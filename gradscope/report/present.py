@@ -68,6 +68,8 @@ def _analysis(document: Document) -> Report:
         tables.append(_product_table(document))
     if document["series"]["gates"]:
         tables.append(_gate_table(document))
+    if document["metrics"].get("gate_share"):
+        tables.append(_road_table(document))
     return Report(
         kind="analysis",
         sentence=document["verdict"]["sentence"],
@@ -192,6 +194,25 @@ def _gate_table(document: Document) -> Table:
     columns = (Column("gate", numeric=False), Column("mean", ".3g"), Column("low", ".1%"), Column("high", ".1%"))
     gates = document["series"]["gates"]
     return Table("Gates", columns, tuple((n, g["mean"], g["low_share"], g["high_share"]) for n, g in gates.items()))
+
+
+def _road_table(document: Document) -> Table:
+    """Return by which roads the gradient went, and how often it crossed weights."""
+    m, steps = document["metrics"], len(document["series"]["timestep"]) - 1
+    around = [("around the weights", m["around_share"], "")] if "around_share" in m else []
+    rows: list[tuple[Any, ...]] = [*around, *((_road(n), share, "") for n, share in m["gate_share"].items())]
+    crossed = document["series"]["paths"].get("crossings")
+    if crossed:
+        which = "one sequence" if crossed["sequence"] else "first sequence"
+        rows.append(("mean crossings", crossed["mean"], f"in {steps} steps, {which}"))
+    columns = (Column("road", numeric=False), Column("mean share", ".3f"), Column("", numeric=False))
+    return Table("Which road the gradient took", columns, tuple(rows))
+
+
+def _road(name: str) -> str:
+    if name == "readout":
+        return "through the readout, back in as input"
+    return f"{name}, through input weights" if " to " in name else f"through U of gate {name}"
 
 
 def _data(document: Document) -> Table:

@@ -25,6 +25,7 @@ TRANSIENT = 1.0  # decades by which the largest gain must exceed both ends
 CLEAR = 0.01  # distance from one from which a spectral radius is on one side of it
 DEAD = 0.05  # share of units that never pass a gradient from which it is worth a word
 CANCEL = 0.05  # distance outside of 0 to 1 from which a share says that roads cancel
+OPPOSED = 100.0  # times the gradient that absolute contributions by number of crossings must reach to be worth a word
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Evidence:
         nonfinite: sentences that say where values stop being finite.
         gates: {gate: (low share, high share, never active)}.
         around_share: mean share of the gradient around the weights, or None.
+        cancellation: sum of absolute shares by number of crossings, or None.
         step_radius: median spectral radius of one step, or None.
         cell: name of the cell.
         hidden: units of a layer.
@@ -85,6 +87,7 @@ class Evidence:
     everywhere: bool = False
     loss_ends: int | None = None
     measurable: bool = False
+    cancellation: float | None = None
 
 
 @dataclass(frozen=True)
@@ -255,7 +258,10 @@ def _gate_findings(e: Evidence) -> list[Finding]:
             if high > low and gate in e.keep_gates:
                 text += " It keeps the state: open, it carries the gradient."
             found.append(Finding("GS-SATURATED", "info", text))
+    text = ""
     if e.around_share is not None and not -CANCEL <= e.around_share <= 1 + CANCEL:
         text = f"The share of the gradient around the weights is {e.around_share:.2f}: the two roads cancel in part."
-        found.append(Finding("GS-ROADS-CANCEL", "info", text))
-    return found
+    if e.cancellation is not None and e.cancellation > OPPOSED:
+        text += f"{' ' * bool(text)}Paths that cross the weights more and less often contribute with opposite signs: "
+        text += f"the absolute values add up to {times(math.log10(e.cancellation))} times the gradient (one sequence)."
+    return found + ([Finding("GS-ROADS-CANCEL", "info", text)] if text else [])

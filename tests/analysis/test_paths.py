@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from gradscope import JacobianChain, create
+from gradscope import JacobianChain, closed_loop, create
 from gradscope.analysis._loss import random_loss
 from gradscope.analysis.gradients import gradient_norms
 from gradscope.analysis.paths import paths
-from gradscope.composition import Composite
+from gradscope.composition import Composite, Looped, Stacked
 from gradscope.dynamics.chain import linearise
 from gradscope.dynamics.trajectory import run
 from gradscope.jacobian import Jacobian, Linear
@@ -150,3 +150,169 @@ def test_roads_that_cancel():
     chain = JacobianChain(source, 5, 1, {"h": 1}, slice(0, 1))
     assert shares(chain).around_share == pytest.approx(np.full((5, 1), 3.0), abs=1e-13)
     assert shares(chain).mean == pytest.approx(3.0, abs=1e-13)
+
+
+# --- by gate
+
+
+def projected():
+    """An LSTM whose h is narrower than its c."""
+    cell = create("lstm", hidden_size=4, input_size=2, gain=2.0, seed=1)
+    W_hr = np.random.default_rng(2).standard_normal((3, 4))
+    return cell.replace(U=cell.U[:, :3], W_hr=W_hr)
+
+
+def chain_for(case):
+    cell = projected() if case == "projected" else None
+    if cell is None:
+        name, *rest = case.split()
+        settings = {"reset": "before"} if "before" in rest else {}
+        layers = next((int(word) for word in rest if word.isdigit()), 1)
+        cell = create(name, hidden_size=4, input_size=2, gain=2.0, seed=1, layers=layers, **settings)
+    if case.endswith("loop"):
+        inputs = np.empty((B, T, 0))
+        return linearise(run(closed_loop(cell, np.random.default_rng(7).standard_normal((2, 4))), inputs, warmup=0))
+    return linearise(run(cell, np.random.default_rng(0).standard_normal((B, T, 2)), warmup=0))
+
+
+ALL = ("lstm", "gru", "gru before", "rnn", "projected", "lstm 2", "gru before 2", "rnn 3", "rnn loop", "lstm 2 loop")
+
+
+def without_gate(J, gate, factor=0.0):
+    """J with one gate's recurrent weights multiplied by a factor."""
+    if isinstance(J, Composite):
+        return Composite(tuple(without_gate(m, gate, factor) for m in J.maps))
+    if isinstance(J, Looped):
+        return dataclasses.replace(J, step=without_gate(J.step, gate, factor))
+    if isinstance(J, Stacked):
+        layers = [
+            without_gate(layer, gate.removeprefix(f"{n}."), factor) if gate.startswith(f"{n}.") else layer
+            for n, layer in zip(J.names, J.layers, strict=True)
+        ]
+        return dataclasses.replace(J, layers=tuple(layers))
+    if gate not in J.gates:
+        return J
+    U, i = J.U.copy(), J.gates.index(gate)
+    U.reshape(len(J.gates), -1, U.shape[1])[i] *= factor
+    return dataclasses.replace(J, U=U)
+
+
+@pytest.mark.parametrize("case", ALL)
+def test_the_roads_are_the_whole(case):
+    chain = chain_for(case)
+    rng = np.random.default_rng(3)
+    u, v = rng.standard_normal((2, chain.size, B))
+    for t in range(T):
+        J = chain.at(t)
+        roads = J.roads(u, v)
+        apart = J.push_apart(v)
+        exact = {"rtol": 0, "atol": 1e-13}  # a few dozen terms of about one
+        np.testing.assert_allclose(roads.pushed, J.push(v), **exact)
+        np.testing.assert_allclose(apart[0], J.push_around(v), **exact)
+        np.testing.assert_allclose(sum(apart), J.push(v), **exact)
+        np.testing.assert_allclose(roads.around, (u * J.push_around(v)).sum(axis=0), **exact)
+        np.testing.assert_allclose(roads.around + sum(roads.through.values()), (u * J.push(v)).sum(axis=0), **exact)
+    found = shares(chain)
+    assert np.abs(found.around_share + sum(found.gate_share.values()) - 1).max() < 1e-12
+    assert found.mean + sum(found.gate_mean.values()) == pytest.approx(1, abs=1e-12)
+
+
+@pytest.mark.parametrize("case", ["lstm", "gru", "lstm 2", "rnn 3"])
+def test_a_road_is_what_its_weights_add(case):
+    """In one-map cells a path crosses recurrent weights once a step: u . J v with and without them differ by it."""
+    J = chain_for(case).at(3)
+    u, v = np.random.default_rng(4).standard_normal((2, J.shape[0], B))
+    whole = (u * J.push(v)).sum(axis=0)
+    roads = J.roads(u, v)
+    for name, part in roads.through.items():
+        if " to " not in name:
+            left = (u * without_gate(J, name).push(v)).sum(axis=0)
+            np.testing.assert_allclose(part, whole - left, rtol=0, atol=1e-13)
+    gates = [n for n in roads.through if " to " not in n]
+    for name in gates:
+        J = without_gate(J, name)
+    up = sum(part for n, part in roads.through.items() if " to " in n)
+    left = (u * J.push(v)).sum(axis=0)  # no recurrent weights: around, and up from layer to layer
+    np.testing.assert_allclose(roads.around + up, left, rtol=0, atol=1e-13)
+
+
+def test_reset_before_crosses_two_matrices():
+    """h' = (1 - z) n + z h, n = tanh(a + U_n (r h)), term by term: what crosses U_r and then U_n counts for r."""
+    cell = create("gru", hidden_size=4, input_size=2, gain=2.0, seed=1, reset="before")
+    x, h, u, v = (np.random.default_rng(5).standard_normal(k) for k in (2, 4, 4, 4))
+    a = cell.W @ x + cell.b_ih + cell.b_hh
+    Ur, Uz, Un = cell.U.reshape(3, 4, 4)
+    r, z = (1 / (1 + np.exp(-(a[k : k + 4] + U @ h))) for k, U in ((0, Ur), (4, Uz)))
+    n = np.tanh(a[8:] + Un @ (r * h))
+    kn = (1 - z) * (1 - n**2)
+    roads = cell.jacobian(x, h).roads(u[:, None], v[:, None])
+    assert roads.around[0] == pytest.approx(u @ (z * v), abs=1e-14)
+    assert roads.through["n"][0] == pytest.approx(u @ (kn * (Un @ (r * v))), abs=1e-14)
+    assert roads.through["r"][0] == pytest.approx(u @ (kn * (Un @ (h * r * (1 - r) * (Ur @ v)))), abs=1e-14)
+    assert roads.through["z"][0] == pytest.approx(u @ ((h - n) * z * (1 - z) * (Uz @ v)), abs=1e-14)
+
+
+def test_projections_are_a_road_of_their_own():
+    """Paths from c that meet no gate's weights cross the projection; what meets a gate first counts for the gate."""
+    J = chain_for("projected").at(3)
+    u, v = np.random.default_rng(6).standard_normal((2, 7, B))
+    roads = J.roads(u, v)
+    assert set(roads.through) == {"i", "f", "g", "o", "p"}
+    whole = (u * J.push(v)).sum(axis=0)
+    for gate in "ifgo":
+        left = (u * without_gate(J, gate).push(v)).sum(axis=0)
+        np.testing.assert_allclose(roads.through[gate], whole - left, rtol=0, atol=1e-13)
+    for gate in "ifgo":
+        J = without_gate(J, gate)
+    np.testing.assert_allclose(roads.around + roads.through["p"], (u * J.push(v)).sum(axis=0), rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("case", ["lstm", "gru", "gru before", "lstm 2", "lstm 2 loop"])
+def test_gate_shares_are_elasticities(case):
+    """d log|dL/ds_0| / d log alpha, when one gate's weights are alpha times as large at one step, the others fixed."""
+    chain = chain_for(case)
+    found = shares(chain)
+    b, step = 0, 3
+    u0 = np.zeros((chain.size, 1))
+    u0[chain.output] = random_loss(chain, "last").direct[:, :1]
+    matrices = [chain.at(t).column(b) for t in range(T)]
+    for gate in [
+        n for n in found.gate_share if " to " not in n and n != "readout" and (case, n) != ("gru before", "n")
+    ]:
+
+        def size(alpha, gate=gate):
+            u = u0
+            for t in reversed(range(T)):
+                u = (without_gate(matrices[t], gate, alpha) if t == step else matrices[t]).pull(u)
+            return np.log(np.linalg.norm(u))
+
+        h = 1e-5  # errors: h^2 f''' and eps / h, both about 1e-10
+        assert found.gate_share[gate][step, b] == pytest.approx((size(1 + h) - size(1 - h)) / (2 * h), abs=1e-8)
+
+
+@pytest.mark.parametrize("case", ["rnn loop", "lstm 2 loop"])
+def test_the_readout_is_a_road(case):
+    """What it feeds back is what is missing without it."""
+    J = chain_for(case).at(3)
+    u, v = np.random.default_rng(8).standard_normal((2, J.shape[0], B))
+    roads, open_ = J.roads(u, v), dataclasses.replace(J, R=np.zeros_like(J.R))
+    missing = (u * (J.push(v) - open_.push(v))).sum(axis=0)
+    np.testing.assert_allclose(roads.through["readout"], missing, rtol=0, atol=1e-13)
+    assert missing.all()
+
+
+def test_gates_without_weights_carry_nothing():
+    cell = create("gru", hidden_size=4, input_size=2, seed=1)
+    U = cell.U.copy()
+    U[:4] = 0
+    found = shares(linearise(run(cell.replace(U=U), np.random.default_rng(0).standard_normal((B, T, 2)))))
+    assert not found.gate_share["r"].any()
+    assert found.gate_share["n"].all()
+
+
+def test_who_has_a_road_around():
+    assert shares(chain_for("lstm")).has_around
+    assert not shares(chain_for("rnn 3")).has_around
+    assert set(shares(chain_for("rnn 3")).gate_share) == {"l0.h", "l1.h", "l2.h", "l0 to l1", "l1 to l2"}
+    own = shares(JacobianChain.from_arrays(np.tile(np.eye(2), (5, 1, 1))))
+    assert own.gate_share["through"] == pytest.approx(np.ones((5, 1)), abs=1e-15)

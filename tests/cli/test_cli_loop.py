@@ -46,15 +46,16 @@ def test_the_command_measures_what_python_does(run, generator):
 
     path = generator()
     doc = document(run("analyze", path, *SELF, "--readout", "head", "--steps", "30", "--lags", "4", "--json"))
-    arrays = np.load(path)
-    loop = closed_loop(load(path)["rnn"], arrays["head.weight"], arrays["head.bias"])
+    with np.load(path) as arrays:
+        loop = closed_loop(load(path)["rnn"], arrays["head.weight"], arrays["head.bias"])
     assert doc["series"] == analyze(loop, steps=30, lags=4).document["series"]
 
 
 def test_the_bias_counts(run, quick, generator):
     path, steps = generator(), quick[2:]
     with_bias = document(run("analyze", path, *SELF, "--readout", "head", *steps, "--json"))
-    arrays = dict(np.load(path))
+    with np.load(path) as file:
+        arrays = dict(file)
     np.savez(path, **{k: v for k, v in arrays.items() if k != "head.bias"})
     without = document(run("analyze", path, *SELF, "--readout", "head", *steps, "--json"))
     assert without["model"]["readout"] == "head.weight"

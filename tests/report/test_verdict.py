@@ -8,7 +8,7 @@ import pytest
 
 from gradscope import JacobianChain, analyze, create
 from gradscope.cells._base import cell_class
-from gradscope.report.verdict import DECADES, HORIZON, SHORTEST, Evidence, judge, times
+from gradscope.report.verdict import DECADES, HORIZON, OPPOSED, SHORTEST, Evidence, judge, times
 
 LN10 = math.log(10)
 
@@ -263,6 +263,13 @@ def test_dead_units():
 @pytest.mark.parametrize(("share", "found"), [(0.0, 0), (1.0, 0), (1.04, 0), (1.2, 1), (-0.2, 1), (None, 0)])
 def test_roads_that_cancel(share, found):
     assert codes(evidence(around_share=share)) == ["GS-ROADS-CANCEL"] * found
+
+
+@pytest.mark.parametrize(("cancellation", "found"), [(None, 0), (1.0, 0), (OPPOSED, 0), (1.1 * OPPOSED, 1)])
+def test_crossings_that_cancel(cancellation, found):
+    assert codes(evidence(cancellation=cancellation)) == ["GS-ROADS-CANCEL"] * found
+    (finding,) = judge(evidence(around_share=1.2, cancellation=343.0)).findings
+    assert "1.20" in finding.message and "343 times" in finding.message
 
 
 def test_loss_everywhere():

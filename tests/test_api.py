@@ -144,9 +144,9 @@ def test_layers_without_a_road_around():
     assert "crossings" not in result.series["paths"]
     tables = {t.title: t for t in result.report.tables}
     assert [r[0] for r in tables["Which road the gradient took"].rows] == [
-        "through U of gate l0.h",
+        "through the weights of l0.h",
         "l0 to l1, through input weights",
-        "through U of gate l1.h",
+        "through the weights of l1.h",
     ]
 
 

@@ -222,7 +222,7 @@ def _crossings(document: Document) -> Panel:
     cancel = f"; without their signs the shares add up to {c['cancellation']:.3g}" if c["cancellation"] > 1.1 else ""
     return Panel(
         "crossings",
-        f"Paths cross the weights {c['mean']:.3g} times in {steps} steps, on average",
+        f"Paths cross the weights {c['mean']:.3g} times in {steps} step{'s'[: steps != 1]}, on average",
         "crossings of the weights on the whole way",
         "share of the gradient",
         curves=(Curve("", count, share, weight="thin"),),

@@ -204,7 +204,7 @@ def _road_table(document: Document) -> Table:
     crossed = document["series"]["paths"].get("crossings")
     if crossed:
         which = "one sequence" if crossed["sequence"] else "first sequence"
-        rows.append(("mean crossings", crossed["mean"], f"in {steps} steps, {which}"))
+        rows.append(("mean crossings", crossed["mean"], f"of {steps} step{'s'[: steps != 1]}, {which}"))
     columns = (Column("road", numeric=False), Column("mean share", ".3f"), Column("", numeric=False))
     return Table("Which road the gradient took", columns, tuple(rows))
 
@@ -212,7 +212,7 @@ def _road_table(document: Document) -> Table:
 def _road(name: str) -> str:
     if name == "readout":
         return "through the readout, back in as input"
-    return f"{name}, through input weights" if " to " in name else f"through U of gate {name}"
+    return f"{name}, through input weights" if " to " in name else f"through the weights of {name}"
 
 
 def _data(document: Document) -> Table:

@@ -89,10 +89,13 @@ def _fitted(request: Request, model: Model, gradient: Array | None, ways: _Ways)
 
 def plan_of(request: Request, model: Model, batch: int, steps: int) -> Plan:
     """Return what a run of so many sequences and steps, warm-up included, takes of memory."""
+    from gradscope.cells._stack import cells_of
+
     cell = model.cell
     weights = sum(w.size for w in cell.weights().values())
-    dense = request.lags > 0
-    return Plan(cell.state_size, cell.network.network_input_size, weights, steps, batch, cell.dtype.itemsize, dense)
+    dense, inputs = request.lags > 0, cell.network.network_input_size
+    polar = sum(c.U.size for c in cells_of(cell) if not c.keep_gates) if request.remedies else 0
+    return Plan(cell.state_size, inputs, weights, steps, batch, cell.dtype.itemsize, dense, polar)
 
 
 def lengths(request: Request, model: Model) -> tuple[int, int]:

@@ -21,5 +21,5 @@ def plan_text(request: Request, models: list[Model]) -> str:
         lines += [f"  {name}: {human(size)}" for name, size in plan.parts.items()]
         lines += [f"  in all about {human(plan.total)}; {human(available_bytes())} are free"]
     if request.remedies:
-        lines.append("--remedies: then one run for each change, one at a time, in the memory of the first")
+        lines.append("--remedies: then one run for each change, one after the other")
     return "\n".join(lines) + "\n"

@@ -239,10 +239,10 @@ def _more_state(e: Evidence) -> str:
         gate = next(iter(e.keep_gates.values()))
         command = f"gradscope compare {e.target} {e.cell}:init=chrono,tmax={max(e.steps, 3)}{size}{e.options}"
         text = f"Keep more of the state at each step, by the bias of the {gate} gate"
-        return f"{text}{' (--remedies measures several)' * e.measurable}. To see what it does: {command}"
+        return f"{text}{' (--remedies tries several)' * e.measurable}. To see what it does: {command}"
     command = f"gradscope compare {e.target} lstm:init=chrono,tmax={max(e.steps, 3)}{size}{e.options}"
-    text = "--remedies measures other weights for it. " * e.measurable
-    return f"{text}A cell with a road around its recurrent weights keeps more. To see how much: {command}"
+    text = "A cell with a road around its recurrent weights keeps more"
+    return f"{text}{' (--remedies tries other weights)' * e.measurable}. To see how much: {command}"
 
 
 def _gate_findings(e: Evidence) -> list[Finding]:

@@ -92,3 +92,13 @@ def test_progress_names_the_changes(run, quick):
 def test_fail_on_is_about_the_model_as_it_is(run):
     line = ("analyze", "--cell", "gru", "--hidden", "8", "--steps", "60", "--lags", "0", "--fail-on", "vanishing")
     assert run(*line).code == run(*line, "--remedies").code == 3
+
+
+def test_the_memory_for_orthogonal_weights_is_asked_for(refused, run):
+    short = ("--steps", "5", "--warmup", "0", "--batch", "1", "--lags", "0")
+    line = ("analyze", "--cell", "rnn", "--hidden", "1200", *short)
+    # 1200 x 1200 numbers are 11 MiB: 8 of them, beside 2 sets of weights and 200 MiB for the libraries
+    refused(5, ["orthogonal weights", "without --remedies"], *line, "--remedies", "--max-memory", "260MiB")
+    assert run(*line, "--max-memory", "260MiB").code == 0
+    assert "orthogonal weights: 87.9 MiB" in run(*line, "--remedies", "--dry-run").out
+    assert "orthogonal weights" not in run("analyze", "--cell", "gru", *short, "--remedies", "--dry-run").out

@@ -18,6 +18,9 @@ from gradscope._version import __version__
 
 if TYPE_CHECKING:
     from gradscope._create import create
+    from gradscope.analysis.eigen import eigenvalues
+    from gradscope.analysis.growth import lyapunov
+    from gradscope.analysis.singular import singular_values
     from gradscope.api import analyze, compare
     from gradscope.cells._base import Cell
     from gradscope.cells._function import from_step
@@ -37,8 +40,11 @@ __all__ = [
     "closed_loop",
     "compare",
     "create",
+    "eigenvalues",
     "from_step",
     "load",
+    "lyapunov",
+    "singular_values",
 ]
 
 _HOMES = {
@@ -50,8 +56,11 @@ _HOMES = {
     "closed_loop": "gradscope.cells._loop",
     "compare": "gradscope.api",
     "create": "gradscope._create",
+    "eigenvalues": "gradscope.analysis.eigen",
     "from_step": "gradscope.cells._function",
     "load": "gradscope.layouts._load",
+    "lyapunov": "gradscope.analysis.growth",
+    "singular_values": "gradscope.analysis.singular",
 }
 
 

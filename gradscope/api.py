@@ -12,15 +12,10 @@ from typing import Any
 import numpy as np
 
 from gradscope.analysis import finite
-from gradscope.analysis import steps as single_steps
-from gradscope.analysis._loss import Loss, given_loss, random_loss
-from gradscope.analysis.crossings import crossings
-from gradscope.analysis.gates import gate_statistics
-from gradscope.analysis.gradients import gradient_norms
+from gradscope.analysis._loss import given_loss, random_loss
+from gradscope.analysis.growth import LONGEST_BURN
 from gradscope.analysis.orbits import orbits
-from gradscope.analysis.paths import paths
-from gradscope.analysis.products import products
-from gradscope.analysis.reach import THRESHOLD, reach
+from gradscope.analysis.reach import THRESHOLD
 from gradscope.cells._base import BaseCell
 from gradscope.cells._loop import Loop
 from gradscope.cells._stack import Stack, backward, cells_of
@@ -30,6 +25,7 @@ from gradscope.dynamics.start import BATCH, lead_in_of, start_of
 from gradscope.dynamics.trajectory import run
 from gradscope.errors import UsageError
 from gradscope.jacobian import Array
+from gradscope.measure import Wanted, measure
 from gradscope.remedies import try_changes
 from gradscope.report import environment
 from gradscope.report.build import analysis_document, comparison_document
@@ -117,7 +113,7 @@ def analyze(
     _check_range(threshold, **counts, seed=seed, lags=lags, spectrum=spectrum)
     tell = progress or (lambda _: None)
     if isinstance(cell, JacobianChain):
-        chain, warmup = cell, 0
+        chain, longer, warmup, burn = cell, cell, 0, None
     else:
         warmup = (50 if inputs is None else 0) if warmup is None else warmup
         tell("running the cell")
@@ -125,7 +121,9 @@ def analyze(
         if inputs is None:
             batch = len(lead_in) if batch is None and lead_in is not None else batch or BATCH
             inputs = drive("noise", batch, steps + warmup, cell.network_input_size, seed=seed)
-        chain = linearise(run(cell, inputs, warmup=warmup, start=start_of(cell, lead_in)))
+        burn = min(warmup, LONGEST_BURN)  # the end of the warm-up is what turns the frame of the exponents
+        whole = run(cell, inputs, warmup=warmup - burn, start=start_of(cell, lead_in))
+        chain, longer = linearise(whole.after(burn)), linearise(whole)
     if (
         loss_gradient is not None
         and np.ndim(loss_gradient) == 3
@@ -134,7 +132,8 @@ def analyze(
     ):
         loss_gradient = np.asarray(loss_gradient)[:, ::-1]  # it runs from the last step of the data to the first
     readout = random_loss(chain, loss, seed) if loss_gradient is None else given_loss(chain, loss_gradient)
-    measured, left_out = _measure(chain, readout, origin.nonfinite, lags, spectrum, step_spectra, threshold, tell)
+    wanted = Wanted(lags, spectrum, step_spectra, threshold, burn, seed)
+    measured, left_out = measure(chain, longer, readout, origin.nonfinite, wanted, tell)
     facts = _facts(cell) | dict(origin.model)
     config = dict(origin.config) | ({} if lead_in is None else {"lead_in": np.shape(lead_in)[-2]})
     config |= {
@@ -209,51 +208,6 @@ def _check_range(threshold: float, **counts: int) -> None:
             raise UsageError(f"{what} must be at least {least}, not {value}")
 
 
-def _measure(
-    chain: JacobianChain,
-    loss: Loss,
-    found: Sequence[finite.NonFinite],
-    lags: int,
-    spectrum: int,
-    spectra_of: int | None,
-    threshold: float,
-    tell: Progress,
-) -> tuple[Measured, int]:
-    """Run the analyses; also return how many sequences were left out, for want of a loss at the last step."""
-    tell("gradients")
-    has_roads = chain.trajectory is not None and _has_roads(chain)
-    norms = gradient_norms(chain, loss, keep=has_roads and not loss.at_every_step)
-    last = gradient_norms(chain, loss.last_only(), keep=has_roads) if loss.at_every_step else None
-    followed = last or norms
-    met = finite.nonfinite(chain.trajectory) if chain.trajectory else []
-    records = [*found, *(r for r in met if r.path != "inputs" or not found)]
-    sound = not records and bool(np.isfinite(chain.at(0).push(np.ones((chain.size, chain.batch)))).all())
-    road = crossed = product = spectra = None
-    if has_roads and sound:
-        tell("roads")
-        road = paths(chain, followed)
-        crossed = crossings(chain, followed) if road.has_around else None
-    if lags and sound:
-        tell("products")
-        product = products(chain, lags=lags, values=spectrum, progress=tell)
-        tell("spectra of single steps")
-        spectra = single_steps.step_spectra(chain, steps=spectra_of)
-    with_loss = ~np.isneginf(followed.state[-1])
-    kept = with_loss if with_loss.any() else np.ones_like(with_loss)
-    return Measured(
-        norms=norms.of(kept),
-        last=last and last.of(kept),
-        reach=reach(followed.state[:, kept], threshold, orbits(chain.trajectory)[kept] if chain.trajectory else None),
-        products=product,
-        steps=spectra,
-        paths=road,
-        crossings=crossed,
-        gates=gate_statistics(chain.trajectory) if chain.trajectory else {},
-        nonfinite=tuple(records),
-        loss_ends=loss.ends,
-    ), int((~kept).sum())
-
-
 def compare(models: Mapping[str, BaseCell | Result], inputs: Array | None = None, **options: Any) -> Result:
     """Analyze several cells on the same inputs, side by side.
 
@@ -289,14 +243,6 @@ def _title(facts: Mapping[str, Any]) -> str:
         return f"own {facts['cell']}, state of {size}"
     loop = ", closed loop" if "readout" in facts else ""
     return f"{str(facts['cell']).upper()}, {size} unit{'s'[: size != 1]}{loop}"
-
-
-def _has_roads(chain: JacobianChain) -> bool:
-    """Tell whether the gradient has a choice: around the recurrent weights, or through those of several gates."""
-    probe = np.ones((chain.size, chain.batch), chain.dtype)
-    with np.errstate(over="ignore", invalid="ignore"):
-        roads = chain.at(chain.steps - 1).roads(probe, probe)
-    return bool(roads.around.any()) or len(roads.through) > 1
 
 
 def _keep_gates(cell: BaseCell) -> dict[str, str]:

@@ -37,6 +37,11 @@ class Composite(Linear):
             v = m.push(v)
         return v
 
+    def push_blocks(self, v: Array) -> Array:
+        for m in self.maps:
+            v = m.push_blocks(v)
+        return v
+
     def pull(self, u: Array) -> Array:
         for m in reversed(self.maps):
             u = m.pull(u)

@@ -21,18 +21,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gradscope._determinant import block_log_det, log_abs
+from gradscope._blocks import absent, block_log_det, log_abs, split
 
 __all__ = ["Array", "Dense", "Jacobian", "Linear", "Partials", "Roads", "Transposed", "ranges"]
 
 Array = NDArray[Any]
 Entry = Any  # an array (..., H, B), or a number; the integer 0 means that there is no path
 Grid = Sequence[Sequence[Entry]]
-
-
-def absent(entry: Entry) -> bool:
-    """Tell whether a grid entry means "no path"."""
-    return isinstance(entry, int) and entry == 0
 
 
 @dataclass(frozen=True)
@@ -75,6 +70,13 @@ class Roads(NamedTuple):
     pushed: Array
     around: Array
     through: dict[str, Array]
+
+
+class Factor(NamedTuple):
+    """One of several maps that make up a Jacobian; `steep`: its rows may be of very different size."""
+
+    map: Linear
+    steep: bool = False
 
 
 class Linear(ABC):
@@ -124,6 +126,21 @@ class Linear(ABC):
     def pull_within(self, u: Array) -> Array:
         """Return what reaches each new part from the other new parts of the same step."""
         return np.zeros_like(u)
+
+    def push_blocks(self, v: Array) -> Array:
+        """Return J v for several columns a state, (columns, B * k): those of the first state first."""
+        if self.states == 1:
+            return self.push(v)
+        blocks = np.split(v, self.states, axis=1)
+        return np.concatenate([self.column(b).push(block) for b, block in enumerate(blocks)], axis=1)
+
+    def factors(self) -> tuple[Factor, ...]:
+        """Return maps whose product is J, the first to be applied first.
+
+        More than one where J is made of parts whose rows differ in size, as units that saturate or rest make them:
+        their product rounds off what they keep apart.
+        """
+        return (Factor(self),)
 
     @property
     @abstractmethod
@@ -274,6 +291,21 @@ class Jacobian(Linear):
         like = next(new[p] for p, row in enumerate(grid) for e in row if not absent(e))
         return np.concatenate([_combine(column, new, like) for column in zip(*grid, strict=True)])
 
+    def push_blocks(self, v: Array) -> Array:
+        each = v.shape[1] // self.states
+        return self.at((Ellipsis, np.repeat(np.arange(self.states), each))).push(v)
+
+    def factors(self) -> tuple[Factor, ...]:
+        """J = E S M: S the size of rows that come through one gate only, E what new parts give one another."""
+        found = None if self.U is None else split(self.through, self.around, self.partials.within)
+        if found is None:
+            return (Factor(self),)
+        through, around, *diagonal = found
+        none = [[0]] * len(self.new)
+        size, *unit = (Jacobian(Partials(none, grid), None, None, 0, self.new, self.new) for grid in diagonal)
+        first = Jacobian(Partials(through, around), self.U, None, self.reads, self.old, self.new)
+        return Factor(first), Factor(size, steep=True), *(Factor(e) for e in unit)
+
     def pull(self, u: Array) -> Array:
         new = [u[s] for s in self._new]
         columns = zip(*self.around, strict=True)
@@ -380,6 +412,12 @@ class Dense(Linear):
 
     def push(self, v: Array) -> Array:
         return self._apply(self.matrix, v)
+
+    def push_blocks(self, v: Array) -> Array:
+        if self.states == 1:
+            return self.push(v)
+        blocks = v.reshape(len(v), self.states, -1).swapaxes(0, 1)
+        return np.asarray((self.matrix @ blocks).swapaxes(0, 1).reshape(self.shape[0], -1))
 
     def pull(self, u: Array) -> Array:
         return self._apply(self.matrix.swapaxes(-1, -2), u)

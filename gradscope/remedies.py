@@ -83,6 +83,8 @@ def _gradients(chain: JacobianChain, loss: Loss, threshold: float) -> tuple[Meas
         last=None,
         reach=reach(norms.state[:, kept], threshold, along),
         products=None,
+        growth=None,
+        eigenvalues=None,
         steps=None,
         paths=None,
         gates={},

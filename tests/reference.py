@@ -4,6 +4,7 @@ Nothing here comes from the package. Parameters are dicts with W, U, b_ih, b_hh 
 weights are gates in PyTorch's order: i f g o for the LSTM, r z n for the GRU.
 """
 
+import mpmath
 import numpy as np
 
 
@@ -171,3 +172,33 @@ def product(jacobians):
     for J in jacobians:
         P = [[sum(J[i][k] * P[k][j] for k in range(n)) for j in range(n)] for i in range(n)]
     return np.array(P)
+
+
+def exact_product(jacobians, digits):
+    """Return J[T-1] ... J[0] as an mpmath matrix with so many digits."""
+    mpmath.mp.dps = digits
+    product = mpmath.eye(jacobians.shape[-1])
+    for J in jacobians:
+        product = mpmath.matrix(J.tolist()) * product
+    return product
+
+
+def exact_log_singular(jacobians, digits):
+    """Return natural logs of all singular values of the product, largest first."""
+    values = mpmath.svd_r(exact_product(jacobians, digits), compute_uv=False)
+    return np.sort([float(mpmath.log(x)) for x in values])[::-1]
+
+
+def exact_log_eigenvalues(jacobians, digits):
+    """Return natural logs of the moduli of all eigenvalues of the product, largest first."""
+    values = mpmath.eig(exact_product(jacobians, digits), left=False, right=False)
+    return np.sort([float(mpmath.log(abs(x))) for x in values])[::-1]
+
+
+def householder_growth(jacobians, frame):
+    """Return log|diag R| of every step, (T, k): a QR decomposition at each, and nothing clever."""
+    grown = []
+    for J in jacobians:
+        frame, R = np.linalg.qr(J @ frame)
+        grown.append(np.log(np.abs(np.diag(R))))
+    return np.array(grown)

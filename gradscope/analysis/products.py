@@ -1,15 +1,15 @@
-"""How large is the Jacobian product at every lag?
+"""How large is the Jacobian product at every lag, in both directions, and can it be trusted?
 
 P_k = J_T J_{T-1} ... J_{T-k+1} is what any gradient at the last step is multiplied by on its way back k
-steps. It is built from the last step back, P <- P J_t, with its scale carried apart; at log-spaced lags its
-singular values, its Frobenius norm and its spectral radius are taken with scipy.linalg.
+steps: what learning uses. J_k ... J_1 is what a perturbation of the first state is multiplied by on its way
+forward: what memory is. Over the whole run they are the same matrix; at shorter lags they are not.
 
 The norm decides what a gradient can gain. The spectral radius of the product, the product of the radii of
 the steps, and the product of their norms (an upper bound) are four different numbers.
 The mean square of P^T u over isotropic unit u is |P|_F^2 / n, exactly.
 
-Singular values far below the largest are lost to rounding here: those under `floor` times the largest are
-reported as not determined (nan), and so is a radius that rounding can move by more than one per cent.
+`log_condition` says whether the data determine the product at all: how many times larger than rounding itself its
+effect on P can be, max_t |J_T ... J_(t+1)| |J_t| |J_(t-1) ... J_1| / |P|. Where nothing cancels it is near one.
 """
 
 from __future__ import annotations
@@ -20,33 +20,45 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 
-from gradscope.analysis._dense import singular_values
+from gradscope.analysis._graded import Graded
 from gradscope.analysis._scaled import LN2, rescale
+from gradscope.analysis.finite import check_finite
+from gradscope.analysis.singular import determined, largest, surviving
 from gradscope.dynamics.chain import JacobianChain
-from gradscope.jacobian import Array
+from gradscope.jacobian import Array, Dense, Linear
 
 __all__ = ["Products", "log_lags", "products"]
 
 RADIUS_WORK = 2.0e8  # n^3 times the number of lags at which the radius is taken: about a second on one core
+FORMED = 320  # state variables up to which the product is formed unasked; above, only its largest values are found
+ROUGH, PRECISE = 3, 200  # power iterations, each from where the last step ended
+DRAWN = 1e-3  # nats by which a value of a large state may still move: a tenth of a per cent
+FLAT = 1e-6  # smallest of the largest values, relative to the largest, up to which a product is multiplied out
+EPS = float(np.finfo(float).eps)
 
 
 @dataclass(frozen=True, eq=False)
 class Products:
-    """The product from the last step back, for S sequences.
+    """The product over the last k steps and over the first k, for S sequences.
 
     Attributes:
         lags: (K,), numbers of steps.
-        log_singular: (K, S, k), natural logs of the k largest singular values; nan: not determined.
-        log_frobenius: (K, S), natural log of the Frobenius norm.
+        log_singular: (K, S, k), natural logs of the k largest singular values of the product from the last step
+            back; nan: not determined; -inf: exactly zero.
+        surviving: (K, S), how many directions survive; nan: not determined.
+        log_frobenius: (K, S), natural log of the Frobenius norm; nan: not all of the product was looked at.
         log_radius: (K, S), natural log of the spectral radius; nan: not determined, or not taken at this lag.
-        floor: ratio to the largest singular value below which a value is not determined.
+        log_from_start: (K, S), natural log of the spectral norm of the product over the first k steps.
+        log_condition: (S,), natural log of how much more than itself rounding can do to the whole product.
     """
 
     lags: Array
     log_singular: Array
+    surviving: Array
     log_frobenius: Array
     log_radius: Array
-    floor: float
+    log_from_start: Array
+    log_condition: Array
 
     @property
     def log_norm(self) -> Array:
@@ -63,81 +75,180 @@ def products(
     chain: JacobianChain,
     *,
     lags: int = 32,
-    values: int = 16,
+    values: int | None = 16,
     sequences: int = 1,
     progress: Callable[[str], None] | None = None,
 ) -> Products:
-    """Build the product back from the last step and measure it at log-spaced lags.
+    """Measure the product at log-spaced lags, back from the last step and forward from the first.
 
     Args:
         chain: the Jacobians.
         lags: at how many lags.
-        values: how many singular values are kept.
+        values: how many singular values are kept; None for all.
         sequences: for how many of the sequences; the first ones are taken.
         progress: called with a word now and then.
+
+    Raises:
+        InputError: a Jacobian is not finite.
     """
+    check_finite(chain)
     at = log_lags(chain.steps, lags)
-    n, count = chain.size, min(sequences, chain.batch)
-    k = min(values, n)
-    # Each multiplication rounds by about eps; after T of them a value this far down is right to one per cent.
-    floor = 100 * chain.steps * np.sqrt(n) * float(np.finfo(chain.dtype).eps)
-    singular = np.full((len(at), count, k), np.nan)
-    frobenius, radius = np.full((len(at), count), np.nan), np.full((len(at), count), np.nan)
-    transposed = [np.eye(n, dtype=chain.dtype) for _ in range(count)]  # P^T, so that J^T is applied to columns
-    exponents = [np.zeros(1, np.int64) for _ in range(count)]
+    k = min(values or chain.size, chain.size)
+    formed = values is None or chain.size <= FORMED
+    measure = _formed if formed else _sampled
+    tell = progress or (lambda _: None)
+    found = [measure(chain, at, k, b, tell) for b in range(min(sequences, chain.batch))]
+    return Products(at, *(np.stack(rows, axis=min(1, np.ndim(rows[0]))) for rows in zip(*found, strict=True)))
+
+
+Rows = tuple[Array, Array, Array, Array, Array, Array]  # what `Products` holds, of one sequence
+
+
+def _formed(chain: JacobianChain, at: Array, k: int, b: int, tell: Callable[[str], None]) -> Rows:
+    """Carry the product with its scales apart, so that all of its singular values are seen."""
+    n, steps = chain.size, chain.steps
+    singular, radius, back = np.full((len(at), n), np.nan), np.full(len(at), np.nan), np.zeros(steps + 1)
     # Eigenvalues cost ten times what singular values do: on large states the radius is taken at fewer lags.
-    some = max(2, int(RADIUS_WORK / (count * n**3)))
+    some = max(2, int(RADIUS_WORK / n**3))
     with_radius = set(at[np.unique(np.linspace(0, len(at) - 1, min(some, len(at))).round().astype(int))].tolist())
-    row = 0
-    with np.errstate(over="ignore", invalid="ignore"):
-        for t, J in chain.backward():
-            lag = chain.steps - t
-            for b in range(count):
-                flat = J.column(b).pull(transposed[b]).reshape(-1, 1)
-                flat, exponents[b] = rescale(flat, exponents[b])
-                transposed[b] = flat.reshape(n, n)
-            if progress and lag % 16 == 0:
-                progress(f"products: {lag} of {chain.steps} steps")
-            if lag == at[row]:
-                for b in range(count):
-                    found = _measure(transposed[b], floor, radius=lag in with_radius)
-                    shift = float(exponents[b][0]) * LN2
-                    singular[row, b] = found[0][:k] + shift
-                    frobenius[row, b], radius[row, b] = found[1] + shift, found[2] + shift
-                row += 1
-    return Products(at, singular, frobenius, radius, floor)
+    product, row = Graded(np.eye(n)), 0
+    for t, J in chain.backward():
+        lag = steps - t
+        product.pull(J.column(b))
+        if lag == at[row]:
+            singular[row], _ = determined(product)
+            radius[row] = _log_radius(product, lag) if lag in with_radius else np.nan
+            row += 1
+        back[lag] = product.log_norm()
+        if lag % 16 == 0:
+            tell(f"products: {lag} of {steps} steps back")
+    # What is not determined is far below the rest.
+    squares = np.where(np.isnan(singular), -np.inf, 2 * singular)
+    frobenius = np.logaddexp.reduce(squares, axis=1) / 2
+    back[at] = singular[:, 0]
+    forward = _forward_norms(chain, b, at, tell)
+    condition = _condition(back, _step_norms(chain, b), forward)
+    return singular[:, :k], _alive(singular, whole=True), frobenius, radius, forward[at], condition
 
 
-def _measure(matrix: Array, floor: float, *, radius: bool) -> tuple[Array, float, float]:
-    """Return logs of (singular values, Frobenius norm, spectral radius) of a matrix scaled to about one."""
-    if not np.isfinite(matrix).all():
-        return np.full(len(matrix), np.nan), np.nan, np.nan
-    sigma = singular_values(matrix)
-    with np.errstate(divide="ignore"):
-        logs = np.where(sigma >= floor * sigma[0], np.log(sigma), np.nan)
-        frobenius = float(np.log(np.linalg.norm(sigma)))
-    return logs, frobenius, _log_radius(matrix, floor * float(sigma[0])) if radius else np.nan
+def _sampled(chain: JacobianChain, at: Array, k: int, b: int, tell: Callable[[str], None]) -> Rows:
+    """Find the largest values only; norms at lags between those that are looked at are interpolated."""
+    singular = np.full((len(at), k), np.nan)
+    row = _while_flat(chain, at, singular, b, tell)
+    tell("products: largest singular values at long lags")
+    singular[row:] = largest(chain, at[row:].tolist(), k, sequence=b, settled=DRAWN, passes=4)
+    forward = _forward_norms(chain, b, at, tell)
+    back = np.interp(np.arange(chain.steps + 1), [0, *at], [0.0, *singular[:, 0]])
+    unknown = np.full(len(at), np.nan)
+    condition = _condition(back, _step_norms(chain, b), forward)
+    return singular, _alive(singular, whole=False), unknown, unknown, forward[at], condition
 
 
-def _log_radius(matrix: Array, floor: float) -> float:
-    """Return the natural log of the spectral radius; nan where rounding of size `floor` / 100 could move it by 1 %."""
+def _while_flat(chain: JacobianChain, at: Array, singular: Array, b: int, tell: Callable[[str], None]) -> int:
+    """Multiply the product out while its largest values lie close together, and say at which row they no longer do.
+
+    Where they do, iteration on a block of columns is slow to tell them apart; where they do not, it takes a few passes.
+    """
+    from scipy.sparse.linalg import svds  # a tenth of a second, for large states only
+
+    n, k, row = chain.size, singular.shape[1], 0
+    matrix, exponent = np.eye(n), np.zeros(1, np.int64)
+    for t, J in chain.backward():
+        flat, exponent = rescale(J.column(b).pull(matrix).reshape(-1, 1), exponent)
+        matrix = flat.reshape(n, n)
+        if chain.steps - t < at[row]:
+            continue
+        tell(f"products: {chain.steps - t} of {chain.steps} steps back")
+        values = np.sort(svds(matrix, k=k, v0=np.ones(n), return_singular_vectors=False))[::-1]
+        if not values[-1] > FLAT * values[0]:
+            break
+        singular[row] = np.log(values) + float(exponent[0]) * LN2
+        row += 1
+        if row == len(at):
+            break
+    return row
+
+
+def _alive(singular: Array, *, whole: bool) -> Array:
+    """Count the directions that survive at each lag; nan where values are missing that would have to be looked at."""
+    counts = [surviving(np.append(row, -np.inf) if whole else row) for row in singular]
+    return np.array([np.nan if c is None else c for c in counts])
+
+
+def _condition(back: Array, step: Array, forward: Array) -> Array:
+    """Return the natural log of max_t |J_T ... J_(t+1)| |J_t| |J_(t-1) ... J_1| / |P|; nan for a product of zero."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.max(back[-2::-1] + step + forward[:-1]) - back[-1])
+
+
+def _forward_norms(chain: JacobianChain, b: int, at: Array, tell: Callable[[str], None]) -> Array:
+    """Return natural logs of |J_t ... J_1| for t = 0 ... T, exact at the lags `at`, else to a few per cent."""
+    n, norms, precise = chain.size, np.zeros(chain.steps + 1), set(at.tolist())
+    matrix, exponent = np.eye(n), np.zeros(1, np.int64)
+    x = _start(n)
+    for t, J in chain.forward():
+        flat, exponent = rescale(J.column(b).push(matrix).reshape(-1, 1), exponent)
+        matrix = flat.reshape(n, n)
+        size, x = _power(Dense(matrix), x, PRECISE if t + 1 in precise else ROUGH)
+        norms[t + 1] = size + float(exponent[0]) * LN2
+        if t % 16 == 0:
+            tell(f"products: {t} of {chain.steps} steps forward")
+    return norms
+
+
+def _step_norms(chain: JacobianChain, b: int) -> Array:
+    """Return natural logs of |J_t| for t = 1 ... T, to a few per cent."""
+    norms, x = np.zeros(chain.steps), _start(chain.size)
+    for t, J in chain.forward():
+        norms[t], x = _power(J.column(b), x, ROUGH)
+    return norms
+
+
+def _start(n: int) -> Array:
+    return np.random.default_rng(0).standard_normal((n, 1))
+
+
+def _power(map: Linear, x: Array, iterations: int) -> tuple[float, Array]:
+    """Return (natural log of the spectral norm, right singular vector) by power iteration from x."""
+    size = 0.0
+    for _ in range(iterations):
+        y = map.push(x / np.linalg.norm(x))
+        before, size = size, float(np.linalg.norm(y))
+        if not size:
+            return -np.inf, _start(len(x))
+        x = map.pull(y / size)
+        if abs(size - before) <= 8 * EPS * size:
+            break
+    return float(np.log(size)), x
+
+
+def _log_radius(product: Graded, lag: int) -> float:
+    """Return the natural log of the spectral radius; nan where rounding could move it by one per cent."""
+    if not product.logs.size:
+        return -np.inf
+    top = float(product.sizes.max())
+    matrix = product.Q @ (np.exp(product.sizes - top)[:, None] * product.U)
+    rounding = (lag + len(matrix)) * np.sqrt(len(matrix)) * EPS * float(np.linalg.norm(matrix))
     values = scipy.linalg.eigvals(matrix, check_finite=False)
-    top = values[np.abs(values).argmax()]
-    rho = float(np.abs(top))
+    largest_one = values[np.abs(values).argmax()]
+    rho = float(np.abs(largest_one))
     # a matrix as near as rounding must not have an eigenvalue one per cent larger: defective ones have (pseudospectra,
     # Trefethen & Embree 2005, section 1)
-    known = rho >= floor and (not rho or _distance(matrix, 1.01 * top) >= floor / 100)
-    with np.errstate(divide="ignore"):
-        return float(np.log(rho)) if known else np.nan
+    known = rho >= 100 * rounding and (not rho or _distance(matrix, 1.01 * largest_one) >= rounding)
+    return float(np.log(rho)) + top if known and rho else -np.inf if known else np.nan
 
 
 def _distance(matrix: Array, z: complex) -> float:
     """Return the smallest singular value of z - A, by inverse iteration: how far the nearest matrix is that has z."""
     n = len(matrix)
-    factors = scipy.linalg.lu_factor((z if z.imag else z.real) * np.eye(n) - matrix, check_finite=False)
+    shifted = (z if z.imag else z.real) * np.eye(n) - matrix
+    getrf, getrs = scipy.linalg.get_lapack_funcs(("getrf", "getrs"), (shifted,))
+    factors, pivots, singular = getrf(shifted)
+    if singular:
+        return 0.0
     x, size = np.random.default_rng(0).standard_normal(n), 1.0
     for _ in range(3):
-        x = scipy.linalg.lu_solve(factors, x / np.linalg.norm(x), check_finite=False)
-        x = scipy.linalg.lu_solve(factors, x, trans=2, check_finite=False)
+        x = getrs(factors, pivots, x / np.linalg.norm(x))[0]
+        x = getrs(factors, pivots, x, trans=2)[0]
         size = float(np.linalg.norm(x))
     return float(1 / np.sqrt(size))

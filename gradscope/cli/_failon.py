@@ -15,8 +15,21 @@ from gradscope.errors import UsageError
 __all__ = ["parse"]
 
 STATES = ("vanishing", "stable", "exploding", "inconclusive", "nonfinite")
-# Metrics that are single numbers in every analysis.
-METRICS = ("log10_gain", "log10_gain_sd", "rate", "half_life", "reach", "around_share")
+# Metrics that are single numbers.
+METRICS = (
+    "log10_gain",
+    "log10_gain_sd",
+    "rate",
+    "half_life",
+    "reach",
+    "around_share",
+    "lyapunov_1",
+    "lyapunov_1_se",
+    "kaplan_yorke_dimension",
+    "entropy_rate",
+    "product_condition",
+    "surviving_directions",
+)
 EXAMPLE = "write for instance 'reach < 50 or rate > 0.05'"
 COMPARE: dict[type, Callable[[Any, Any], Any]] = {
     ast.Lt: operator.lt,

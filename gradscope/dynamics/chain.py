@@ -91,21 +91,30 @@ class JacobianChain:
         source = lambda start, stop: Dense(array[start:stop])  # noqa: E731
         return cls(source, steps, batch, {"s": n}, slice(0, n), dtype=array.dtype)
 
+    def first(self, count: int) -> JacobianChain:
+        """Return the chain of the first `count` sequences."""
+        if count >= self.batch:
+            return self
+        if self.trajectory is not None:
+            return linearise(self.trajectory.first(count))
+        source = lambda start, stop: Dense(self._source(start, stop).matrix[:, :count])  # type: ignore[attr-defined]  # noqa: E731
+        return JacobianChain(source, self.steps, count, self.sizes, self.output, dtype=self.dtype)
+
     def at(self, t: int) -> Linear:
         """Return J[t] for all sequences."""
         return self._source(t, t + 1).at(0)
 
-    def forward(self) -> Iterator[tuple[int, Linear]]:
-        """Yield (t, J[t]) from the first step to the last."""
-        for start in range(0, self.steps, self._chunk):
+    def forward(self, first: int = 0) -> Iterator[tuple[int, Linear]]:
+        """Yield (t, J[t]) from step `first` to the last."""
+        for start in range(first, self.steps, self._chunk):
             stop = min(start + self._chunk, self.steps)
             block = self._source(start, stop)
             for t in range(start, stop):
                 yield t, block.at(t - start)
 
-    def backward(self) -> Iterator[tuple[int, Linear]]:
-        """Yield (t, J[t]) from the last step to the first, as gradients go."""
-        for stop in range(self.steps, 0, -self._chunk):
+    def backward(self, last: int | None = None) -> Iterator[tuple[int, Linear]]:
+        """Yield (t, J[t]) from the step before `last`, or the last one, to the first, as gradients go."""
+        for stop in range(self.steps if last is None else last, 0, -self._chunk):
             start = max(0, stop - self._chunk)
             block = self._source(start, stop)
             for t in range(stop - 1, start - 1, -1):

@@ -38,6 +38,14 @@ class Trajectory:
         """Number of sequences B."""
         return int(self.states.shape[-1])
 
+    def first(self, count: int) -> Trajectory:
+        """Return what the first `count` sequences went through."""
+        return Trajectory(self.cell, self.inputs[..., :count], self.states[..., :count])
+
+    def after(self, steps: int) -> Trajectory:
+        """Return what comes after the first `steps` steps."""
+        return Trajectory(self.cell, self.inputs[steps:], self.states[steps:])
+
 
 def prepare_inputs(cell: BaseCell, inputs: Array) -> Array:
     """Return what the cell itself sees, (B, T, m), from the inputs of its network, (B, T, M).

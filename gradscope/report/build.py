@@ -14,6 +14,7 @@ from gradscope.analysis.finite import NonFinite
 from gradscope.report.numbers import LN10, Measured, median, metrics, series
 from gradscope.report.remedy import Remedy, told
 from gradscope.report.strict import strict
+from gradscope.report.trust import trust
 from gradscope.report.verdict import Evidence, Verdict, judge
 
 __all__ = ["SCHEMA_VERSION", "analysis_document", "comparison_document", "envelope", "state_of"]
@@ -51,6 +52,12 @@ def analysis_document(
     """Build the document of kind "analysis"; see `gradscope schema` for what each field means."""
     evidence = _evidence(measured, name, model, config, keep_gates, sampled=sampled, advisable=advisable)
     verdict = judge(evidence)
+    if verdict.state != "nonfinite":
+        checked = trust(measured.growth, measured.products, str(config.get("dtype", "float64")))
+        known = {f.code for f in verdict.findings} & {"GS-TRANSIENT"}
+        verdict = dataclasses.replace(
+            verdict, findings=(*verdict.findings, *(f for f in checked if f.code not in known))
+        )
     if remedies is not None:
         verdict = told(verdict, evidence, remedies, "lead-in" if "readout" in model else "inputs")
     document = envelope("analysis", config) | {

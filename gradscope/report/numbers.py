@@ -12,9 +12,11 @@ from typing import Any, Literal
 import numpy as np
 
 from gradscope.analysis.crossings import Crossings
+from gradscope.analysis.eigen import Eigenvalues
 from gradscope.analysis.finite import NonFinite
 from gradscope.analysis.gates import GateStatistics
 from gradscope.analysis.gradients import GradientNorms
+from gradscope.analysis.growth import Growth
 from gradscope.analysis.paths import Paths
 from gradscope.analysis.products import Products
 from gradscope.analysis.reach import Reach
@@ -26,6 +28,7 @@ __all__ = ["LN10", "Measured", "median", "metrics", "series"]
 EIGENVALUES_KEPT = 1600  # enough to draw the cloud; the spectra of all steps would be most of the file
 NEGLIGIBLE = 1e-6  # of the largest share by crossings: smaller ones at both ends are left out of the document
 LN10 = math.log(10.0)
+MOST = 709.0  # e^709 is the largest float64
 
 Document = dict[str, Any]
 
@@ -43,6 +46,8 @@ class Measured:
     last: GradientNorms | None
     reach: Reach
     products: Products | None
+    growth: Growth | None
+    eigenvalues: Eigenvalues | None
     steps: StepSpectra | None
     paths: Paths | None
     gates: dict[str, GateStatistics]
@@ -75,6 +80,10 @@ def metrics(m: Measured) -> Document:
         }
     if m.products is not None:
         document["log10_product"] = _four(m)
+        document["product_condition"] = _condition(m.products)
+        document["surviving_directions"] = _whole(m.products.surviving[-1])
+    if m.growth is not None:
+        document |= _growth_metrics(m.growth)
     if m.paths is not None:
         if m.paths.has_around:
             document["around_share"] = _known(m.paths.mean)
@@ -95,6 +104,49 @@ def _four(m: Measured) -> Document:
         document["sum_of_step_radii"] = _log10(_mean_times(radii, m.reach.steps))
         document["sum_of_step_norms"] = _log10(_mean_times(m.steps.log_norm[:, :1], m.reach.steps))
     return document
+
+
+def _condition(p: Products) -> float | None:
+    """Return the largest condition of the product over sequences; None where it is not known."""
+    top = float(p.log_condition.max())
+    return float(np.exp(top)) if top < MOST else math.inf if top == math.inf or top >= MOST else None
+
+
+def _whole(values: Array) -> int | None:
+    value = median(values)
+    return None if value is None else int(value)
+
+
+def _growth_metrics(g: Growth) -> Document:
+    first, error = float(g.exponents[0]), float(g.standard_errors[0])
+    return {
+        "lyapunov_1": None if math.isnan(first) else first,
+        "lyapunov_1_se": None if math.isnan(error) else error,
+        "kaplan_yorke_dimension": g.kaplan_yorke,
+        "entropy_rate": g.entropy_rate,
+    }
+
+
+def _growth_series(g: Growth) -> Document:
+    document: Document = {
+        "units": "nats/step",
+        "exponents": _numbers(g.exponents),
+        "standard_errors": _numbers(g.standard_errors),
+        "ci95": [None if np.isnan(row).any() else row.tolist() for row in g.interval],
+        "errors_over": g.over or None,
+        "sequences": len(g.by_sequence),
+        "burn_in": g.burn,
+        "drifts": g.drift.tolist(),
+        "steps": g.steps.tolist(),
+        "running": [_numbers(row) for row in g.running],
+        "local": [_numbers(row) for row in g.local],
+    }
+    return document if g.determinant_error is None else document | {"determinant_error": g.determinant_error}
+
+
+def _numbers(values: Array) -> list[float | None]:
+    """Return numbers; None where one is not determined."""
+    return [None if math.isnan(x) else float(x) for x in values]
 
 
 def _mean_times(values: Array, steps: int) -> float | None:
@@ -125,8 +177,22 @@ def series(m: Measured) -> Document:
             "log10_frobenius_norm": _medians(p.log_frobenius),
             "log10_spectral_radius": _medians(p.log_radius),
         }
-        values = [_medians(p.log_singular[k].T) for k in range(len(p.lags))]
-        document["singular"] = {"lag": p.lags.tolist(), "log10_values": values, "log10_floor": math.log10(p.floor)}
+        document["reached_from_start"] = {
+            "lag": p.lags.tolist(),
+            "log10_spectral_norm": _medians(p.log_from_start),
+        }
+        document["singular"] = {
+            "lag": p.lags.tolist(),
+            "log10_values": [_medians(p.log_singular[k].T) for k in range(len(p.lags))],
+            "surviving_directions": [_whole(row) for row in p.surviving],
+        }
+    if m.eigenvalues is not None:
+        document["product_eigenvalues"] = {
+            "log10_values": _numbers(m.eigenvalues.logs / LN10),
+            "phases": _numbers(m.eigenvalues.phases),
+        }
+    if m.growth is not None:
+        document["lyapunov"] = _growth_series(m.growth)
     document["gates"] = {name: _gate(s) for name, s in m.gates.items()}
     if m.paths is not None:
         document["paths"] = {

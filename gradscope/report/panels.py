@@ -16,7 +16,8 @@ STYLES = ("solid", "dashed", "dotted", "dashdot")
 ROADS = 4  # through gates, of which the largest are drawn
 SLIGHT = 0.01  # mean share below which a road is not drawn
 VISIBLE = 1e-3  # of the largest share by crossings: where both ends are cut
-SINGULAR = (1, 2, 4, 8, 16)  # which singular values are drawn
+FACTOR = 4  # singular values 1, 4, 16, ... are drawn, and the last one
+DRAWN = 3  # exponents whose way to their value is drawn
 
 
 def analysis(document: Document) -> tuple[Panel, ...]:
@@ -27,6 +28,10 @@ def analysis(document: Document) -> tuple[Panel, ...]:
         found.append(_eigenvalues(document))
     if "product" in series:
         found.append(_product(document))
+    if "reached_from_start" in series:
+        found.append(_start(document))
+    if "lyapunov" in series:
+        found += [_exponents(document), _convergence(document)]
     if series["gates"]:
         found.append(_gates(document))
     if "paths" in series:
@@ -150,25 +155,73 @@ def _product(document: Document) -> Panel:
     p, s = document["series"]["product"], document["series"]["singular"]
     lag = [0, *p["lag"]]
     curves = [Curve("norm", lag, [0.0, *p["log10_spectral_norm"]])]
-    for k in SINGULAR[1:]:
-        if k <= len(s["log10_values"][0]):
-            y = [0.0] + [row[k - 1] for row in s["log10_values"]]
-            if sum(v is not None for v in y) > 2:
-                curves.append(Curve(f"σ{k}", lag, y, role=1, weight="thin"))
-    lost = any(v is None for row in s["log10_values"] for v in row[: SINGULAR[-1]])
-    ends = f"; values end where {document['config'].get('dtype', 'float64')} does not determine them" if lost else ""
+    count = len(s["log10_values"][0])
+    between = [FACTOR**i for i in range(1, count.bit_length()) if FACTOR**i < count]
+    for k in between + [count] * (count > 1):
+        y = [0.0] + [row[k - 1] for row in s["log10_values"]]
+        if sum(v is not None for v in y) > 2:
+            curves.append(Curve(f"σ{k}", lag, y, role=1, weight="thin"))
+    lost = any(v is None for row in s["log10_values"] for v in row)
+    ends = "; values end where they are zero or rounding decides" if lost else ""
     radius = [(k, r) for k, r in zip(lag, [0.0, *p["log10_spectral_radius"]], strict=True) if r is not None]
     if len(radius) > 1:
         xs, ys = [k for k, _ in radius], [r for _, r in radius]
         curves.append(Curve("radius", xs, ys, role=2, style="dashed", weight="thin"))
     return Panel(
         "product",
-        "Jacobian product: norm, singular values, spectral radius",
+        "Product back from the last step: norm, singular values, radius",
         "steps back",
         "size",
         curves=tuple(curves),
         log10=True,
         note="first sequence" + ends,
+    )
+
+
+def _start(document: Document) -> Panel:
+    p = document["series"]["reached_from_start"]
+    curve = Curve("norm", [0, *p["lag"]], [0.0, *p["log10_spectral_norm"]], role=3)
+    return Panel(
+        "start",
+        "Product forward from the first step: what is left of a perturbation",
+        "steps forward",
+        "norm of ds_t/ds_0",
+        curves=(curve,),
+        log10=True,
+        note="first sequence",
+    )
+
+
+def _exponents(document: Document) -> Panel:
+    g = document["series"]["lyapunov"]
+    x = list(range(1, len(g["exponents"]) + 1))
+    low, high = ([None if c is None else c[end] for c in g["ci95"]] for end in (0, 1))
+    over = g["sequences"] if g["errors_over"] == "sequences" else "batches of one"
+    note = f"band: 95 % interval over {over} sequence{'s'[: over != 1]}" if g["errors_over"] else "no error bars"
+    return Panel(
+        "lyapunov",
+        f"Lyapunov exponents: {len(x)} of {sum(s['size'] for s in document['model']['state'])}",
+        "number, largest first",
+        "nats per step",
+        curves=(Curve("", x, g["exponents"], low, high, role=2, at_end=False),),
+        levels=(Level(0.0, ""),) if max((e for e in g["exponents"] if e is not None), default=-1.0) > 0 else (),
+        note=note,
+    )
+
+
+def _convergence(document: Document) -> Panel:
+    g = document["series"]["lyapunov"]
+    curves = []
+    for k in range(min(DRAWN, len(g["exponents"]))):
+        y = [row[k] for row in g["running"]]
+        curves.append(Curve(f"λ{k + 1}", g["steps"], y, role=k, style=STYLES[k % 4], weight="thin" if k else "strong"))
+    return Panel(
+        "convergence",
+        "Lyapunov exponents as steps are added",
+        "steps counted",
+        "nats per step",
+        curves=tuple(curves),
+        note=f"after {g['burn_in']} steps that only turned the frame",
     )
 
 

@@ -66,6 +66,8 @@ def _analysis(document: Document) -> Report:
         tables.insert(1, _remedy_table(document))
     if document["metrics"].get("log10_product"):
         tables.append(_product_table(document))
+    if document["series"].get("lyapunov"):
+        tables.append(_direction_table(document))
     if document["series"]["gates"]:
         tables.append(_gate_table(document))
     if document["metrics"].get("gate_share"):
@@ -188,6 +190,42 @@ def _product_table(document: Document) -> Table:
     ]
     columns = (Column("over the whole run", numeric=False), Column("log10", ".2f"), Column("", numeric=False))
     return Table("Four quantities that are not the same (first sequence)", columns, tuple(rows))
+
+
+NAMED_EXPONENTS = 3
+
+
+def _direction_table(document: Document) -> Table:
+    """Return exponents with their intervals, and what follows from them."""
+    m, g = document["metrics"], document["series"]["lyapunov"]
+    size = sum(s["size"] for s in document["model"]["state"])
+    values = g["exponents"]
+    shown = [*range(min(NAMED_EXPONENTS, len(values)))]
+    shown += [len(values) - 1] * (len(values) > NAMED_EXPONENTS)
+    rows: list[tuple[Any, ...]] = []
+    for k in shown:
+        value = "-inf" if values[k] is None and _is_lost(document, k) else values[k]
+        known = "nats/step, 95 % {:.3g} to {:.3g}".format(*g["ci95"][k]) if _known(g["ci95"][k]) else "nats/step"
+        rows.append((f"exponent {k + 1}", value, known if value is not None else "not determined"))
+    rows.append(("entropy rate", m["entropy_rate"], "nats/step at most: sum of the positive exponents"))
+    rows.append(("Kaplan-Yorke dimension", m["kaplan_yorke_dimension"], f"of {size}"))
+    if "determinant_error" in g:
+        rows.append(("sum - ln|det J|", g["determinant_error"], "nats/step: zero, up to rounding"))
+    rows.append(("surviving directions", m.get("surviving_directions"), f"of {size}, over all steps"))
+    rows.append(("condition", m.get("product_condition"), "times rounding, in the product of all steps"))
+    over = {"sequences": f", {g['sequences']} sequences", "batches": ", one orbit, batches of steps"}
+    return Table(f"Lyapunov exponents{over.get(g['errors_over'] or '', '')}", QUANTITY, tuple(rows))
+
+
+def _known(interval: list[float | None] | None) -> bool:
+    return interval is not None and None not in interval
+
+
+def _is_lost(document: Document, k: int) -> bool:
+    return any(
+        r["path"] == "series.lyapunov.exponents" and r["kind"] == "-inf" and r["first"][0] <= k
+        for r in document["nonfinite"]
+    )
 
 
 def _gate_table(document: Document) -> Table:

@@ -1,9 +1,14 @@
-"""log|det J| of one step in closed form, where there is one: by peeling blocks that stand alone in a row or column.
+"""The grid of blocks that one step's Jacobian is made of: its determinant, and what it comes apart into.
+
+log|det J| has a closed form where blocks can be peeled that stand alone in a row or column.
 
 J is a grid of blocks, each a sum of a diagonal and of diagonals times blocks of the recurrent weights. What one new
 part owes to another in the same step is undone first, which changes no determinant: of an LSTM,
 [[D(t o') U_o, 0], [C, D(f)]] is left, and log|det J| = sum log f + sum log|t o'| + log|det U_o|. Only logarithms
 are added, so nothing underflows.
+
+The same parts make a Jacobian whose product would round off what they keep, J = E S M: M the weights, S the size of
+rows that come through one gate only, tiny where a unit saturates or rests, E what one new part gives another.
 """
 
 from __future__ import annotations
@@ -14,11 +19,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["block_log_det", "log_abs"]
+__all__ = ["absent", "block_log_det", "log_abs", "split"]
 
 Array = NDArray[Any]
 Grid = Sequence[Sequence[Any]]  # [row][column], arrays (H, B) or numbers, as in jacobian.Partials
+STEEP = 7.0  # nats between rows from which a Jacobian is taken apart: up to there 10^3 eps are lost
+TINY = 1e-300  # stands for zero in a logarithm
 ROUNDING = 8  # in eps: a difference of two products that is smaller than this is none
+
+
+def absent(entry: Any) -> bool:
+    """Tell whether a grid entry means "no path"."""
+    return isinstance(entry, int) and entry == 0
 
 
 def log_abs(matrix: Array) -> Array:
@@ -123,3 +135,25 @@ def _per_unit(
     shape = np.broadcast_shapes((units, 1), *(e.shape for e in entries))
     small = np.stack([np.broadcast_to(e, shape) for e in entries], axis=-1)
     return np.asarray(total + log_abs(small.reshape(*shape, len(rows), len(rows))).sum(axis=0))
+
+
+def split(through: Grid, around: Grid, within: Grid | None) -> list[Grid] | None:
+    """Return grids (through, around) of M, and around of S and, where there is one, of E; None for J as it is."""
+    parts = range(len(through))
+    if within is not None and any(
+        not _is_zero(within[p][q]) and not _is_zero(within[q][r]) for p in parts for q in parts for r in parts
+    ):
+        return None
+    direct, old = (
+        [[0 if _is_zero(e) else e for e in row] for row in (grid if within is None else _undone(grid, within))]
+        for grid in (through, around)
+    )
+    scales: list[Any] = [1] * len(parts)
+    for p in parts:
+        gates = [g for g, e in enumerate(direct[p]) if not absent(e)]
+        if len(gates) == 1 and all(absent(e) for e in old[p]):
+            scales[p], direct[p][gates[0]] = direct[p][gates[0]], 1
+    if within is None and all(np.ptp(np.log(np.abs(s) + TINY)) < STEEP for s in scales):
+        return None
+    found: list[Grid] = [direct, old, [[scales[p] if p == q else 0 for q in parts] for p in parts]]
+    return found if within is None else [*found, [[1 if p == q else within[p][q] for q in parts] for p in parts]]

@@ -1,0 +1,45 @@
+"""Error bars of a mean: over independent sequences, or over batches of one that is correlated in time."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.special
+
+from gradscope.jacobian import Array
+
+__all__ = ["batch_error", "mean_error", "student"]
+
+FEWEST = 8  # batches, below which longer ones are not tried
+
+
+def student(freedom: Array | int, level: float = 0.975) -> Array:
+    """Return the quantile of Student's t; scipy.stats would add half a second to the start."""
+    return np.asarray(scipy.special.stdtrit(np.maximum(freedom, 1), level))
+
+
+def mean_error(samples: Array) -> tuple[Array, Array]:
+    """Return the standard error of the mean over the first axis, and its degrees of freedom; nan for one sample."""
+    count = len(samples)
+    if count < 2:
+        return np.full(samples.shape[1:], np.nan), np.zeros(samples.shape[1:], int)
+    with np.errstate(invalid="ignore"):
+        error = samples.std(axis=0, ddof=1) / np.sqrt(count)
+    return error, np.full(samples.shape[1:], count - 1)
+
+
+def batch_error(batches: Array) -> tuple[Array, Array]:
+    """Return the standard error of the mean of batches of equal length that follow one another in time.
+
+    Non-overlapping batch means (Geyer 1992, section 3.2). Batches that are too short for the correlation in time
+    give an error that is too small: they are joined in twos and fours, as long as eight are left, and the largest
+    of the errors is taken.
+    """
+    error, freedom = mean_error(batches)
+    joined = batches
+    while len(joined) // 2 >= FEWEST:
+        even = len(joined) // 2 * 2
+        joined = (joined[0:even:2] + joined[1:even:2]) / 2
+        other, fewer = mean_error(joined)
+        freedom = np.where(other > error, fewer, freedom)
+        error = np.maximum(error, other)
+    return error, freedom

@@ -1,0 +1,116 @@
+"""What are the eigenvalues of the product of all Jacobians, over hundreds of decades?
+
+Of the product multiplied out, eigenvalues below 1e-16 of the largest are rounding. Here a frame is pushed along the
+chain, P Q_0 = Q e^l U, and once around it becomes the next Q_0 (orthogonal iteration on a cycle of factors, as in the
+periodic QR algorithm: Bojanczyk, Golub & Van Dooren 1992; Kressner 2005). In that frame the product is
+Q_0^T Q diag(e^l) U: graded, and nearer to triangular each time around, so that parts of the spectrum that are far
+apart come apart and are solved for in windows.
+
+The run is repeated until two rounds agree; what still moves then, as nearly defective eigenvalues do, is not
+determined. The eigenvalues decide what happens if the same inputs are repeated for ever. What one pass gains is the
+norm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+
+from gradscope.analysis._frames import random_frame
+from gradscope.analysis._graded import Graded, windows
+from gradscope.analysis.finite import check_finite
+from gradscope.analysis.singular import SPARE
+from gradscope.dynamics.chain import JacobianChain
+from gradscope.jacobian import Array
+
+__all__ = ["Eigenvalues", "eigenvalues"]
+
+ROUNDS = 12
+DECOUPLED = 36.0  # nats: e^-36 is about eps
+CORE = 4.0  # nats of eigenvalues that a window is made for
+SETTLED = 1e-9  # nats by which two rounds may differ
+UNSURE = 1e-3  # nats between two rounds from which an eigenvalue is not determined
+
+
+@dataclass(frozen=True, eq=False)
+class Eigenvalues:
+    """Eigenvalues of the product over a whole chain.
+
+    Attributes:
+        logs: (k,), or (B, k) for B sequences: natural logs of their moduli, largest first; -inf: exactly zero; nan:
+            not determined.
+        phases: their angles, radians, of the same shape.
+        errors: by how much the last two rounds differ, nats.
+    """
+
+    logs: Array
+    phases: Array
+    errors: Array
+
+
+def eigenvalues(chain: JacobianChain, values: int | None = None, *, rounds: int = ROUNDS, seed: int = 0) -> Eigenvalues:
+    """Return natural logs of the moduli of the eigenvalues of the product over the whole chain, and their phases.
+
+    Args:
+        chain: the Jacobians.
+        values: how many, the largest ones; None for all.
+        rounds: times around the chain, at most.
+        seed: seed of the frame.
+
+    Raises:
+        InputError: a Jacobian is not finite.
+    """
+    check_finite(chain)
+    found = [_of_sequence(chain, b, values, rounds, seed) for b in range(chain.batch)]
+    if chain.batch == 1:
+        return found[0]
+    return Eigenvalues(*(np.array([getattr(f, x) for f in found]) for x in ("logs", "phases", "errors")))
+
+
+def _of_sequence(chain: JacobianChain, b: int, values: int | None, rounds: int, seed: int) -> Eigenvalues:
+    n = chain.size
+    k = min(values or n, n)
+    columns = n if values is None else min(n, k + SPARE)
+    frame = random_frame(n, columns, [seed, 5])
+    logs, phases, errors = np.full(columns, np.nan), np.zeros(columns), np.full(columns, np.inf)
+    for done in range(1, rounds + 1):
+        product = Graded(frame, in_order=True)
+        for _, J in chain.forward():
+            product.advance(J.column(b))
+        product.settle()
+        found = _solve(frame.T @ product.Q, product.sizes, product.U, done)
+        new, phase = np.full(columns, -np.inf), np.zeros(columns)
+        new[: len(found)], phase[: len(found)] = np.log(np.abs(found.scaled)) + found.shift, np.angle(found.scaled)
+        with np.errstate(invalid="ignore"):
+            errors = np.where(new == logs, 0.0, np.abs(new - logs))
+        logs, phases = new, phase
+        frame = product.Q
+        if not frame.shape[1] or (done > 1 and errors[:k].max() <= SETTLED):
+            break
+    logs = np.where(errors > UNSURE, np.nan, logs)
+    return Eigenvalues(logs[:k], phases[:k], errors[:k])
+
+
+@dataclass(frozen=True)
+class _Found:
+    scaled: Array
+    shift: Array
+
+    def __len__(self) -> int:
+        return len(self.scaled)
+
+
+def _solve(S: Array, sizes: Array, U: Array, done: int) -> _Found:
+    """Return the eigenvalues of S diag(e^l) U, each as a number near one and a logarithm, largest first."""
+    order = np.argsort(-sizes, kind="stable")
+    sizes, turned = sizes[order], (U @ S)[np.ix_(order, order)]  # diag(e^l) U S has the same ones, other than zeros
+    scaled, shift = np.zeros(sizes.size, complex), np.zeros(sizes.size)
+    for low, start, stop, high in windows(sizes, CORE, DECOUPLED / done):
+        centre = sizes[start]
+        block = np.exp(sizes[low:high] - centre)[:, None] * turned[low:high, low:high]
+        found = scipy.linalg.eigvals(block, check_finite=False)
+        found = found[np.argsort(-np.abs(found), kind="stable")][start - low : stop - low]
+        scaled[start:stop], shift[start:stop] = found, centre
+    return _Found(scaled, shift)

@@ -1,0 +1,152 @@
+"""How large is the product in every direction? All of its singular values, over hundreds of decades.
+
+P_k = J_T ... J_(T-k+1) is what the gradient at the last step is multiplied by on its way back k steps, and
+J_k ... J_1 is what a perturbation of the first state is multiplied by on its way forward. Their singular values are
+not what the diagonal of a QR decomposition says, nor e^(k lambda): they are those of this stretch of this run.
+
+For states of moderate size the product is carried as Q diag(e^l) U (`_graded`), and every value is found. For
+large ones the largest few are found without ever forming it: a block of columns is pulled back and pushed forward
+until the values stay as they are (subspace iteration on P P^T), starting from the block of the lag before.
+
+A network that has to carry two things needs two directions: `surviving` counts the singular values that are both
+above 10^-3.5 and within a decade of the largest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gradscope.analysis._frames import random_frame
+from gradscope.analysis._graded import Graded
+from gradscope.analysis.finite import check_finite
+from gradscope.dynamics.chain import JacobianChain
+from gradscope.jacobian import Array, Linear
+
+__all__ = ["SingularValues", "largest", "singular_values", "surviving"]
+
+SURVIVES = -3.5  # log10 of the size from which a direction can be told from noise
+WITHIN = 1.0  # decades below the largest
+SPARE = 8  # columns more than are asked for, so that the last one converges too (Halko, Martinsson & Tropp 2011)
+PASSES = 30  # back and forth, at most
+SETTLED = 1e-9  # nats by which a value may still move
+UNSURE = 0.01  # nats that rounding may have moved a value that is reported
+LN10 = float(np.log(10.0))
+
+
+@dataclass(frozen=True, eq=False)
+class SingularValues:
+    """Singular values of the product over a whole chain.
+
+    Attributes:
+        logs: (k,), or (B, k) for B sequences: natural logs, largest first. -inf: exactly zero; nan: not determined.
+        errors: bounds on the rounding error of each, to first order, nats.
+    """
+
+    logs: Array
+    errors: Array
+
+
+def singular_values(chain: JacobianChain, values: int | None = None) -> SingularValues:
+    """Return natural logs of the singular values of the product over the whole chain.
+
+    Args:
+        chain: the Jacobians.
+        values: how many, the largest ones, found without forming the product; None for all.
+
+    Raises:
+        InputError: a Jacobian is not finite.
+    """
+    check_finite(chain)
+    found = []
+    for b in range(chain.batch):
+        if values is not None and values + SPARE < chain.size:
+            logs = largest(chain, [chain.steps], values, sequence=b)[0]
+            found.append((logs, np.where(np.isnan(logs), np.inf, SETTLED)))
+        else:
+            product = Graded(np.eye(chain.size))
+            for _, J in chain.forward():
+                product.advance(J.column(b))
+            found.append(determined(product, values))
+    logs, errors = (np.array(x) for x in zip(*found, strict=True))
+    return SingularValues(logs[0], errors[0]) if chain.batch == 1 else SingularValues(logs, errors)
+
+
+def determined(product: Graded, values: int | None = None) -> tuple[Array, Array]:
+    """Return (natural logs of the singular values, errors); nan where rounding may have moved a value."""
+    logs, errors = product.log_singular(), product.doubts()
+    return np.where(errors > UNSURE, np.nan, logs)[:values], errors[:values]
+
+
+def surviving(logs: Array) -> int | None:
+    """Count the directions that survive, given natural logs of singular values; None where too few are known."""
+    log10 = logs / LN10
+    if np.isnan(log10[0]):
+        return None
+    bar = max(SURVIVES, float(log10[0]) - WITHIN)
+    below = np.flatnonzero(~(log10 >= bar))
+    if not below.size or np.isnan(log10[below[0]]):
+        return None  # none is seen to die
+    return int(below[0])
+
+
+def largest(
+    chain: JacobianChain,
+    lags: list[int],
+    values: int,
+    *,
+    sequence: int = 0,
+    from_start: bool = False,
+    settled: float = SETTLED,
+    passes: int = PASSES,
+) -> Array:
+    """Return natural logs of the largest singular values of products over the last `lag` steps, (K, values).
+
+    Args:
+        chain: the Jacobians.
+        lags: in rising order.
+        values: how many.
+        sequence: of which sequence.
+        from_start: of products over the first `lag` steps instead.
+        settled: nats by which a value may still move from one pass to the next; one that moves more is nan.
+        passes: back and forth, at most, at each lag.
+    """
+    k = min(values, chain.size)
+    columns = min(chain.size, k + SPARE)
+    frame = random_frame(chain.size, columns, [0, 4])
+    out = np.full((len(lags), k), np.nan)
+    for row, lag in enumerate(lags):
+        first, last = (0, lag) if from_start else (chain.steps - lag, chain.steps)
+        before, moved = np.full(k, np.nan), np.full(k, np.inf)
+        for _ in range(passes):
+            back = _swept(frame, chain, first, last, sequence, back=True)
+            there = _swept(back.Q, chain, first, last, sequence, back=False)
+            logs, found = np.full(k, -np.inf), determined(there, k)[0]
+            logs[: found.size] = found
+            with np.errstate(invalid="ignore"):
+                moved = np.where(logs == before, 0.0, np.abs(logs - before))
+            frame, before = there.Q, logs
+            if columns == chain.size:
+                moved[:] = 0
+            if (moved <= settled).all():
+                break
+        out[row] = np.where(moved <= settled, before, np.nan)
+        if frame.shape[1] < columns:  # the product is of lower rank; the next one need not be
+            frame = random_frame(chain.size, columns, [0, 4])
+    return out
+
+
+def _swept(frame: Array, chain: JacobianChain, first: int, last: int, b: int, *, back: bool) -> Graded:
+    """Push a frame from step `first` to step `last`, or pull it the other way."""
+    product = Graded(frame)
+    for t, J in chain.backward(last) if back else chain.forward(first):
+        if t < first or t >= last:
+            break
+        one: Linear = J.column(b)
+        if back:
+            product.pull(one)
+        else:
+            product.advance(one)
+    product.settle()
+    return product

@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import os
 import platform
+import sys
 from importlib import metadata, util
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import gradscope
 from gradscope.budget import available_bytes, human
-from gradscope.cli._output import write_stdout
+from gradscope.cli._output import terminal_width, write_stdout
 from gradscope.cli._request import use_threads
 
+if TYPE_CHECKING:
+    from gradscope.selftest import Check
+
+EPILOG = "Example: gradscope doctor --selftest"
 CORE = ("numpy", "scipy", "typer", "rich", "matplotlib")
 
 
 def command(
+    selftest: Annotated[
+        bool,
+        typer.Option("--selftest", help="Run all closed forms; takes a few seconds.", show_default=False),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.", show_default=False)] = False,
 ) -> None:
-    """Show versions, BLAS, threads and memory, and run a short check against closed forms."""
+    """Show versions, BLAS, threads and memory, and check the installation against closed forms."""
     use_threads(1)
     from gradscope.report import environment
     from gradscope.selftest import run_selftest
@@ -37,24 +48,41 @@ def command(
         "free memory": human(available_bytes()),
     }
     warnings = _warnings()
-    checks = run_selftest()
+    checks = run_selftest(full=selftest)
     if as_json:
-        rows = [{"check": c.name, "residual": c.residual, "passed": c.passed} for c in checks]
-        write_stdout(json.dumps({**facts, "warnings": warnings, "checks": rows}, indent=2) + "\n")
+        text = json.dumps(
+            {**facts, "warnings": warnings, "checks": [_row(c) for c in checks]}, indent=2, allow_nan=False
+        )
+        write_stdout(text + "\n")
     else:
         wide = max(len(k) for k in facts)
         lines = [f"{k:<{wide}}  {v if v is not None else 'not set'}" for k, v in facts.items()]
-        lines += [
-            "",
-            *(
-                f"{'ok' if c.passed else 'WRONG':<6}{c.name} (residual {c.residual:.1g}, allowed {c.allowed:.1g})"
-                for c in checks
-            ),
-        ]
+        lines += ["", *_table(checks)]
         lines += ["", *(f"warning: {w}" for w in warnings)] if warnings else []
         write_stdout("\n".join(lines) + "\n")
     if not all(c.passed for c in checks):
         raise typer.Exit(1)
+
+
+def _row(c: Check) -> dict[str, Any]:
+    numbers = {"residual": c.residual, "allowed": c.allowed, "scaled_residual": c.scaled}
+    finite = {k: v if math.isfinite(v) else None for k, v in numbers.items()}
+    return {"check": c.name, "group": c.group, **finite, "tolerance": c.why, "passed": c.passed}
+
+
+def _table(checks: list[Check]) -> list[str]:
+    """Return one line a check; below one of what is allowed is right."""
+    wide = max(len(c.name) for c in checks)
+    lines = [f"{'':<7}{'closed form':<{wide}}  residual / allowed: below 1 is right"]
+    width = terminal_width() if sys.stdout.isatty() else None
+    for group, some in itertools.groupby(checks, key=lambda c: c.group):
+        lines += ["", group] if group else []
+        for c in some:
+            state = "ok" if c.passed else "WRONG"
+            line, why = f"{state:<7}{c.name:<{wide}}  {c.scaled:8.2g}", f"of {c.allowed:.2g} ({c.why})"
+            short = width and len(line) + len(why) + 2 > width
+            lines += [line, f"{'':<9}{why}"] if short else [f"{line}  {why}"]
+    return lines
 
 
 def _version(name: str) -> str:

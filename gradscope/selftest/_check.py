@@ -1,0 +1,74 @@
+"""One closed form, and how far a result may be from it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from gradscope.analysis._graded import HARD
+from gradscope.analysis.growth import EASY
+
+__all__ = ["CHANCE", "EPS", "Check", "apart", "of_frames"]
+
+EPS = float(np.finfo(float).eps)
+CHANCE = 5.0  # standard errors: chance goes beyond once in two million times
+
+
+@dataclass(frozen=True)
+class Check:
+    """One closed form.
+
+    Attributes:
+        name: what is known.
+        residual: how far the result is from it; absolute, in nats, unless `why` says otherwise.
+        allowed: how far rounding or chance may take it.
+        why: where that number comes from.
+        group: the subject.
+    """
+
+    name: str
+    residual: float
+    allowed: float
+    why: str
+    group: str = ""
+
+    @property
+    def scaled(self) -> float:
+        """Residual over what is allowed."""
+        return self.residual / self.allowed
+
+    @property
+    def passed(self) -> bool:
+        """Whether the residual is within what is allowed; never if it is nan."""
+        return bool(self.residual <= self.allowed)
+
+    def of(self, group: str) -> Check:
+        """Return the check as one of a group."""
+        return replace(self, group=group)
+
+
+def apart(found: Any, wanted: Any) -> float:
+    """Return the largest difference between two arrays of one shape; -inf differs from -inf by nothing."""
+    a, b = np.asarray(found, float), np.asarray(wanted, float)
+    if a.shape != b.shape:
+        return math.inf
+    with np.errstate(invalid="ignore"):
+        return float(np.where(a == b, 0.0, np.abs(a - b)).max())
+
+
+def of_frames(size: int, steps: int, *, steady: bool = False) -> tuple[float, str]:
+    """Return how far a mean of log r over steps may be off, and why.
+
+    A frame is made orthonormal by Cholesky, to eps times the squared condition of an interval. What one frame lacks
+    the next one has, so that only the last one counts.
+
+    Args:
+        size: n.
+        steps: T.
+        steady: whether all steps are alike, so that no interval is larger than was meant.
+    """
+    nats = 2 * (EASY if steady else HARD)
+    return 64 * EPS + size * math.exp(nats) * EPS / steps, f"64 eps, and n e^{nats:.3g} eps / T of the last frame"

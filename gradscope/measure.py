@@ -25,6 +25,7 @@ from gradscope.report.numbers import Measured
 __all__ = ["Wanted", "measure"]
 
 EIGEN_WORK = 1.0e11  # operations of one round of all eigenvalues that are spent unasked: a few seconds
+DRAWN = 1e-6  # nats to which they are taken
 FEW = 16  # eigenvalues that are taken where all of them would take longer
 
 
@@ -74,7 +75,7 @@ def measure(
     followed = last or norms
     met = finite.nonfinite(chain.trajectory) if chain.trajectory else []
     records = [*found, *(r for r in met if r.path != "inputs" or not found)]
-    sound = not records and finite.first_odd(longer) is None
+    sound = not records and longer.first_odd is None
     road = crossed = product = spectra = growth = values = None
     together = orbits(chain.trajectory) if chain.trajectory else None
     if has_roads and sound:
@@ -121,4 +122,4 @@ def _eigenvalues(chain: JacobianChain, values: int | None) -> Eigenvalues:
     """Take eigenvalues of the first sequence: all that are asked for, or a few where that takes long."""
     whole = 12 * chain.steps * chain.size**3
     few = min(FEW, chain.size) if values is None and whole > EIGEN_WORK else values
-    return eigenvalues(chain.first(1), few)
+    return eigenvalues(chain.first(1), few, settled=DRAWN)

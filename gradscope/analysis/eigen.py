@@ -50,12 +50,15 @@ class Eigenvalues:
     errors: Array
 
 
-def eigenvalues(chain: JacobianChain, values: int | None = None, *, rounds: int = ROUNDS, seed: int = 0) -> Eigenvalues:
+def eigenvalues(
+    chain: JacobianChain, values: int | None = None, *, settled: float = SETTLED, rounds: int = ROUNDS, seed: int = 0
+) -> Eigenvalues:
     """Return natural logs of the moduli of the eigenvalues of the product over the whole chain, and their phases.
 
     Args:
         chain: the Jacobians.
         values: how many, the largest ones; None for all.
+        settled: nats by which two rounds may differ in the end.
         rounds: times around the chain, at most.
         seed: seed of the frame.
 
@@ -63,13 +66,15 @@ def eigenvalues(chain: JacobianChain, values: int | None = None, *, rounds: int 
         InputError: a Jacobian is not finite.
     """
     check_finite(chain)
-    found = [_of_sequence(chain, b, values, rounds, seed) for b in range(chain.batch)]
+    found = [_of_sequence(chain, b, values, settled, rounds, seed) for b in range(chain.batch)]
     if chain.batch == 1:
         return found[0]
     return Eigenvalues(*(np.array([getattr(f, x) for f in found]) for x in ("logs", "phases", "errors")))
 
 
-def _of_sequence(chain: JacobianChain, b: int, values: int | None, rounds: int, seed: int) -> Eigenvalues:
+def _of_sequence(
+    chain: JacobianChain, b: int, values: int | None, settled: float, rounds: int, seed: int
+) -> Eigenvalues:
     n = chain.size
     k = min(values or n, n)
     columns = n if values is None else min(n, k + SPARE)
@@ -87,7 +92,7 @@ def _of_sequence(chain: JacobianChain, b: int, values: int | None, rounds: int, 
             errors = np.where(new == logs, 0.0, np.abs(new - logs))
         logs, phases = new, phase
         frame = product.Q
-        if not frame.shape[1] or (done > 1 and errors[:k].max() <= SETTLED):
+        if not frame.shape[1] or (done > 1 and errors[:k].max() <= settled):
             break
     logs = np.where(errors > UNSURE, np.nan, logs)
     return Eigenvalues(logs[:k], phases[:k], errors[:k])

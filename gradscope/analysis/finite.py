@@ -11,7 +11,7 @@ from gradscope.dynamics.trajectory import Trajectory
 from gradscope.errors import InputError
 from gradscope.jacobian import Array
 
-__all__ = ["NonFinite", "check_finite", "first_odd", "nonfinite", "nonfinite_in"]
+__all__ = ["NonFinite", "check_finite", "nonfinite", "nonfinite_in"]
 
 
 @dataclass(frozen=True)
@@ -53,22 +53,13 @@ def nonfinite(trajectory: Trajectory) -> list[NonFinite]:
     return found + nonfinite_in("states", trajectory.states)
 
 
-def first_odd(chain: JacobianChain) -> int | None:
-    """Return the first step whose Jacobian is not finite, or None."""
-    ones = np.ones((chain.size, chain.batch))
-    with np.errstate(over="ignore", invalid="ignore"):
-        for t, J in chain.forward():
-            if not (np.isfinite(J.push(ones)).all() and np.isfinite(J.pull(ones)).all()):
-                return t
-    return None
-
-
 def check_finite(chain: JacobianChain) -> None:
     """Refuse a chain with a Jacobian that is not finite.
 
     Raises:
         InputError: it says which.
     """
-    t = first_odd(chain)
-    if t is not None:
-        raise InputError(f"the Jacobian of step {t} is not finite", "look at what the network computes there")
+    if chain.first_odd is not None:
+        raise InputError(
+            f"the Jacobian of step {chain.first_odd} is not finite", "look at what the network computes there"
+        )

@@ -7,6 +7,7 @@ over the chain is P = J[T-1] ... J[1] J[0].
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -90,6 +91,16 @@ class JacobianChain:
         steps, batch, n, _ = array.shape
         source = lambda start, stop: Dense(array[start:stop])  # noqa: E731
         return cls(source, steps, batch, {"s": n}, slice(0, n), dtype=array.dtype)
+
+    @cached_property
+    def first_odd(self) -> int | None:
+        """The first step whose Jacobian is not finite, or None."""
+        ones = np.ones((self.size, self.batch), self.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for t, J in self.forward():
+                if not (np.isfinite(J.push(ones)).all() and np.isfinite(J.pull(ones)).all()):
+                    return t
+        return None
 
     def first(self, count: int) -> JacobianChain:
         """Return the chain of the first `count` sequences."""

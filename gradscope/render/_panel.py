@@ -217,7 +217,8 @@ def _limits(drawn: Drawn, x: Array, y: Array) -> None:
     if panel.log_x:
         ax.set_xscale("log")
         left, right = 10**left, 10**right
-    ticks = _ticks.logarithmic(left, right) if panel.log_x else _ticks.linear(left, right)
+    counted = bool(panel.curves) and all(float(v).is_integer() for v in x)
+    ticks = _ticks.logarithmic(left, right) if panel.log_x else _ticks.linear(left, right, whole=counted)
     ax.set_xlim(left, right)
     ax.set_xticks(ticks.at, ticks.labels)
     ax.set_xticks([], minor=True)

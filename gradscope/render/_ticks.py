@@ -17,11 +17,11 @@ class Ticks(NamedTuple):
     labels: list[str]
 
 
-def linear(low: float, high: float, most: int = 6) -> Ticks:
-    """Return round numbers between two ends, at most `most` of them."""
+def linear(low: float, high: float, most: int = 6, *, whole: bool = False) -> Ticks:
+    """Return round numbers between two ends, at most `most` of them; `whole` for what is counted."""
     rough = (high - low) / max(most - 1, 1)
-    power = math.floor(math.log10(rough))
-    for nice in (1, 2, 2.5, 5, 10, 20):
+    power = max(math.floor(math.log10(rough)), 0 if whole else -400)
+    for nice in (1, 2, 5, 10, 20) if whole and not power else (1, 2, 2.5, 5, 10, 20):
         step = nice * 10.0**power
         first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
         if last - first < most:

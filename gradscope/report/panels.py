@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 from gradscope._floats import ROUNDS_TO_ZERO
@@ -40,7 +41,8 @@ def analysis(document: Document) -> tuple[Panel, ...]:
             found.append(_crossings(document))
     if "step_spectral_radius" in series and "around_share" not in document["metrics"]:
         found.append(_step(document))
-    return tuple(found)
+    # The first panel is wide, but not where the last one would be left with a row of its own.
+    return (replace(found[0], wide=len(found) % 3 != 0 or len(found) == 3), *found[1:])
 
 
 def comparison(document: Document) -> tuple[Panel, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from gradscope.analysis._frames import ONCE
 from gradscope.analysis._graded import HARD
 from gradscope.analysis.growth import EASY
 
@@ -62,13 +63,14 @@ def apart(found: Any, wanted: Any) -> float:
 def of_frames(size: int, steps: int, *, steady: bool = False) -> tuple[float, str]:
     """Return how far a mean of log r over steps may be off, and why.
 
-    A frame is made orthonormal by Cholesky, to eps times the squared condition of an interval. What one frame lacks
-    the next one has, so that only the last one counts.
+    The columns of an interval spread by so many nats, and the smallest is rounded like the largest: at worst in every
+    interval, with one sign. What a frame lacks of being orthonormal, eps e^(2 x 3), counts once, at the end.
 
     Args:
         size: n.
         steps: T.
         steady: whether all steps are alike, so that no interval is larger than was meant.
     """
-    nats = 2 * (EASY if steady else HARD)
-    return 64 * EPS + size * math.exp(nats) * EPS / steps, f"64 eps, and n e^{nats:.3g} eps / T of the last frame"
+    nats = EASY if steady else HARD
+    allowed = 64 * EPS + size * EPS * (math.exp(nats) + math.exp(2 * ONCE) / steps)
+    return allowed, f"64 eps, and n e^{nats:.3g} eps of an interval"

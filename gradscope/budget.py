@@ -25,6 +25,7 @@ class Plan:
         batch: sequences.
         itemsize: bytes of a number.
         dense: whether Jacobian products and spectra are taken, n x n each.
+        columns: columns of the frames that are pushed along for Lyapunov exponents, over all sequences.
         polar: recurrent weights that are made orthogonal, one of the changes that may be tried; 0 for none.
     """
 
@@ -36,6 +37,7 @@ class Plan:
     itemsize: int = 8
     dense: bool = True
     polar: int = 0
+    columns: int = 0
 
     @property
     def parts(self) -> dict[str, int]:
@@ -47,7 +49,8 @@ class Plan:
             "weights": 2 * self.weights * self.itemsize,
             "inputs": 2 * rows * self.inputs,
             "states": 2 * rows * self.state,
-            "dense Jacobians": 8 * self.state**2 * self.itemsize if self.dense else 0,
+            # in float64 whatever the cell is in; 16 and 4: counted with their work arrays
+            "dense Jacobians": 8 * self.state * (16 * self.state + 4 * self.columns) if self.dense else 0,
         }
 
     @property

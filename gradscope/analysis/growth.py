@@ -30,7 +30,7 @@ from gradscope.analysis.finite import check_finite
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.jacobian import Array, Factor, Linear
 
-__all__ = ["Growth", "lyapunov"]
+__all__ = ["Growth", "affordable", "lyapunov"]
 
 EASY = 5.5  # nats of spread in an interval: what is small loses e^5.5 eps = 5e-14 of itself
 WORK = 4.0e11  # floating-point operations that are spent unasked: ten to twenty seconds on one core
@@ -131,8 +131,7 @@ def lyapunov(
     n = chain.size
     k = min(values or n, n)
     burn = min(chain.steps // 5, LONGEST_BURN) if burn is None else min(burn, chain.steps - 1)
-    cost = chain.steps * n * k * (2 * n + 3 * k)
-    chain = chain.first(min(chain.batch, sequences or max(1, int(WORK / cost))))
+    chain = chain.first(min(chain.batch, sequences or affordable(chain.steps, n, k)))
     counted = chain.steps - burn
     length = max(1, int(np.sqrt(counted)))  # of a batch: Flegal & Jones 2010
     marks = [*range(burn + length, chain.steps + 1, length)]
@@ -154,6 +153,11 @@ def lyapunov(
     grown = np.array(at_mark)
     apart = np.unique(grown[-1], axis=0, return_index=True)[1] if orbits is None else np.unique(orbits[: chain.batch])
     return _summary(grown[:, apart], np.array(marks) - burn, burn, n, frame.doubt[apart], logdet[apart])
+
+
+def affordable(steps: int, size: int, values: int) -> int:
+    """Return how many sequences are followed unasked."""
+    return max(1, int(WORK / (steps * size * values * (2 * size + 3 * values))))
 
 
 class _Frame:

@@ -89,13 +89,16 @@ def _fitted(request: Request, model: Model, gradient: Array | None, ways: _Ways)
 
 def plan_of(request: Request, model: Model, batch: int, steps: int) -> Plan:
     """Return what a run of so many sequences and steps, warm-up included, takes of memory."""
+    from gradscope.analysis.growth import affordable
     from gradscope.cells._stack import cells_of
 
     cell = model.cell
     weights = sum(w.size for w in cell.weights().values())
     dense, inputs = request.lags > 0, cell.network.network_input_size
     polar = sum(c.U.size for c in cells_of(cell) if not c.keep_gates) if request.remedies else 0
-    return Plan(cell.state_size, inputs, weights, steps, batch, cell.dtype.itemsize, dense, polar)
+    values = min(request.spectrum, cell.state_size)
+    columns = values * min(batch, affordable(steps, cell.state_size, values))
+    return Plan(cell.state_size, inputs, weights, steps, batch, cell.dtype.itemsize, dense, polar, columns)
 
 
 def lengths(request: Request, model: Model) -> tuple[int, int]:

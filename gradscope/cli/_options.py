@@ -230,7 +230,7 @@ Spectrum = Annotated[
         panel=ANALYSIS,
         metavar="K|full",
         parser=count("--spectrum", full=True),
-        help="How many singular values of the product (16).",
+        help="How many Lyapunov exponents, singular values and eigenvalues of the product (16).",
     ),
 ]
 Lags = Annotated[

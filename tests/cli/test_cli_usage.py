@@ -155,7 +155,7 @@ def test_standard_input_for_two_things(refused):
         (["--steps", "10000000000"], ["TiB", "for states", "use fewer steps"]),
         (["--max-memory", "1M"], ["Python and its libraries alone"]),
         (["--batch", "1e12"], ["for states", "sequences (--batch)"]),
-        (["--hidden", "100000"], ["1.0", "TiB", "the weights alone", "--lags 0", "does not help", "use fewer units"]),
+        (["--hidden", "100000"], ["1.6", "TiB", "the weights alone", "--lags 0", "does not help", "use fewer units"]),
         (["--hidden", "1e300"], ["more than a million EiB"]),
         (["--layers", "1e12"], ["EiB"]),
         (["--hidden", "6000", "--max-memory", "3GiB"], ["for dense Jacobians", "--lags 0 needs 1."]),

@@ -49,7 +49,7 @@ def comparison(document: Document) -> tuple[Panel, ...]:
     """Return the panels of several analyses, one colour for each."""
     results = document["results"]
     curves = []
-    products = []
+    products, exponents = [], []
     for role, r in enumerate(results):
         band = _followed(r)
         lags = list(range(len(band["median"])))
@@ -58,6 +58,9 @@ def comparison(document: Document) -> tuple[Panel, ...]:
         if "product" in r["series"]:
             p = r["series"]["product"]
             products.append(Curve(r["name"], p["lag"], p["log10_spectral_norm"], role=role, style=style))
+        if "lyapunov" in r["series"]:
+            y = r["series"]["lyapunov"]["exponents"]
+            exponents.append(Curve(r["name"], list(range(1, len(y) + 1)), y, role=role, style=style))
     decay = Panel(
         "decay",
         "Gradient on its way back, median and 5-95 % of the sequences",
@@ -68,12 +71,14 @@ def comparison(document: Document) -> tuple[Panel, ...]:
         log10=True,
         wide=True,
     )
-    if not products:
-        return (decay,)
-    norm = Panel(
-        "product", "Norm of the Jacobian product", "steps back", "spectral norm", curves=tuple(products), log10=True
-    )
-    return (decay, norm)
+    found = [decay]
+    if products:
+        title = "Norm of the Jacobian product"
+        found.append(Panel("product", title, "steps back", "spectral norm", curves=tuple(products), log10=True))
+    if exponents:
+        title = "Lyapunov exponents"
+        found.append(Panel("lyapunov", title, "number, largest first", "nats per step", curves=tuple(exponents)))
+    return tuple(found)
 
 
 def _followed(result: Document) -> Document:

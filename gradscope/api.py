@@ -13,7 +13,7 @@ import numpy as np
 
 from gradscope.analysis import finite
 from gradscope.analysis._loss import given_loss, random_loss
-from gradscope.analysis.growth import LONGEST_BURN
+from gradscope.analysis.growth import LONGEST_BURN, usual_burn
 from gradscope.analysis.orbits import orbits
 from gradscope.analysis.reach import THRESHOLD
 from gradscope.cells._base import BaseCell
@@ -121,9 +121,10 @@ def analyze(
         if inputs is None:
             batch = len(lead_in) if batch is None and lead_in is not None else batch or BATCH
             inputs = drive("noise", batch, steps + warmup, cell.network_input_size, seed=seed)
-        burn = min(warmup, LONGEST_BURN)  # the end of the warm-up is what turns the frame of the exponents
-        whole = run(cell, inputs, warmup=warmup - burn, start=start_of(cell, lead_in))
-        chain, longer = linearise(whole.after(burn)), linearise(whole)
+        lead = min(warmup, LONGEST_BURN)  # the end of the warm-up turns the frame of the exponents, too
+        whole = run(cell, inputs, warmup=warmup - lead, start=start_of(cell, lead_in))
+        chain, longer = linearise(whole.after(lead)), linearise(whole)
+        burn = max(lead, usual_burn(longer.steps))
     if (
         loss_gradient is not None
         and np.ndim(loss_gradient) == 3

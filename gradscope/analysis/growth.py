@@ -30,7 +30,7 @@ from gradscope.analysis.finite import check_finite
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.jacobian import Array, Factor, Linear
 
-__all__ = ["Growth", "affordable", "lyapunov"]
+__all__ = ["LONGEST_BURN", "Growth", "affordable", "lyapunov", "usual_burn"]
 
 EASY = 5.5  # nats of spread in an interval: what is small loses e^5.5 eps = 5e-14 of itself
 WORK = 4.0e11  # floating-point operations that are spent unasked: ten to twenty seconds on one core
@@ -130,7 +130,7 @@ def lyapunov(
     check_finite(chain)
     n = chain.size
     k = min(values or n, n)
-    burn = min(chain.steps // 5, LONGEST_BURN) if burn is None else min(burn, chain.steps - 1)
+    burn = usual_burn(chain.steps) if burn is None else min(burn, chain.steps - 1)
     chain = chain.first(min(chain.batch, sequences or affordable(chain.steps, n, k)))
     counted = chain.steps - burn
     length = max(1, int(np.sqrt(counted)))  # of a batch: Flegal & Jones 2010
@@ -153,6 +153,11 @@ def lyapunov(
     grown = np.array(at_mark)
     apart = np.unique(grown[-1], axis=0, return_index=True)[1] if orbits is None else np.unique(orbits[: chain.batch])
     return _summary(grown[:, apart], np.array(marks) - burn, burn, n, frame.doubt[apart], logdet[apart])
+
+
+def usual_burn(steps: int) -> int:
+    """Return how many steps only turn the frame unasked."""
+    return min(steps // 5, LONGEST_BURN)
 
 
 def affordable(steps: int, size: int, values: int) -> int:

@@ -8,7 +8,7 @@ from scipy.linalg import blas, lapack
 from gradscope.analysis._graded import HARD, sorted_qr
 from gradscope.jacobian import Array
 
-__all__ = ["orthonormal", "random_frame"]
+__all__ = ["completed", "orthonormal", "random_frame"]
 
 ONCE = 3.0  # nats of spread from which Cholesky is done twice: up to there Q is orthonormal to eps e^6
 
@@ -21,8 +21,22 @@ def random_frame(size: int, columns: int, seed: list[int]) -> Array:
     return np.asarray(np.linalg.qr(np.random.default_rng(seed).standard_normal((size, columns)))[0])
 
 
+def completed(frame: Array, seed: list[int]) -> Array:
+    """Return the frame with random directions, orthonormal to the others, in place of columns that are zero."""
+    lost = ~frame.any(axis=0)
+    if not lost.any():
+        return frame
+    kept, full = frame[:, ~lost], frame.copy()
+    full[:, lost] = random_frame(len(frame), int(lost.sum()), seed)
+    for _ in range(2):  # twice is enough (Kahan; Parlett 1980, section 6.9)
+        full[:, lost] = np.linalg.qr(full[:, lost] - kept @ (kept.T @ full[:, lost]))[0]
+    return full
+
+
 def orthonormal(block: Array, *, careful: bool) -> tuple[Array, Array, Array] | None:
     """Return (Q, log diag R, doubt) of a QR decomposition of (n, k); None where it takes shorter steps.
+
+    A column that is exactly zero, or has to be since fewer rows than columns are left, stays zero: log -inf.
 
     Cholesky's R will do: any triangular factor that is divided off leaves the product of all of them exact. Where
     the columns are nearly dependent, Householder's is taken, with rows sorted by size. Cholesky twice is as good as
@@ -32,6 +46,30 @@ def orthonormal(block: Array, *, careful: bool) -> tuple[Array, Array, Array] | 
         block: the columns.
         careful: whether there are no shorter steps.
     """
+    live = _independent(block)
+    columns = block.shape[1]
+    found = _divided(block if live.size == columns else block[:, live], careful=careful)
+    if found is None or live.size == columns:
+        return found
+    Q, logs, doubt = np.zeros_like(block), np.full(columns, -np.inf), np.zeros(columns)
+    Q[:, live], logs[live], doubt[live] = found
+    return Q, logs, doubt
+
+
+def _independent(block: Array) -> Array:
+    """Return the columns that rows of zeros leave independent: those before one have as many rows that are not zero."""
+    if np.abs(block).max(axis=1).all():
+        return np.arange(block.shape[1])
+    rows = np.logical_or.accumulate(block != 0, axis=1).sum(axis=0)
+    kept: list[int] = []
+    for j, count in enumerate(rows.tolist()):
+        if count > len(kept) and block[:, j].any():
+            kept.append(j)
+    return np.array(kept, int)
+
+
+def _divided(block: Array, *, careful: bool) -> tuple[Array, Array, Array] | None:
+    """Do so for columns that zeros leave independent."""
     found = _cholesky(block)
     if found is not None and np.ptp(found[1]) > ONCE:  # as far from orthonormal as the condition squared: once more
         again = _cholesky(found[0])
@@ -40,20 +78,17 @@ def orthonormal(block: Array, *, careful: bool) -> tuple[Array, Array, Array] | 
         return *found, np.zeros(block.shape[1])
     if not careful:
         return None
-    Q, R, doubt, rank = sorted_qr(block)
-    k = block.shape[1]
-    logs, doubts = np.full(k, -np.inf), np.zeros(k)
+    if not block.shape[1]:
+        return block, np.zeros(0), np.zeros(0)
+    Q, R, doubt, _ = sorted_qr(block)
+    d = np.abs(np.diag(R))
     with np.errstate(divide="ignore"):
-        logs[:rank] = np.log(np.abs(np.diag(R)))
-    doubts[:rank] = doubt
-    if rank < k:  # exact zeros: any directions will do, they stay at zero
-        Q = np.linalg.qr(np.hstack([Q, random_frame(len(Q), k - rank, [0])]))[0]
-    return Q, logs, np.where(np.isneginf(logs), 0, doubts)
+        return Q, np.log(d), np.where(d > 0, doubt, 0)
 
 
 def _cholesky(block: Array) -> tuple[Array, Array] | None:
     """Return (Q, log diag R) by Cholesky decomposition of block^T block; None where the columns are too dependent."""
-    if not np.isfinite(block).all():
+    if not block.size or not np.isfinite(block).all():
         return None
     factor, failed = lapack.dpotrf(block.T @ block, lower=0)
     d = np.diag(factor)

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradscope.analysis._frames import orthonormal, random_frame
+from gradscope.analysis._frames import completed, orthonormal, random_frame
 from gradscope.analysis._graded import next_interval
 from gradscope.analysis._statistics import batch_error, mean_error, student
 from gradscope.analysis.finite import check_finite
@@ -169,7 +169,7 @@ class _Frame:
     """A frame for each of S sequences, side by side: columns b k to (b + 1) k belong to sequence b."""
 
     def __init__(self, n: int, k: int, count: int, seed: int) -> None:
-        self.k, self.count = k, count
+        self.k, self.count, self.seed = k, count, seed
         self.Q = np.hstack([random_frame(n, k, [seed, 3, b]) for b in range(count)])
         self.grown = np.zeros((count, k))  # nats since the burn-in
         self.doubt = np.zeros((count, k))
@@ -198,7 +198,9 @@ class _Frame:
                 self._divide(1, careful=True)
 
     def forget(self) -> None:
-        """Start counting here."""
+        """Start counting here, with new directions for those that are lost."""
+        blocks = np.split(self.Q, self.count, axis=1)
+        self.Q = self._block = np.hstack([completed(q, [self.seed, 6, b]) for b, q in enumerate(blocks)])
         self.grown[:], self.doubt[:] = 0, 0
 
     def _divide(self, steps: int, *, careful: bool) -> bool:
@@ -224,6 +226,8 @@ def _log_abs_det(J: Linear) -> Array:
 
 def _summary(grown: Array, steps: Array, burn: int, n: int, doubt: Array, logdet: Array) -> Growth:
     """Turn nats at the marks, (M, S, k), into exponents and their errors."""
+    last = np.argsort(np.isneginf(grown[-1]), axis=1, kind="stable")  # what is lost comes last, in each sequence
+    grown, doubt = np.take_along_axis(grown, last[None], axis=2), np.take_along_axis(doubt, last, axis=1)
     lengths = np.diff(steps, prepend=0)
     alone = grown.shape[1] == 1
     with np.errstate(invalid="ignore"):

@@ -247,6 +247,28 @@ def test_dead_units_are_lost_exactly():
     assert np.isneginf(found.exponents[4:]).all()
 
 
+def test_units_that_die_one_after_the_other():
+    """Diagonals of zeros and ones: what has survived has exponent zero, the rest is lost, exactly."""
+    rng = np.random.default_rng(4)
+    J = np.zeros((120, 12, 12))
+    alive = np.ones(12)
+    for t in range(120):
+        resting = rng.random(12) < 0.5  # units that pass nothing at this step alone: lost for good all the same
+        if t in (30, 60):
+            alive[np.flatnonzero(alive)[:3]] = 0
+        J[t] = np.diag(np.where((alive == 0) & resting, 0.0, 1.0) if t > 30 else np.ones(12))
+    survive = int((np.diagonal(J[24:], axis1=1, axis2=2).all(axis=0)).sum())
+    found = lyapunov(JacobianChain.from_arrays(J), burn=24)
+    assert 0 < survive < 12
+    assert np.abs(found.exponents[:survive]).max() <= 0.5  # volumes of a random frame, divided by 96 steps
+    assert np.isneginf(found.exponents[survive:]).all()
+    assert found.determinant_error == 0.0
+    # what was lost before counting began is not held against the run
+    J[:24] = np.diag(np.r_[np.zeros(6), np.ones(6)])
+    again = lyapunov(JacobianChain.from_arrays(J), burn=24)
+    assert (np.isneginf(again.exponents) == np.isneginf(found.exponents)).all()
+
+
 def test_a_direction_that_rounding_decides_is_not_determined():
     rng = np.random.default_rng(2)
     J = np.array([np.outer(*rng.standard_normal((2, 4))) + np.outer(*rng.standard_normal((2, 4))) for _ in range(50)])

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: help run test test-formats check format docs transcripts clean
+.PHONY: help run test test-formats check format docs transcripts coverage-study clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -36,6 +36,9 @@ test: $(VENV)/.installed-test ## run the tests; needs neither torch nor a GPU
 
 test-formats: $(VENV)/.installed-test $(VENV)/.installed-formats ## compare with PyTorch: files and gradients
 	$(BIN)/python -m pytest -q -m formats $(ARGS)
+
+coverage-study: $(VENV)/.installed-core ## count how often error bars hold the truth; minutes; writes a page
+	$(BIN)/python tests/benchmarks/coverage_study.py $(ARGS)
 
 check: $(VENV)/.installed-check ## lint, format, types, import directions
 	$(BIN)/ruff check .

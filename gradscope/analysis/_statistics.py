@@ -7,7 +7,7 @@ import scipy.special
 
 from gradscope.jacobian import Array
 
-__all__ = ["batch_error", "mean_error", "student"]
+__all__ = ["batch_error", "correlation_time", "mean_error", "student"]
 
 FEWEST = 8  # batches, below which longer ones are not tried
 
@@ -43,3 +43,20 @@ def batch_error(batches: Array) -> tuple[Array, Array]:
         freedom = np.where(other > error, fewer, freedom)
         error = np.maximum(error, other)
     return error, freedom
+
+
+def correlation_time(series: Array) -> float | None:
+    """Return 1 + 2 (rho_1 + rho_2 + ...) of a series (T,): the variance of its mean is so many times var / T.
+
+    Sums of neighbouring autocorrelations are added as long as they are positive (Geyer 1992, section 3.3). None where
+    the series does not vary, beyond rounding.
+    """
+    x = np.asarray(series, float)
+    if len(x) < 4 or not np.isfinite(x).all() or np.ptp(x) <= 1e-9 * max(1.0, np.abs(x).max()):
+        return None
+    x = x - x.mean()
+    padded = np.fft.rfft(x, 2 * len(x))
+    rho = np.fft.irfft(np.abs(padded) ** 2)[: len(x) // 2 * 2]
+    pairs = (rho / rho[0]).reshape(-1, 2).sum(axis=1)
+    ends = np.flatnonzero(pairs <= 0)
+    return float(2 * np.minimum.accumulate(pairs[: ends[0] if ends.size else None]).sum() - 1)

@@ -4,7 +4,7 @@ Push a frame of k orthonormal columns along the chain, J_t Q = Q' R, and add up 
 R: their means over time are the k largest Lyapunov exponents, in nats per step (Benettin, Galgani, Giorgilli &
 Strelcyn 1980; Shimada & Nagashima 1979). After enough steps the first column lies along the direction that
 grows fastest, the first two span the plane that does, and so on, whatever the frame was in the beginning; the
-steps until then (`burn`) are not counted.
+steps until then (`burn`) are not counted. How many that takes is not known beforehand: see `_follow`.
 
 Several steps may pass before the frame is made orthonormal again, as long as its columns stay apart: the interval
 adapts to the spread that the last one had. For a spectrum that is complete, the sum of the logarithms of a step is
@@ -23,16 +23,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradscope.analysis._frames import completed, orthonormal, random_frame
-from gradscope.analysis._graded import next_interval
-from gradscope.analysis._statistics import batch_error, mean_error, student
+from gradscope.analysis._follow import LEADING, Followed, follow
+from gradscope.analysis._statistics import batch_error, correlation_time, mean_error, student
 from gradscope.analysis.finite import check_finite
 from gradscope.dynamics.chain import JacobianChain
-from gradscope.jacobian import Array, Factor, Linear
+from gradscope.jacobian import Array
 
-__all__ = ["LONGEST_BURN", "Growth", "affordable", "lyapunov", "usual_burn"]
+__all__ = ["LONGEST_BURN", "Growth", "affordable", "lyapunov", "summary", "usual_burn"]
 
-EASY = 5.5  # nats of spread in an interval: what is small loses e^5.5 eps = 5e-14 of itself
 WORK = 4.0e11  # floating-point operations that are spent unasked: ten to twenty seconds on one core
 LONGEST_BURN = 100  # steps that are set aside for the frame unasked
 UNSURE = 1e-3  # nats per step: an exponent that rounding may have moved by more is not determined
@@ -48,7 +46,7 @@ class Growth:
         exponents: (k,), means over steps and sequences, nats per step; -inf: the direction is lost exactly; nan: not
             determined, rounding moves it.
         standard_errors: (k,), nats per step; nan: not known.
-        interval: (k, 2), 95 % interval by Student's t; nan: not known.
+        interval: (k, 2), 95 % interval: by Student's t, and `beginning` as an independent error; nan: not known.
         by_sequence: (S, k).
         steps: (M,), how many steps were counted at each mark of the next two.
         running: (M, k), means over sequences of what had grown until then: the curve that converges.
@@ -58,6 +56,10 @@ class Growth:
         over: "sequences", "batches" or "": what the standard errors are over.
         drift: (k,), whether the second half of the run differs from the first by more than its error.
         doubt: (k,), by how much rounding may have moved each exponent, to first order, nats per step.
+        beginning: (k,), by how much each exponent changes if its column begins in another direction, nats per step;
+            nan: not known, for all beyond the first few.
+        correlation: integrated autocorrelation time of the growth of the first column, in steps: so many steps count
+            as one independent one; None where there are several sequences, or nothing varies.
         determinant_error: largest difference, over sequences, of the sum of the exponents from the mean of
             log|det J_t|, nats per step; None where the spectrum is not complete.
     """
@@ -74,6 +76,8 @@ class Growth:
     over: str
     drift: Array
     doubt: Array
+    beginning: Array
+    correlation: float | None
     determinant_error: float | None
 
     @property
@@ -132,27 +136,10 @@ def lyapunov(
     k = min(values or n, n)
     burn = usual_burn(chain.steps) if burn is None else min(burn, chain.steps - 1)
     chain = chain.first(min(chain.batch, sequences or affordable(chain.steps, n, k)))
-    counted = chain.steps - burn
-    length = max(1, int(np.sqrt(counted)))  # of a batch: Flegal & Jones 2010
-    marks = [*range(burn + length, chain.steps + 1, length)]
-    marks += [chain.steps] if marks[-1] < chain.steps else []
-    frame = _Frame(n, k, chain.batch, seed)
-    at_mark, logdet = [], np.zeros(chain.batch)
-    for t, J in chain.forward():
-        frame.push(J)
-        if t + 1 == burn:
-            frame.settle()
-            frame.forget()
-        if k == n and t >= burn:
-            logdet += _log_abs_det(J)
-        if t + 1 in marks:
-            frame.settle()
-            at_mark.append(frame.grown.copy())
-        if progress and t % 16 == 0:
-            progress(f"Lyapunov exponents: {t} of {chain.steps} steps")
-    grown = np.array(at_mark)
-    apart = np.unique(grown[-1], axis=0, return_index=True)[1] if orbits is None else np.unique(orbits[: chain.batch])
-    return _summary(grown[:, apart], np.array(marks) - burn, burn, n, frame.doubt[apart], logdet[apart])
+    run = follow(chain, k, burn, seed, progress)
+    last = run.grown[-1]
+    apart = np.unique(last, axis=0, return_index=True)[1] if orbits is None else np.unique(orbits[: chain.batch])
+    return summary(run.of(apart))
 
 
 def usual_burn(steps: int) -> int:
@@ -162,72 +149,16 @@ def usual_burn(steps: int) -> int:
 
 def affordable(steps: int, size: int, values: int) -> int:
     """Return how many sequences are followed unasked."""
-    return max(1, int(WORK / (steps * size * values * (2 * size + 3 * values))))
+    each = [k * (2 * size + 3 * k) for k in (values, min(values, LEADING))]
+    return max(1, int(WORK / (steps * size * sum(each))))
 
 
-class _Frame:
-    """A frame for each of S sequences, side by side: columns b k to (b + 1) k belong to sequence b."""
-
-    def __init__(self, n: int, k: int, count: int, seed: int) -> None:
-        self.k, self.count, self.seed = k, count, seed
-        self.Q = np.hstack([random_frame(n, k, [seed, 3, b]) for b in range(count)])
-        self.grown = np.zeros((count, k))  # nats since the burn-in
-        self.doubt = np.zeros((count, k))
-        self._block = self.Q
-        self._pending: list[Linear] = []
-        self._interval = 1
-
-    def push(self, J: Linear) -> None:
-        """Take one more step."""
-        factors = J.factors() if self.k > self.Q.shape[0] // 2 else (Factor(J),)
-        for factor in factors:
-            self._block = factor.map.push_blocks(self._block)
-            self._pending.append(factor.map)
-            if factor.steep:
-                self.settle(careful=True)
-        if len(self._pending) >= self._interval and not any(f.steep for f in factors):
-            self.settle()
-
-    def settle(self, *, careful: bool = False) -> None:
-        """Make the frame orthonormal, and count what has grown; `careful`: rows were kept apart, one QR will do."""
-        pending, self._pending = self._pending, []
-        if pending and not self._divide(len(pending), careful=careful):
-            self._block, self._interval = self.Q, 1
-            for map in pending:  # too much for one interval: once more, a step at a time
-                self._block = map.push_blocks(self._block)
-                self._divide(1, careful=True)
-
-    def forget(self) -> None:
-        """Start counting here, with new directions for those that are lost."""
-        blocks = np.split(self.Q, self.count, axis=1)
-        self.Q = self._block = np.hstack([completed(q, [self.seed, 6, b]) for b, q in enumerate(blocks)])
-        self.grown[:], self.doubt[:] = 0, 0
-
-    def _divide(self, steps: int, *, careful: bool) -> bool:
-        blocks = np.split(self._block, self.count, axis=1)
-        found = [orthonormal(b, careful=careful or steps == 1) for b in blocks]
-        if any(f is None for f in found):
-            return False
-        Q, logs, doubt = (np.array(x) for x in zip(*(f for f in found if f is not None), strict=True))
-        self.grown, self.doubt = self.grown + logs, self.doubt + doubt
-        self.Q = self._block = np.hstack(list(Q))
-        self._interval = min(next_interval(steps, row, EASY) for row in logs)
-        return True
-
-
-def _log_abs_det(J: Linear) -> Array:
-    """Return log|det J| of every sequence: in closed form where the cell has one, else by elimination."""
-    stated = J.log_abs_det()
-    if stated is not None:
-        return np.asarray(stated)
-    dense = J.dense()
-    return np.asarray(np.linalg.slogdet(dense if dense.ndim == 3 else dense[None])[1])
-
-
-def _summary(grown: Array, steps: Array, burn: int, n: int, doubt: Array, logdet: Array) -> Growth:
-    """Turn nats at the marks, (M, S, k), into exponents and their errors."""
+def summary(run: Followed) -> Growth:
+    """Turn nats at the marks into exponents and their errors."""
+    grown, steps, doubt = run.grown, run.steps, run.doubt
     last = np.argsort(np.isneginf(grown[-1]), axis=1, kind="stable")  # what is lost comes last, in each sequence
     grown, doubt = np.take_along_axis(grown, last[None], axis=2), np.take_along_axis(doubt, last, axis=1)
+    complete = grown.shape[2] == run.size
     lengths = np.diff(steps, prepend=0)
     alone = grown.shape[1] == 1
     with np.errstate(invalid="ignore"):
@@ -235,8 +166,10 @@ def _summary(grown: Array, steps: Array, burn: int, n: int, doubt: Array, logdet
         pieces = np.diff(grown, axis=0, prepend=0) / lengths[:, None, None]
         exponents = by_sequence.mean(axis=0)
         even = pieces[lengths == lengths[0]]  # without the rest at the end
+        correlation = correlation_time(np.diff(run.first[:, 0], prepend=0.0)) if alone else None
         error, freedom = batch_error(even[:, 0]) if alone else mean_error(by_sequence)
-    half = student(freedom) * error
+    beginning = _beginning(run)
+    half = np.hypot(student(freedom) * error, np.nan_to_num(beginning))
     order = np.argsort(-exponents, kind="stable")
     exponents = np.where((doubt / steps[-1] > UNSURE).any(axis=0), np.nan, exponents)
     return Growth(
@@ -247,13 +180,25 @@ def _summary(grown: Array, steps: Array, burn: int, n: int, doubt: Array, logdet
         steps=steps,
         running=(grown / steps[:, None, None]).mean(axis=1)[:, order],
         local=pieces.mean(axis=1)[:, order],
-        burn=burn,
-        size=n,
+        burn=run.burn,
+        size=run.size,
         over="" if np.isnan(error).all() else "batches" if alone else "sequences",
         drift=_drift(even)[order],
         doubt=(doubt / steps[-1]).max(axis=0)[order],
-        determinant_error=_difference(grown[-1].sum(axis=1), logdet) / steps[-1] if grown.shape[2] == n else None,
+        beginning=beginning,
+        correlation=correlation,
+        determinant_error=_difference(grown[-1].sum(axis=1), run.logdet) / steps[-1] if complete else None,
     )
+
+
+def _beginning(run: Followed) -> Array:
+    """Return by how much each exponent depends on where its column began, nats per step; nan: not known."""
+    count = run.before.shape[1]
+    both = (run.before.mean(axis=0), run.grown[run.met, :, :count].mean(axis=0))
+    before, after = (np.sort(x)[::-1] for x in both)  # columns may change places
+    with np.errstate(invalid="ignore"):
+        change = np.where(before == after, 0.0, np.abs(before - after)) / run.steps[-1]
+    return np.append(np.nan_to_num(change, posinf=0.0), np.full(run.grown.shape[2] - count, np.nan))
 
 
 def _difference(a: Array, b: Array) -> float:

@@ -53,7 +53,8 @@ def analysis_document(
     evidence = _evidence(measured, name, model, config, keep_gates, sampled=sampled, advisable=advisable)
     verdict = judge(evidence)
     if verdict.state != "nonfinite":
-        checked = trust(measured.growth, measured.products, str(config.get("dtype", "float64")))
+        warmup = None if model["cell"] == "jacobians" else int(config.get("warmup", 0))
+        checked = trust(measured.growth, measured.products, str(config.get("dtype", "float64")), warmup)
         known = {f.code for f in verdict.findings} & {"GS-TRANSIENT"}
         verdict = dataclasses.replace(
             verdict, findings=(*verdict.findings, *(f for f in checked if f.code not in known))

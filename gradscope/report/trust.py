@@ -3,6 +3,9 @@
 * The sum of all Lyapunov exponents is the mean of ln|det J|, whatever the frame: a complete spectrum has to obey it.
 * A product in which large factors cancel is noise in its last digits, or in all of them (`product_condition`).
 * An exponent whose two halves of the run differ by more than chance has not converged.
+* An exponent depends on the direction that it was first measured in, until that is forgotten.
+* What a network was like at its start, it forgets at the rate of the first exponent, and in a short run it may not.
+* Batches of one orbit give an error bar only if they are much longer than growth is correlated.
 * A product that falls off like a power of the number of steps has no rate: each doubling of the run costs the same.
 """
 
@@ -12,7 +15,7 @@ import math
 
 import numpy as np
 
-from gradscope.analysis.growth import Growth
+from gradscope.analysis.growth import NEGLIGIBLE, Growth
 from gradscope.analysis.products import Products
 from gradscope.jacobian import Array
 from gradscope.report.model import Finding
@@ -26,18 +29,22 @@ OCTAVES = 3  # doublings of the number of steps that a power law has to hold for
 SHORTEST = 64  # steps below which an exponential and a power law are not told apart
 FALLS = 0.3  # nats by which the norm falls in each of these octaves, at least
 ALIKE = 1.25  # largest fall of an octave, relative to the smallest: 2 for an exponential
+INDEPENDENT = 100  # times the correlation time that one orbit should last, for an error bar over batches
+FORGOTTEN = 2.0  # nats by which a difference at the start shrinks, or grows, half way through the run
 LN10 = math.log(10.0)
 
 
-def trust(growth: Growth | None, products: Products | None, dtype: str) -> list[Finding]:
+def trust(growth: Growth | None, products: Products | None, dtype: str, warmup: int | None = None) -> list[Finding]:
     """Say what was found when the numbers were checked.
 
     Args:
         growth: the Lyapunov exponents, or None.
         products: the product at log-spaced lags, or None.
         dtype: precision of the Jacobians.
+        warmup: steps that were run before the first that is measured; None where there is no state to start from.
     """
     found = [] if growth is None else _exponents(growth)
+    found += [] if growth is None or warmup is None else _start(growth, warmup)
     return found + ([] if products is None else _product(products, float(np.finfo(dtype).eps)))
 
 
@@ -58,7 +65,34 @@ def _exponents(g: Growth) -> list[Finding]:
         text = f"{which} has not converged{others}: the two halves of the run differ by more than chance."
         level = "warning" if late[0] == 0 else "info"
         found.append(Finding("GS-NOT-CONVERGED", level, text, "Measure more steps, or warm up for longer."))
+    elif g.beginning[0] > NEGLIGIBLE and not g.beginning[0] <= np.ptp(g.interval[0]) / 2 * math.sqrt(0.5):
+        text = f"The first Lyapunov exponent changes by {g.beginning[0]:.2g} nats per step if its direction begins "
+        text += "elsewhere: the run is too short for directions to be forgotten. Its interval allows for that."
+        found.append(Finding("GS-NOT-CONVERGED", "info", text, "Measure more steps, or warm up for longer."))
+    steps = int(g.steps[-1])
+    if g.over == "batches" and g.correlation is not None and steps < INDEPENDENT * g.correlation:
+        text = (
+            f"The error bar of the first Lyapunov exponent is over batches of one orbit, and may be too small: {steps} "
+        )
+        text += f"steps, whose growth is correlated over about {g.correlation:.2g}."
+        wanted = f"{math.ceil(INDEPENDENT * g.correlation):,}".replace(",", " ")
+        found.append(Finding("GS-FEW-STEPS", "info", text, f"Measure {wanted} steps, or eight sequences and more."))
     return found
+
+
+def _start(g: Growth, warmup: int) -> list[Finding]:
+    """Say so where a difference between two starts is neither forgotten nor blown up: it goes as the first exponent."""
+    first = float(g.exponents[0])
+    steps = warmup + int(g.steps[-1]) // 2
+    if not abs(first * steps) < FORGOTTEN:
+        return []
+    text = (
+        f"Half way through the run, a small difference at the start is still about {math.exp(first * steps):.2g} times "
+    )
+    text += (
+        "as large: if the network began far from where it settles, its exponents and error bars are those of the way."
+    )
+    return [Finding("GS-NOT-SETTLED", "info", text, "Compare with a longer warm-up.")]
 
 
 def _product(p: Products, eps: float) -> list[Finding]:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from gradscope.analysis._follow import EASY
 from gradscope.analysis._frames import ONCE
 from gradscope.analysis._graded import HARD
-from gradscope.analysis.growth import EASY
 
 __all__ = ["CHANCE", "EPS", "Check", "apart", "of_frames"]
 

@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 import reference
+import scipy.signal
+import scipy.special
 from scipy.special import digamma, polygamma
 
 import gradscope
 from gradscope import JacobianChain, _rooms, create, lyapunov
-from gradscope.analysis import growth as growth_module
-from gradscope.analysis._statistics import batch_error
+from gradscope.analysis._follow import LEADING, Frame
+from gradscope.analysis._statistics import batch_error, correlation_time
 from gradscope.dynamics.chain import linearise
 from gradscope.dynamics.drive import drive
 from gradscope.dynamics.trajectory import run
@@ -179,8 +181,13 @@ def test_what_saturated_gates_leave_undetermined_is_said():
 def test_against_a_decomposition_at_every_step(name, monkeypatch):
     """The interval adapts: every exponent, the smallest too, agrees with the plain way from the same frame."""
     chain = along(create(name, hidden_size=16, input_size=4, seed=2), 400)
-    frame = growth_module._Frame(chain.size, chain.size, 1, 0).Q
-    wanted = reference.householder_growth(dense(chain), frame)[80:].mean(axis=0)
+    lead = Frame(chain.size, min(chain.size, LEADING), 1, 0)
+    for _, J in chain.forward():
+        lead.push(J)
+    lead.settle()
+    frame = Frame(chain.size, chain.size, 1, 0)
+    frame.begin(lead.Q)
+    wanted = reference.householder_growth(dense(chain), frame.Q)[80:].mean(axis=0)
     found = lyapunov(chain, burn=80).by_sequence[0]
     # an interval of 5.5 nats costs 5e-14 of what is smallest in it; frames drift apart at rounding times the gaps
     assert np.abs(found - np.sort(wanted)[::-1]).max() <= 1e-10
@@ -287,3 +294,49 @@ def test_jacobians_that_are_not_finite_are_refused():
 def test_batch_error_of_constant_batches_is_zero():
     error, freedom = batch_error(np.ones((12, 2)))
     assert (error == 0).all() and (freedom == 11).all()
+
+
+def test_a_frame_begins_where_it_ended():
+    """diag(1, e^-g): a column (c, s) has grown by log(c^2 + s^2 e^(-2 g t)) / 2 after t steps, turned or not."""
+    gap, steps, burn = 0.01, 100, 20
+    c, s = Frame(2, 1, 1, 4).Q[:, 0]
+    until = lambda t: np.log(c * c + s * s * np.exp(-2 * gap * t)) / 2  # noqa: E731
+    found = lyapunov(chain_of(np.diag([1, np.exp(-gap)]), times=steps), 1, burn=burn, seed=4)
+    before, after = until(steps) - until(burn), until(2 * steps) - until(steps + burn)
+    assert found.exponents[0] * (steps - burn) == pytest.approx(after, abs=1e-13)
+    assert found.beginning[0] * (steps - burn) == pytest.approx(abs(after - before), abs=1e-13)
+    assert abs(after) < abs(before) / 2  # and nearer to the truth, which is zero
+
+
+def test_an_interval_allows_for_the_beginning():
+    """Steps that do not vary: all that is left is by how much the beginning matters."""
+    J = np.tile(np.diag([1.0, np.exp(-0.01)]), (100, 4, 1, 1))
+    found = lyapunov(JacobianChain.from_arrays(J), 1, burn=20)
+    statistical = scipy.special.stdtrit(3, 0.975) * found.standard_errors[0]
+    half = np.ptp(found.interval[0]) / 2
+    assert half == pytest.approx(np.hypot(statistical, found.beginning[0]), rel=1e-9)
+    assert found.interval[0, 0] < 0 < found.interval[0, 1]
+    assert np.isnan(lyapunov(chain_of(np.eye(18)), 18, burn=0).beginning[LEADING:]).all()
+
+
+@pytest.mark.parametrize("a", [-0.5, 0.0, 0.8, 0.95])
+def test_correlation_time_of_an_autoregression(a):
+    """rho_k = a^k: 1 + 2 sum rho = (1 + a) / (1 - a).
+
+    With a window of W lags its relative variance is about 2 (2 W + 1) / T (Sokal 1997); the sum ends where a^k is in
+    the noise, within 4 times the time itself.
+    """
+    steps, rng = 100_000, np.random.default_rng(3)
+    x = scipy.signal.lfilter([1.0], [1.0, -a], rng.standard_normal(steps))
+    wanted = (1 + a) / (1 - a)
+    window = 4 * max(wanted, 1 / wanted)
+    assert correlation_time(x) == pytest.approx(
+        wanted, abs=4 * max(wanted, 1.0) * np.sqrt(2 * (2 * window + 1) / steps)
+    )
+    assert correlation_time(7 + 1e-3 * x) == pytest.approx(correlation_time(x), rel=1e-6)
+
+
+def test_what_does_not_vary_has_no_correlation_time():
+    assert correlation_time(np.full(100, 0.3)) is None
+    assert correlation_time(np.array([0.0, -np.inf, 0.0, 1.0])) is None
+    assert lyapunov(chain_of([[0.5]], times=50)).correlation is None

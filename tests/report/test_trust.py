@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import scipy.signal
 
 import gradscope
 from gradscope import JacobianChain, create
@@ -139,3 +140,42 @@ def test_a_comparison_draws_the_exponents_of_each():
 def test_no_panel_has_a_row_of_its_own(name):
     panels = gradscope.analyze(create(name, hidden_size=8, input_size=2), steps=30).report.panels
     assert sum(2 if p.wide else 1 for p in panels) % 3 == 0
+
+
+def autoregression(steps, batch, a=0.8, seed=0):
+    """Scalars whose logarithms are 0.1 times an AR(1): so many steps count as (1 + a) / (1 - a) = 9 do for one."""
+    noise = np.random.default_rng(seed).standard_normal((steps + 100, batch))
+    logs = scipy.signal.lfilter([1.0], [1.0, -a], noise, axis=0)[100:]
+    return JacobianChain.from_arrays(np.exp(0.1 * logs)[..., None, None])
+
+
+@pytest.mark.parametrize(("steps", "batch", "said"), [(400, 1, True), (4000, 1, False), (400, 8, False)])
+def test_one_orbit_that_is_short_for_its_correlation(steps, batch, said):
+    """900 steps are wanted; 400 are less than half, 4000 more than four times that."""
+    found = {f.code: f for f in trust(lyapunov(autoregression(steps, batch), burn=0), None, "float64")}
+    assert ("GS-FEW-STEPS" in found) == said
+    if said:
+        wanted = int(found["GS-FEW-STEPS"].remedy.split("Measure ")[1].split(" steps")[0].replace(" ", ""))
+        assert 450 <= wanted <= 1800
+        assert "400 steps" in found["GS-FEW-STEPS"].message
+
+
+def test_a_direction_that_is_not_forgotten():
+    """Two directions 0.02 nats per step apart, in 40 steps: e^-0.8 of the beginning is left."""
+    growth = lyapunov(JacobianChain.from_arrays(np.tile(np.diag([1.0, np.exp(-0.02)]), (40, 1, 1))), burn=0, seed=3)
+    found = {f.code: f for f in trust(growth, None, "float64")}["GS-NOT-CONVERGED"]
+    assert found.level == "info"
+    assert f"{growth.beginning[0]:.2g} nats" in found.message
+    unmoved = dataclasses.replace(growth, beginning=0 * growth.beginning)
+    assert "GS-NOT-CONVERGED" not in {f.code for f in trust(unmoved, None, "float64")}
+
+
+@pytest.mark.parametrize(("rate", "warmup", "left"), [(-0.01, 50, "0.22"), (-0.01, 300, None), (0.01, 0, "2.7")])
+def test_a_start_that_is_not_forgotten(rate, warmup, left):
+    """h' = e^rate h for 200 steps: half way, e^(rate (warmup + 100)) of a difference is left."""
+    growth = lyapunov(JacobianChain.from_arrays(np.full((200, 1, 1), np.exp(rate))), burn=0)
+    found = {f.code: f for f in trust(growth, None, "float64", warmup)}
+    assert ("GS-NOT-SETTLED" in found) == (left is not None)
+    if left:
+        assert f"about {left} times" in found["GS-NOT-SETTLED"].message
+    assert "GS-NOT-SETTLED" not in {f.code for f in trust(growth, None, "float64")}

@@ -35,7 +35,8 @@ def absent(entry: Any) -> bool:
 
 def log_abs(matrix: Array) -> Array:
     """Return log|det| of square matrices (..., n, n), in float64; -inf where they are singular."""
-    return np.asarray(np.linalg.slogdet(matrix.astype(float))[1])
+    with np.errstate(divide="ignore"):  # denormal pivots
+        return np.asarray(np.linalg.slogdet(matrix.astype(float))[1])
 
 
 def block_log_det(
@@ -153,7 +154,7 @@ def split(through: Grid, around: Grid, within: Grid | None) -> list[Grid] | None
         gates = [g for g, e in enumerate(direct[p]) if not absent(e)]
         if len(gates) == 1 and all(absent(e) for e in old[p]):
             scales[p], direct[p][gates[0]] = direct[p][gates[0]], 1
-    if within is None and all(np.ptp(np.log(np.abs(s) + TINY)) < STEEP for s in scales):
+    if within is None and all(np.ptp(np.log(np.abs(np.asarray(s, float)) + TINY)) < STEEP for s in scales):
         return None
     found: list[Grid] = [direct, old, [[scales[p] if p == q else 0 for q in parts] for p in parts]]
     return found if within is None else [*found, [[1 if p == q else within[p][q] for q in parts] for p in parts]]

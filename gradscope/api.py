@@ -122,7 +122,7 @@ def analyze(
             batch = len(lead_in) if batch is None and lead_in is not None else batch or BATCH
             inputs = drive("noise", batch, steps + warmup, cell.network_input_size, seed=seed)
         lead = min(warmup, LONGEST_BURN)  # the end of the warm-up turns the frame of the exponents, too
-        whole = run(cell, inputs, warmup=warmup - lead, start=start_of(cell, lead_in))
+        whole = run(cell, inputs, warmup=warmup, keep=lead, start=start_of(cell, lead_in))
         chain, longer = linearise(whole.after(lead)), linearise(whole)
         burn = max(lead, usual_burn(longer.steps))
     if (

@@ -288,7 +288,7 @@ class Jacobian(Linear):
     def _gate_cotangents(self, grid: Grid, u: Array) -> Array:
         """Return grid^T u with the gates stacked, (gates * H, B)."""
         new = [u[s] for s in self._new]
-        like = next(new[p] for p, row in enumerate(grid) for e in row if not absent(e))
+        like = next((new[p] for p, row in enumerate(grid) for e in row if not absent(e)), new[0])
         return np.concatenate([_combine(column, new, like) for column in zip(*grid, strict=True)])
 
     def push_blocks(self, v: Array) -> Array:

@@ -201,6 +201,8 @@ def test_inputs_and_losses_of_ones_own():
     assert (config["steps"], config["batch"], config["warmup"], config["loss"]) == (25, 4, 0, "last")
     assert analyze(cell, inputs[0]).document["config"]["batch"] == 1
     assert analyze(cell, inputs, warmup=5).document["config"]["steps"] == 20
+    with pytest.raises(InputError, match="25 steps, of which 40 are warm-up"):
+        analyze(cell, inputs, warmup=40)
     own = analyze(cell, inputs, loss_gradient=np.ones((4, 25, 6)))
     assert own.document["config"]["loss"] == "given"
     for wrong in (np.ones((4, 25, 2)), np.ones(3), np.ones((4, 0, 3))):

@@ -13,8 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gradscope._blocks import log_abs
 from gradscope.analysis._frames import completed, orthonormal, random_frame
-from gradscope.analysis._graded import next_interval
+from gradscope.analysis._graded import in_range, next_interval
+from gradscope.analysis._scaled import log_norm
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.jacobian import Array, Factor, Linear
 
@@ -132,15 +134,15 @@ class Frame:
 
     def first(self) -> Array:
         """Return what the first column has grown by until now, (S,), nats."""
-        with np.errstate(divide="ignore"):
-            pending = np.log(np.linalg.norm(self._block[:, :: self.k], axis=0)) if self._pending else 0.0
+        pending = log_norm(self._block[:, :: self.k], np.zeros(self.count)) if self._pending else 0.0
         return np.asarray(self.grown[:, 0] + pending)
 
     def push(self, J: Linear) -> None:
         """Take one more step."""
         factors = J.factors() if self.k > self.Q.shape[0] // 2 else (Factor(J),)
         for factor in factors:
-            self._block = factor.map.push_blocks(self._block)
+            with np.errstate(over="ignore", invalid="ignore"):  # it is gone through again
+                self._block = factor.map.push_blocks(self._block)
             self._pending.append(factor.map)
             if factor.steep:
                 self.settle(careful=True)
@@ -163,12 +165,15 @@ class Frame:
         self.grown[:], self.doubt[:] = 0, 0
 
     def _divide(self, steps: int, *, careful: bool) -> bool:
+        if steps > 1 and not in_range(self._block):
+            return False
         blocks = np.split(self._block, self.count, axis=1)
         found = [orthonormal(b, careful=careful or steps == 1) for b in blocks]
         if any(f is None for f in found):
             return False
         Q, logs, doubt = (np.array(x) for x in zip(*(f for f in found if f is not None), strict=True))
-        self.grown, self.doubt = self.grown + logs, self.doubt + doubt
+        self.grown = self.grown + logs
+        self.doubt = np.where(np.isneginf(self.grown), 0, self.doubt + doubt)  # what is lost stays lost
         self.Q = self._block = np.hstack(list(Q))
         self._interval = min(next_interval(steps, row, EASY) for row in logs)
         return True
@@ -176,8 +181,12 @@ class Frame:
 
 def _log_abs_det(J: Linear) -> Array:
     """Return log|det J| of every sequence: in closed form where the cell has one, else by elimination."""
-    stated = J.log_abs_det()
+    stated = J.log_abs_det() if J.dtype == np.float64 else None  # in float32 the form is only as good as that
     if stated is not None:
         return np.asarray(stated)
-    dense = J.dense()
-    return np.asarray(np.linalg.slogdet(dense if dense.ndim == 3 else dense[None])[1])
+    unit = np.eye(J.shape[1])
+    total = np.zeros(J.states)
+    for factor in J.factors():
+        each = np.split(factor.map.push_blocks(np.tile(unit, J.states)), J.states, axis=1)
+        total = total + log_abs(np.stack(each))
+    return total

@@ -6,10 +6,12 @@ import numpy as np
 from scipy.linalg import blas, lapack
 
 from gradscope.analysis._graded import HARD, sorted_qr
+from gradscope.analysis._scaled import LN2
 from gradscope.jacobian import Array
 
 __all__ = ["completed", "orthonormal", "random_frame"]
 
+EPS = float(np.finfo(float).eps)
 ONCE = 3.0  # nats of spread from which Cholesky is done twice: up to there Q is orthonormal to eps e^6
 
 
@@ -43,7 +45,7 @@ def orthonormal(block: Array, *, careful: bool) -> tuple[Array, Array, Array] | 
     Householder (Yamamoto et al. 2015).
 
     Args:
-        block: the columns.
+        block: the columns, finite.
         careful: whether there are no shorter steps.
     """
     live = _independent(block)
@@ -70,25 +72,25 @@ def _independent(block: Array) -> Array:
 
 def _divided(block: Array, *, careful: bool) -> tuple[Array, Array, Array] | None:
     """Do so for columns that zeros leave independent."""
-    found = _cholesky(block)
+    scale = np.frexp(np.abs(block).max(initial=0.0))[1]
+    found = _cholesky(np.ldexp(block, -scale))  # or squares would be zero below 1e-162
     if found is not None and np.ptp(found[1]) > ONCE:  # as far from orthonormal as the condition squared: once more
         again = _cholesky(found[0])
         found = None if again is None else (again[0], found[1] + again[1])
     if found is not None:
-        return *found, np.zeros(block.shape[1])
+        Q, logs = found
+        return Q, logs + scale * LN2, EPS * np.exp(logs.max() - logs)
     if not careful:
         return None
     if not block.shape[1]:
         return block, np.zeros(0), np.zeros(0)
-    Q, R, doubt, _ = sorted_qr(block)
-    d = np.abs(np.diag(R))
-    with np.errstate(divide="ignore"):
-        return Q, np.log(d), np.where(d > 0, doubt, 0)
+    Q, R, *_, doubt = sorted_qr(block)
+    return Q, np.log(np.abs(np.diag(R))), doubt
 
 
 def _cholesky(block: Array) -> tuple[Array, Array] | None:
     """Return (Q, log diag R) by Cholesky decomposition of block^T block; None where the columns are too dependent."""
-    if not block.size or not np.isfinite(block).all():
+    if not block.size:
         return None
     factor, failed = lapack.dpotrf(block.T @ block, lower=0)
     d = np.diag(factor)

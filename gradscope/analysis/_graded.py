@@ -8,28 +8,38 @@ is scaled by e^(l_j - l_i) before it joins U. Stewart (1997), "On graded QR deco
 matrices"; the singular values come from one-sided Jacobi, LAPACK's gejsv (Drmac & Veselic 2008).
 
 Rows of very different size, as saturated units make them, are sorted before the QR, which keeps the small ones
-(Cox & Higham 1998). What rounding may have done to each size is added up on the way, as `doubt`.
+(Cox & Higham 1998). What rounding may have done to each size is added up on the way: at once, as `doubt`, and
+later, where a small error in a direction grows faster than the column that has it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg
 from scipy.linalg import lapack
 
+from gradscope.analysis._power import direction, power
+from gradscope.analysis._scaled import log_norm
 from gradscope.jacobian import Array, Linear
 
-__all__ = ["HARD", "Graded", "next_interval", "sorted_qr", "windows"]
+__all__ = ["HARD", "Graded", "in_range", "next_interval", "sorted_qr", "windows"]
 
 Map = Callable[[Array], Array]
 EPS = float(np.finfo(float).eps)
+EACH = 4.0  # in eps, what a row may be wrong by: it is a sum over gates, which may cancel
+SMALLEST = 5e-324  # what a number of float64 may be wrong by in any case
 EASY = 1.0  # nats of spread after which columns are made orthogonal again: costs a few eps
 HARD = 13.8  # nats of spread, a factor 10^6, from which an interval is gone through again step by step
 LARGE = 100.0  # nats by which a block may grow or shrink in between
+FAR = 1e100  # size of a block beyond which, or below its inverse, its steps are gone through one by one
 LONGEST = 32  # steps in between, at most
 STEEP = 1e3  # an entry of U from which it is made well conditioned again
+BEYOND = 1e6  # nats of error, from where it does not matter how many
+SAMPLED = 3.0  # times one sample of an error, for its size
+ORDERINGS = 6  # of the columns that are tried, until U stays well conditioned
 RANGE = 500.0  # nats of singular values that one call of gejsv gets: all of it is in the range of float64
 APART = 45.0  # nats from which two singular values do not touch one another: e^-45 is 1e-4 of eps
 
@@ -50,25 +60,61 @@ def next_interval(steps: int, logs: Array, easy: float) -> int:
     return int(np.clip(1 / per_step, 1, min(LONGEST, 2 * steps)))
 
 
-def sorted_qr(C: Array) -> tuple[Array, Array, Array, int]:
-    """Return (Q, R, doubt, rank) of C (n, b), rows sorted by size first.
+def in_range(block: Array) -> bool:
+    """Tell whether a block of several steps is far from where numbers overflow, or become zero."""
+    return bool(1 / FAR < np.abs(block).max(initial=0.0) < FAR)
 
-    Rows of zeros are left out, so `rank`, which is less than b where too few are left, is that of an exact zero.
-    `doubt` (b,) says by how much, relatively, rounding may have moved each diagonal entry of R: an error of eps in
-    every row of C, seen along the columns of Q.
+
+class Decomposed(NamedTuple):
+    """C = Q R, with rows sorted on the way.
+
+    Attributes:
+        Q: (n, r), orthonormal columns; r is less than b where C has fewer rows that are not zero.
+        R: (r, b), upper triangular.
+        size: (r,), of the diagonal of R; one where that is exactly zero.
+        inverse: (r, r), of the square part of R with its rows divided by `size`.
+        seen: (r,), an error of eps in every row of C, seen along the columns of Q.
+        doubt: (r,), by how much, relatively, that may have moved each diagonal entry of R; inf where only rounding
+            keeps it from zero.
     """
+
+    Q: Array
+    R: Array
+    size: Array
+    inverse: Array
+    seen: Array
+    doubt: Array
+
+
+def sorted_qr(C: Array) -> Decomposed:
+    """Decompose C (n, b) with rows sorted by size first; rows of zeros are left out."""
     size = np.abs(C).max(axis=1, initial=0.0)
     order = np.argsort(-size, kind="stable")
     order = order[: int(np.count_nonzero(size))]
     if not order.size:
-        return np.zeros((len(C), 0)), np.zeros((0, C.shape[1])), np.zeros(0), 0
+        none = np.zeros(0)
+        return Decomposed(np.zeros((len(C), 0)), np.zeros((0, C.shape[1])), none, np.zeros((0, 0)), none, none)
     q, R = scipy.linalg.qr(C[order], mode="economic", check_finite=False)
     Q = np.zeros((len(C), q.shape[1]))
     Q[order] = q
     d = np.abs(np.diag(R))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        doubt = EPS * np.sqrt(len(C)) * (size[order] @ np.abs(q)) / d
-    return Q, R, np.where(d > 0, doubt, np.inf), len(d)
+    met = np.flatnonzero((d == 0) & R.any(axis=0)[: len(d)])  # zero by rounding: as good as any number of this size
+    R[met, met] = EPS * np.abs(R[:, met]).max(axis=0)
+    seen = np.maximum(EACH * EPS * np.sqrt(len(C)) * _column_norms(size[order, None] * q), SMALLEST)
+    d = np.abs(np.diag(R))
+    d = np.where(d > 0, d, 1.0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        unit = np.triu(R[:, : len(d)] / d[:, None], 1) + np.diag(np.where(np.diag(R) < 0, -1.0, 1.0))
+        inverse = lapack.dtrtri(unit)[0]
+        # log r_jj moves by the j-th diagonal entry of Q^T (error of C) R^-1
+        doubt = np.nan_to_num(seen / d * _column_norms(inverse), nan=np.inf, posinf=np.inf)
+    doubt[met] = np.inf
+    return Decomposed(Q, R, d, inverse, seen, doubt)
+
+
+def _column_norms(matrix: Array) -> Array:
+    with np.errstate(over="ignore"):
+        return np.asarray(np.exp(log_norm(matrix, np.zeros(matrix.shape[1]))))
 
 
 class Graded:
@@ -78,7 +124,7 @@ class Graded:
         Q: (n, r), orthonormal columns.
         logs: (r,), natural logs of the sizes; r is smaller than the number of columns where others are exactly zero.
         U: (r, b), well conditioned.
-        doubt: (r,), bound on the error of each of `logs` that rounding may have made, to first order.
+        doubt: (r,), by how much rounding may have moved each of `logs` as they were found, to first order.
     """
 
     def __init__(self, frame: Array, *, in_order: bool = False) -> None:
@@ -89,11 +135,14 @@ class Graded:
         self.logs: Array = np.zeros(self.columns)
         self.U: Array = np.eye(self.columns)
         self.doubt: Array = np.zeros(self.columns)
+        self._moved: Array = np.zeros(self.columns)  # by what a sample of errors has moved `logs` later on
+        self._turned: Array = np.zeros((self.columns, self.columns))  # [i, j]: by how much column j towards column i
+        self._rng = np.random.default_rng(0)
         self._lost: Array = np.zeros(self.columns)  # what adding up `logs` has rounded off
         self._block = self.Q
         self._pending: list[Map] = []
         self._interval = 1
-        self._probe = np.random.default_rng(0).standard_normal(self.columns)
+        self._probe = direction(self.columns)
 
     def push(self, maps: Sequence[tuple[Map, bool]]) -> None:
         """Multiply by the maps of one step, (map, steep), the first one first.
@@ -101,10 +150,11 @@ class Graded:
         A map is steep where its rows may be of very different size: columns are made orthogonal right after it.
         Otherwise that is done when it is time to.
         """
-        if not self.logs.size:
-            return  # zero stays zero
         for apply, steep in maps:
-            self._block = apply(self._block)
+            if not self.logs.size:
+                return  # zero stays zero
+            with np.errstate(over="ignore", invalid="ignore"):  # it is gone through again
+                self._block = apply(self._block)
             self._pending.append(apply)
             if steep:
                 self.settle(careful=True)
@@ -116,38 +166,63 @@ class Graded:
         pending, self._pending = self._pending, []
         if pending and not self._factor(len(pending), careful=careful):
             for apply in pending:  # too much for one QR: once more, one at a time
-                self._block = apply(self.Q)
-                self._factor(1)
+                if self.logs.size:
+                    self._block = apply(self.Q)
+                    self._factor(1)
 
     def _factor(self, steps: int, *, careful: bool = False) -> bool:
         """Turn the block into new Q, logs and U; return False, and change nothing, where the interval was too long."""
-        if steps > 1 and not np.isfinite(self._block).all():
+        if steps > 1 and not in_range(self._block):
             return self._again()
-        with np.errstate(divide="ignore"):
-            weight = np.log(np.linalg.norm(self._block, axis=0)) + self.logs
-        order = np.arange(weight.size) if self.in_order else np.argsort(-weight, kind="stable")
-        Q, R, doubt, rank = sorted_qr(self._block[:, order])
-        d = np.abs(np.diag(R))
-        live = d > 0
-        with np.errstate(divide="ignore"):
-            grown = np.log(d)
-        known = grown[live]
-        if steps > 1 and not careful and (not (rank and live.all()) or np.ptp(known) > HARD):
-            return self._again()
-        sizes = self.logs[order]
-        new, older = (sizes[:rank] + grown)[live], sizes[:rank][live]
+        weight = log_norm(self._block, np.zeros(self._block.shape[1])) + self.logs
+        order = np.argsort(np.isneginf(weight) if self.in_order else -weight, kind="stable")
+        for _ in range(ORDERINGS):
+            found = sorted_qr(self._block[:, order])
+            R, d = found.R, np.abs(np.diag(found.R))
+            live, rank = d > 0, len(d)
+            with np.errstate(divide="ignore"):
+                grown = np.log(d)
+            known = grown[live]
+            if steps > 1 and not careful and (not (rank and live.all()) or np.ptp(known) > HARD):
+                return self._again()
+            sizes = self.logs[order]
+            new, older = (sizes[:rank] + grown)[live], sizes[:rank][live]
+            with np.errstate(over="ignore", invalid="ignore"):
+                # R_ij e^(l_j) / (d_i e^(l_i)), l the logs: bounded, as long as columns are in the order of their size
+                X = np.triu(R)[live] / d[live, None] * np.exp(np.minimum(sizes[None, :] - older[:, None], 700))
+            X = np.where(R[live] != 0, X, 0)
+            if self.in_order or np.abs(X).max(initial=0.0) <= STEEP:
+                break
+            # columns that depend on those before them have to come later: sort by what is left of them
+            with np.errstate(divide="ignore"):
+                left = np.log(np.abs(R[np.minimum(np.arange(order.size), rank - 1), np.arange(order.size)]))
+            order = order[np.argsort(-(left + sizes), kind="stable")]
         with np.errstate(over="ignore", invalid="ignore"):
-            # R_ij e^(l_j) / (d_i e^(l_i)) with l the logs: bounded, since the columns are in the order of their size
-            X = np.triu(R)[live] / d[live, None] * np.exp(np.minimum(sizes[None, :] - older[:, None], 700))
-        self.U = np.where(R[live] != 0, X, 0) @ self.U[order]
-        self.doubt = self.doubt[order][:rank][live] + doubt[live]
+            self.U = X @ self.U[order]
+        self._doubt_more(order, live, found)
         self._lost = self._lost[order][:rank][live] + _rounded_off(older, known, new)
-        self.Q, self.logs = Q[:, live], new
+        self.Q, self.logs = found.Q[:, live], new
         self._block = self.Q
         self._interval = next_interval(steps, known, EASY)
         if not self.in_order and self.U.size and np.abs(self.U).max() > STEEP:
             self._recondition()
         return True
+
+    def _doubt_more(self, order: Array, live: Array, found: Decomposed) -> None:
+        """Add what rounding did in one decomposition, and what became of what it did before.
+
+        An error turns columns of Q towards others that are to come: `_turned` is a sample of it, pushed along, and
+        where such a direction grows more than the column did, it moves the size of the column.
+        """
+        rank = len(live)
+        with np.errstate(over="ignore", invalid="ignore"):
+            turned = found.R @ self._turned[np.ix_(order, order[:rank])] @ found.inverse / found.size
+            size = found.seen[:, None] * (_column_norms(found.inverse) / found.size)
+            fresh = np.tril(size * self._rng.standard_normal(size.shape), -1)
+            turned = np.clip(np.nan_to_num(turned + fresh, nan=BEYOND), -BEYOND, BEYOND)
+        self.doubt = (self.doubt[order][:rank] + found.doubt)[live]
+        self._moved = (self._moved[order][:rank] + np.diag(turned))[live]
+        self._turned = np.tril(turned, -1)[np.ix_(live, live)]
 
     def _again(self) -> bool:
         self._block, self._interval = self.Q, 1
@@ -162,7 +237,8 @@ class Graded:
         sizes = self.logs[order]
         X = np.triu(R / d[:, None] * np.exp(np.minimum(sizes[None, :] - sizes[:, None], 700)))
         self.Q, self.logs, self.U = self.Q[:, order] @ q, sizes + np.log(d), X @ right
-        self.doubt, self._lost = self.doubt[order], self._lost[order]
+        self.doubt, self._lost, self._moved = self.doubt[order], self._lost[order], self._moved[order]
+        self._turned = np.tril(q.T @ self._turned[np.ix_(order, order)] @ q, -1)
         self._block = self.Q
 
     def pull(self, J: Linear) -> None:
@@ -186,16 +262,12 @@ class Graded:
         if not self.logs.size:
             return -np.inf
         top = float(self.logs.max())
-        block = self._block * np.exp(self.logs - top)
-        x, size = self._probe, 0.0
-        for _ in range(iterations):
-            y = block @ (self.U @ (x / np.linalg.norm(x)))
-            size = float(np.linalg.norm(y))
-            if not size:
-                return -np.inf
-            x = self.U.T @ (block.T @ (y / size))
-        self._probe = x
-        return float(np.log(size) + top)
+        scale = float(np.abs(self._block).max())  # of maps that are still to be settled
+        if not scale:
+            return -np.inf
+        block, U = self._block / scale * np.exp(self.logs - top), self.U
+        size, self._probe = power(lambda v: block @ (U @ v), lambda u: U.T @ (block.T @ u), self._probe, iterations)
+        return size + float(np.log(scale)) + top
 
     def log_singular(self) -> Array:
         """Return natural logs of all singular values, (b,), largest first; -inf: exactly zero."""
@@ -205,10 +277,10 @@ class Graded:
         return out
 
     def doubts(self) -> Array:
-        """Return a bound on the error of each of `log_singular`, matched by order of size, (b,)."""
+        """Return by how much rounding may have moved each of `log_singular`, matched by order of size, (b,)."""
         self.settle()
         out = np.zeros(self.columns)
-        out[: self.logs.size] = self.doubt[np.argsort(-self.logs, kind="stable")]
+        out[: self.logs.size] = (self.doubt + SAMPLED * np.abs(self._moved))[np.argsort(-self.logs, kind="stable")]
         return out
 
 

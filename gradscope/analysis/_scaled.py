@@ -10,7 +10,7 @@ import numpy as np
 
 from gradscope.jacobian import Array
 
-__all__ = ["LN2", "add", "log_norm", "rescale"]
+__all__ = ["LN2", "add", "log_norm", "norm", "rescale"]
 
 LN2 = float(np.log(2.0))
 
@@ -38,9 +38,15 @@ def _lowered(u: Array, shift: Array) -> Array:
     return np.asarray(np.ldexp(u, np.clip(shift, -4000, 0).astype(np.int32)))
 
 
+def norm(x: Array) -> float:
+    """Return the 2-norm of all numbers in x; their squares may be too small or too large to be written."""
+    scale = float(np.abs(x).max(initial=0.0))
+    return scale * float(np.linalg.norm(x / scale)) if scale else 0.0
+
+
 def log_norm(u: Array, exponent: Array) -> Array:
     """Return the natural log of each column's 2-norm: -inf for zero, nan where a value is not finite."""
-    size = np.abs(u).max(axis=0)
+    size = np.abs(u).max(axis=0, initial=0.0)
     scale = np.where((size > 0) & np.isfinite(size), size, 1)
     with np.errstate(divide="ignore", invalid="ignore"):
         logs = np.log(np.sqrt(np.square(u / scale).sum(axis=0), dtype=float)) + np.log(scale.astype(float))

@@ -42,7 +42,7 @@ class Eigenvalues:
         logs: (k,), or (B, k) for B sequences: natural logs of their moduli, largest first; -inf: exactly zero; nan:
             not determined.
         phases: their angles, radians, of the same shape.
-        errors: by how much the last two rounds differ, nats.
+        errors: by how much the last two rounds differ, or rounding may have moved them, nats.
     """
 
     logs: Array
@@ -79,21 +79,27 @@ def _of_sequence(
     k = min(values or n, n)
     columns = n if values is None else min(n, k + SPARE)
     frame = random_frame(n, columns, [seed, 5])
-    logs, phases, errors = np.full(columns, np.nan), np.zeros(columns), np.full(columns, np.inf)
+    logs, phases = np.full(columns, np.nan), np.zeros(columns)
+    moved = doubts = np.full(columns, np.inf)
     for done in range(1, rounds + 1):
         product = Graded(frame, in_order=True)
         for _, J in chain.forward():
             product.advance(J.column(b))
-        product.settle()
+        doubts = np.zeros(columns)
+        doubts[: product.columns] = product.doubts()
         found = _solve(frame.T @ product.Q, product.sizes, product.U, done)
         new, phase = np.full(columns, -np.inf), np.zeros(columns)
-        new[: len(found)], phase[: len(found)] = np.log(np.abs(found.scaled)) + found.shift, np.angle(found.scaled)
-        with np.errstate(invalid="ignore"):
-            errors = np.where(new == logs, 0.0, np.abs(new - logs))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            new[: len(found)] = np.log(np.abs(found.scaled)) + found.shift
+            phase[: len(found)] = np.angle(found.scaled)
+            moved = np.where(new == logs, 0.0, np.abs(new - logs))
+        moved[: len(found)][np.isneginf(new[: len(found)])] = np.inf  # zero by rounding
+        moved[len(found) :] = 0.0  # zero for certain
         logs, phases = new, phase
         frame = product.Q
-        if not frame.shape[1] or (done > 1 and errors[:k].max() <= settled):
+        if not frame.shape[1] or (done > 1 and moved[:k].max() <= settled):
             break
+    errors = np.nan_to_num(np.maximum(moved, doubts), nan=np.inf, posinf=np.inf)
     logs = np.where(errors > UNSURE, np.nan, logs)
     return Eigenvalues(logs[:k], phases[:k], errors[:k])
 
@@ -110,6 +116,8 @@ class _Found:
 def _solve(S: Array, sizes: Array, U: Array, done: int) -> _Found:
     """Return the eigenvalues of S diag(e^l) U, each as a number near one and a logarithm, largest first."""
     order = np.argsort(-sizes, kind="stable")
+    if not np.isfinite(U).all():
+        return _Found(np.full(sizes.size, np.nan, complex), sizes[order])
     sizes, turned = sizes[order], (U @ S)[np.ix_(order, order)]  # diag(e^l) U S has the same ones, other than zeros
     scaled, shift = np.zeros(sizes.size, complex), np.zeros(sizes.size)
     for low, start, stop, high in windows(sizes, CORE, DECOUPLED / done):

@@ -61,7 +61,7 @@ class Growth:
         correlation: integrated autocorrelation time of the growth of the first column, in steps: so many steps count
             as one independent one; None where there are several sequences, or nothing varies.
         determinant_error: largest difference, over sequences, of the sum of the exponents from the mean of
-            log|det J_t|, nats per step; None where the spectrum is not complete.
+            log|det J_t|, nats per step; None where some exponents are not asked for, or not determined.
     """
 
     exponents: Array
@@ -97,7 +97,9 @@ class Growth:
     @property
     def entropy_rate(self) -> float | None:
         """Sum of the positive exponents, nats per step: the entropy rate at most (Ruelle 1978); None: not all known."""
-        if not (self.exponents <= 0).any() and len(self.exponents) < self.size:
+        falls = np.flatnonzero(self.exponents <= 0)
+        known = self.exponents[: falls[0]] if falls.size else self.exponents
+        if np.isnan(known).any() or (not falls.size and len(known) < self.size):
             return None
         return float(self.exponents[self.exponents > 0].sum())
 
@@ -137,9 +139,7 @@ def lyapunov(
     burn = usual_burn(chain.steps) if burn is None else min(burn, chain.steps - 1)
     chain = chain.first(min(chain.batch, sequences or affordable(chain.steps, n, k)))
     run = follow(chain, k, burn, seed, progress)
-    last = run.grown[-1]
-    apart = np.unique(last, axis=0, return_index=True)[1] if orbits is None else np.unique(orbits[: chain.batch])
-    return summary(run.of(apart))
+    return summary(run if orbits is None else run.of(np.unique(orbits[: chain.batch])))
 
 
 def usual_burn(steps: int) -> int:
@@ -158,7 +158,6 @@ def summary(run: Followed) -> Growth:
     grown, steps, doubt = run.grown, run.steps, run.doubt
     last = np.argsort(np.isneginf(grown[-1]), axis=1, kind="stable")  # what is lost comes last, in each sequence
     grown, doubt = np.take_along_axis(grown, last[None], axis=2), np.take_along_axis(doubt, last, axis=1)
-    complete = grown.shape[2] == run.size
     lengths = np.diff(steps, prepend=0)
     alone = grown.shape[1] == 1
     with np.errstate(invalid="ignore"):
@@ -171,7 +170,9 @@ def summary(run: Followed) -> Growth:
     beginning = _beginning(run)
     half = np.hypot(student(freedom) * error, np.nan_to_num(beginning))
     order = np.argsort(-exponents, kind="stable")
-    exponents = np.where((doubt / steps[-1] > UNSURE).any(axis=0), np.nan, exponents)
+    unsure = (doubt / steps[-1] > UNSURE).any(axis=0) & ~np.isneginf(exponents)
+    exponents = np.where(unsure, np.nan, exponents)
+    whole = len(exponents) == run.size and not unsure.any()
     return Growth(
         exponents=exponents[order],
         standard_errors=error[order],
@@ -187,7 +188,7 @@ def summary(run: Followed) -> Growth:
         doubt=(doubt / steps[-1]).max(axis=0)[order],
         beginning=beginning,
         correlation=correlation,
-        determinant_error=_difference(grown[-1].sum(axis=1), run.logdet) / steps[-1] if complete else None,
+        determinant_error=_difference(grown[-1].sum(axis=1), run.logdet) / steps[-1] if whole else None,
     )
 
 

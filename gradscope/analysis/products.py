@@ -21,11 +21,12 @@ import numpy as np
 import scipy.linalg
 
 from gradscope.analysis._graded import Graded
+from gradscope.analysis._power import direction, power
 from gradscope.analysis._scaled import LN2, rescale
 from gradscope.analysis.finite import check_finite
 from gradscope.analysis.singular import determined, largest, surviving
 from gradscope.dynamics.chain import JacobianChain
-from gradscope.jacobian import Array, Dense, Linear
+from gradscope.jacobian import Array
 
 __all__ = ["Products", "log_lags", "products"]
 
@@ -177,6 +178,8 @@ def _alive(singular: Array, *, whole: bool) -> Array:
 
 def _condition(back: Array, step: Array, forward: Array) -> Array:
     """Return the natural log of max_t |J_T ... J_(t+1)| |J_t| |J_(t-1) ... J_1| / |P|; nan for a product of zero."""
+    if np.isneginf(back[-1]):
+        return np.asarray(np.nan)
     with np.errstate(invalid="ignore"):
         return np.asarray(np.max(back[-2::-1] + step + forward[:-1]) - back[-1])
 
@@ -185,11 +188,11 @@ def _forward_norms(chain: JacobianChain, b: int, at: Array, tell: Callable[[str]
     """Return natural logs of |J_t ... J_1| for t = 0 ... T, exact at the lags `at`, else to a few per cent."""
     n, norms, precise = chain.size, np.zeros(chain.steps + 1), set(at.tolist())
     matrix, exponent = np.eye(n), np.zeros(1, np.int64)
-    x = _start(n)
+    x = direction(n)
     for t, J in chain.forward():
         flat, exponent = rescale(J.column(b).push(matrix).reshape(-1, 1), exponent)
         matrix = flat.reshape(n, n)
-        size, x = _power(Dense(matrix), x, PRECISE if t + 1 in precise else ROUGH)
+        size, x = power(matrix.__matmul__, matrix.T.__matmul__, x, PRECISE if t + 1 in precise else ROUGH)
         norms[t + 1] = size + float(exponent[0]) * LN2
         if t % 16 == 0:
             tell(f"products: {t} of {chain.steps} steps forward")
@@ -198,28 +201,11 @@ def _forward_norms(chain: JacobianChain, b: int, at: Array, tell: Callable[[str]
 
 def _step_norms(chain: JacobianChain, b: int) -> Array:
     """Return natural logs of |J_t| for t = 1 ... T, to a few per cent."""
-    norms, x = np.zeros(chain.steps), _start(chain.size)
+    norms, x = np.zeros(chain.steps), direction(chain.size)
     for t, J in chain.forward():
-        norms[t], x = _power(J.column(b), x, ROUGH)
+        one = J.column(b)
+        norms[t], x = power(one.push, one.pull, x, ROUGH)
     return norms
-
-
-def _start(n: int) -> Array:
-    return np.random.default_rng(0).standard_normal((n, 1))
-
-
-def _power(map: Linear, x: Array, iterations: int) -> tuple[float, Array]:
-    """Return (natural log of the spectral norm, right singular vector) by power iteration from x."""
-    size = 0.0
-    for _ in range(iterations):
-        y = map.push(x / np.linalg.norm(x))
-        before, size = size, float(np.linalg.norm(y))
-        if not size:
-            return -np.inf, _start(len(x))
-        x = map.pull(y / size)
-        if abs(size - before) <= 8 * EPS * size:
-            break
-    return float(np.log(size)), x
 
 
 def _log_radius(product: Graded, lag: int) -> float:

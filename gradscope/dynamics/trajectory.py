@@ -70,7 +70,7 @@ def _outputs(pair: tuple[Direction, ...], inputs: Array) -> Array:
     return np.concatenate(outputs, axis=1).transpose(2, 0, 1)
 
 
-def run(cell: BaseCell, inputs: Array, *, warmup: int = 0, start: Array | None = None) -> Trajectory:
+def run(cell: BaseCell, inputs: Array, *, warmup: int = 0, keep: int = 0, start: Array | None = None) -> Trajectory:
     """Run a cell from `start` (zeros unless given), drop the first `warmup` steps, keep the rest.
 
     Values that overflow become inf and go on; whoever reads the states looks for them.
@@ -78,7 +78,8 @@ def run(cell: BaseCell, inputs: Array, *, warmup: int = 0, start: Array | None =
     Args:
         cell: the cell.
         inputs: (B, T, m) or (T, m), inputs of the network.
-        warmup: steps that are run and not kept.
+        warmup: steps that are run and not measured; one has to be left after them.
+        keep: the last of these that are kept all the same.
         start: state before the first step, (n,) or (B, n).
 
     Raises:
@@ -100,11 +101,12 @@ def run(cell: BaseCell, inputs: Array, *, warmup: int = 0, start: Array | None =
     s = np.zeros((cell.state_size, batch), cell.dtype)
     if start is not None:
         s = s + np.asarray(start, cell.dtype).reshape(-1, cell.state_size).T
-    states = np.empty((steps - warmup + 1, cell.state_size, batch), cell.dtype)
+    dropped = warmup - keep
+    states = np.empty((steps - dropped + 1, cell.state_size, batch), cell.dtype)
     with np.errstate(over="ignore", invalid="ignore"):
         for t in range(steps):
-            if t >= warmup:
-                states[t - warmup] = s
+            if t >= dropped:
+                states[t - dropped] = s
             s = cell.evolve(x[t], s)
         states[-1] = s
-    return Trajectory(cell, x[warmup:], states)
+    return Trajectory(cell, x[dropped:], states)

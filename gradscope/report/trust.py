@@ -28,6 +28,7 @@ DIGITS = 4.5e3  # rounding of one step, so many times enlarged, is what a condit
 OCTAVES = 3  # doublings of the number of steps that a power law has to hold for
 SHORTEST = 64  # steps below which an exponential and a power law are not told apart
 FALLS = 0.3  # nats by which the norm falls in each of these octaves, at least
+NEAR = 0.5  # nats between the logarithms of neighbouring lags, at most, to see which of the two it is
 ALIKE = 1.25  # largest fall of an octave, relative to the smallest: 2 for an exponential
 INDEPENDENT = 100  # times the correlation time that one orbit should last, for an error bar over batches
 FORGOTTEN = 2.0  # nats by which a difference at the start shrinks, or grows, half way through the run
@@ -112,8 +113,9 @@ def _product(p: Products, eps: float) -> list[Finding]:
     if np.isfinite(top).all():
         lag, most = int(p.lags[top.argmax()]), float(top.max()) / LN10
         if most > max(0.0, float(top[-1]) / LN10) + TRANSIENT:
-            text = f"In its best direction a gradient is {times(most)} times as large {lag} steps back as at the last "
-            text += "step, and smaller at the first: the rate over the whole run hides it."
+            where = f"{lag} step{'s'[: lag != 1]} back"
+            text = f"In its best direction a gradient is {times(most)} times as large {where} as at the last step, "
+            text += "and smaller at the first: the rate over the whole run hides it."
             found.append(Finding("GS-TRANSIENT", "info", text, "Read the decay curve, not the rate."))
     return found
 
@@ -123,6 +125,9 @@ def _power_law(lags: Array, logs: Array) -> float | None:
     if lags[-1] < SHORTEST or not np.isfinite(logs).all():
         return None
     at = np.log(lags[-1] / 2.0 ** np.arange(OCTAVES, -1, -1))
+    seen = np.log(lags[max(0, int(np.searchsorted(np.log(lags), at[0], side="right")) - 1) :])
+    if np.diff(seen).max() > NEAR:  # a line between two lags is a power law, whatever lies between
+        return None
     falls = -np.diff(np.interp(at, np.log(lags), logs))
     if falls.min() < FALLS or falls.max() > ALIKE * falls.min():
         return None

@@ -189,11 +189,12 @@ def _findings(e: Evidence, state: str) -> list[Finding]:
         )
     if e.peak and e.log10_gain is not None and e.peak[1] > max(0.0, e.log10_gain) + TRANSIENT:
         lag, top = e.peak
+        where = f"{lag} step{'s'[: lag != 1]} back"
         found.append(
             Finding(
                 "GS-TRANSIENT",
                 "info",
-                f"The gradient is largest {lag} steps back, {times(top)} times what it is at the last step, "
+                f"The gradient is largest {where}, {times(top)} times what it is at the last step, "
                 "and smaller at the first: the rate over the whole run hides it.",
                 "Read the decay curve, not the rate; clip if the peak is large.",
             )

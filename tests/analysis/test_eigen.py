@@ -85,3 +85,22 @@ def test_several_sequences():
     found = eigenvalues(JacobianChain.from_arrays(J))
     assert found.logs.shape == found.phases.shape == (2, 3)
     assert found.logs[1] - found.logs[0] == pytest.approx([20 * np.log(2)] * 3, abs=1e-11)
+
+
+def test_what_rounding_decides_is_not_determined():
+    """Two rounds that agree prove nothing where both are rounding."""
+    ones = eigenvalues(JacobianChain.from_arrays(np.ones((5, 2, 2))))
+    assert ones.logs[0] == pytest.approx(5 * np.log(2), abs=1e-13)
+    assert not np.isfinite(ones.logs[1])
+    turned = np.linalg.qr(np.random.default_rng(0).standard_normal((4, 4)))[0]
+    sizes = np.array([1, 1e-3, 1e-6, 1e-9])
+    J = [turned * s @ turned.T for s in (sizes, sizes[::-1]) for _ in range(30)]  # up to rounding, 1e-270 in all
+    assert np.isnan(eigenvalues(JacobianChain.from_arrays(J)).logs).all()
+
+
+def test_zero_for_certain():
+    found = eigenvalues(JacobianChain.from_arrays(np.tile(np.eye(4, k=1), (2, 1, 1))))
+    assert np.isneginf(found.logs).all()
+    assert (found.errors == 0).all()
+    half = eigenvalues(JacobianChain.from_arrays(np.tile(np.diag([1.0, 0.5, 0.0, 0.0]), (3, 1, 1))))
+    assert half.logs == pytest.approx([0.0, 3 * np.log(0.5), -np.inf, -np.inf], abs=1e-13)

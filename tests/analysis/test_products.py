@@ -241,3 +241,22 @@ def test_chunks_do_not_matter(monkeypatch):
     known = ~np.isnan(whole.log_singular)
     assert np.abs(whole.log_norm - part.log_norm).max() < 1e-12
     assert known.sum() == (~np.isnan(part.log_singular)).sum()
+
+
+def test_a_product_of_zero_has_no_condition():
+    assert np.isnan(every_lag(repeated([[0, 1], [0, 0]], 3)).log_condition).all()
+
+
+def test_steps_whose_squares_underflow():
+    found = every_lag(repeated(1e-200 * np.eye(3), 12))
+    wanted = found.lags * np.log(1e-200)
+    assert found.log_norm[:, 0] == pytest.approx(wanted, rel=1e-14)
+    assert found.log_from_start[:, 0] == pytest.approx(wanted, rel=1e-14)
+    assert found.log_condition == pytest.approx([0.0], abs=1e-9)
+
+
+def test_a_direction_that_was_small_for_long_is_not_forgotten():
+    """Power iterations go on from the last one: at first along e_1 alone, then only e_2 is left."""
+    J = np.concatenate([np.tile(np.diag([1.0, 0.5]), (600, 1, 1)), [np.diag([0.0, 1.0])]])
+    found = products(JacobianChain.from_arrays(J))
+    assert found.log_from_start[-1, 0] == pytest.approx(600 * np.log(0.5), rel=1e-12)

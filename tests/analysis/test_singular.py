@@ -149,3 +149,79 @@ def test_not_finite():
     J[1] = np.inf
     with pytest.raises(GradscopeError, match="step 1"):
         singular_values(JacobianChain.from_arrays(J))
+
+
+def undone():
+    """Twenty matrices of condition 10^6, and their inverses as far as they can be written."""
+    rng = np.random.default_rng(1)
+    J = [np.linalg.qr(rng.standard_normal((4, 4)))[0] * [1e3, 1, 1, 1e-3] for _ in range(20)]
+    return np.array(J + [np.linalg.inv(a) for a in J[::-1]])
+
+
+def slanted():
+    """One diagonal matrix in a basis of condition 10^6."""
+    V = np.random.default_rng(1).standard_normal((4, 4))
+    V[:, 3] = V[:, 0] + 1e-6 * V[:, 3]
+    return np.tile(V @ np.diag([1, 0.5, 0.2, 0.1]) @ np.linalg.inv(V), (120, 1, 1))
+
+
+def by_columns():
+    """Columns from 1 to 10^-14, which a product with any frame mixes up."""
+    rng = np.random.default_rng(3)
+    return rng.standard_normal((20, 4, 4)) * 10.0 ** -rng.uniform(0, 14, (20, 1, 4))
+
+
+@pytest.mark.parametrize("case", [undone, slanted, by_columns])
+def test_errors_are_known_where_a_product_is_ill_determined(case):
+    """A small error in a direction that grows later: one step's rounding does not show it."""
+    J = case()
+    wanted = reference.exact_log_singular(J, 1500)
+    for jacobians in (J, J[::-1].swapaxes(1, 2)):
+        found = singular_values(JacobianChain.from_arrays(jacobians))
+        known = ~np.isnan(found.logs)
+        assert (np.abs(found.logs - wanted) <= found.errors + 1e-15 * np.abs(wanted))[known].all()
+        assert np.isnan(found.logs[found.errors > 0.01]).all()
+
+
+def test_what_cancels_exactly_is_not_zero_for_certain():
+    """Dyads are of rank one up to rounding only; that a subtraction gives exactly 0 is chance."""
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        found = singular_values(JacobianChain.from_arrays([np.outer(*rng.standard_normal((2, 3))) for _ in range(5)]))
+        assert np.isfinite(found.logs[0]) and not np.isfinite(found.logs[1:]).any()
+        assert not np.isneginf(found.logs[1])
+
+
+def test_squares_that_underflow():
+    """Columns of size 10^-266 and 10^-183 in one step: their squares are all zero, and so would their order be."""
+    rng = np.random.default_rng(0)
+    sizes = 10.0 ** -rng.uniform([160, 160, 260, 260], [180, 180, 270, 270], (30, 4))
+    U = rng.standard_normal((4, 4))
+    wanted = reference.exact_log_singular(sizes[:, :, None] * U, 12000)
+    back = Graded(np.eye(4))
+    for d in sizes[::-1]:
+        back.push([(lambda u, d=d: d[:, None] * u, True), (lambda u: U.T @ u, False)])
+    # the dense matrices that are multiplied exactly were rounded
+    assert np.abs(back.log_singular() - wanted).max() <= 1e-11
+    assert back.log_norm(200) == pytest.approx(wanted[0], abs=1e-9)
+
+
+@pytest.mark.parametrize(("name", "options"), [("rnn", {"seed": 1}), ("lstm", {"seed": 25, "layers": 2})])
+def test_units_that_are_saturated_beyond_all_measure(name, options):
+    """Slopes of 10^-300 and zeros: there is an answer, and what is known agrees in both directions."""
+    cell = create(name, hidden_size=4, input_size=2, gain=1000.0, **options)
+    chain = linearise(run(cell, drive("noise", 1, 20, 2)))
+    back = Graded(np.eye(chain.size))
+    for _, J in chain.backward():
+        back.pull(J.column(0))
+    found, other, errors = singular_values(chain), back.log_singular(), back.doubts()
+    known = np.isfinite(found.logs) & np.isfinite(other) & (errors <= 0.01)
+    gap = np.abs(found.logs[known] - other[known])
+    assert (gap <= (found.errors + errors)[known] + 1e-15 * np.abs(found.logs[known])).all()
+
+
+def test_a_product_that_is_zero_before_the_step_is_over():
+    cell = create("rnn", hidden_size=5, input_size=3, init="orthogonal", gain=0.3, activation="relu", seed=43)
+    for dtype in (np.float64, np.float32):
+        chain = linearise(run(cell.astype(dtype), drive("noise", 1, 100, 3)))
+        assert np.isneginf(singular_values(chain).logs).all()

@@ -177,3 +177,22 @@ def test_weights_are_factorised_once_and_are_never_stale(monkeypatch):
     assert len(calls) == 4  # once for all steps, and once for each that was made alone
     twice = dataclasses.replace(over_time.at(0), U=2 * cell.U)
     assert np.abs(twice.log_abs_det() - over_time.at(0).log_abs_det() - 6 * np.log(2)).max() <= 100 * EPS
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_parts_of_a_step_with_dead_units(dtype):
+    """Zeros among the slopes, in either precision: no warning, and the parts multiply to J."""
+    cell = create("rnn", hidden_size=6, input_size=2, activation="relu", seed=0, dtype=dtype)
+    x, s = point(cell, states=1)
+    J = cell.jacobian(x[:, 0].astype(dtype), s[:, 0].astype(dtype))
+    made = np.eye(6)
+    for factor in J.factors():
+        made = factor.map.push(made)
+    assert len(J.factors()) == 2
+    assert np.abs(made - J.push(np.eye(6))).max() <= 1e-15
+
+
+def test_a_step_that_no_gate_passes():
+    """A grid without any path through the weights, as is left of gates that are all shut."""
+    J = Jacobian(Partials([[0]], [[np.full((3, 1), 0.5)]]), np.eye(3), None, 0, (3,), (3,))
+    assert (J.pull(np.ones((3, 1))) == 0.5).all()

@@ -49,6 +49,15 @@ def test_shapes():
     for few, warmup in ((np.zeros((B, 0, M)), 0), (INPUTS, T), (np.zeros((0, T, M)), 0)):
         with pytest.raises(InputError, match="no step is left"):
             run(cell, few, warmup=warmup)
+    with pytest.raises(InputError, match=f"{T} steps, of which {T} are warm-up"):
+        run(cell, INPUTS, warmup=T, keep=T)
+
+
+def test_the_end_of_the_warm_up_can_be_kept():
+    cell = create("gru", hidden_size=4, input_size=M)
+    kept = run(cell, INPUTS, warmup=4, keep=3)
+    assert np.array_equal(kept.states, run(cell, INPUTS, warmup=1).states)
+    assert np.array_equal(kept.after(3).states, run(cell, INPUTS, warmup=4).states)
 
 
 def test_overflow_goes_on():

@@ -179,3 +179,23 @@ def test_a_start_that_is_not_forgotten(rate, warmup, left):
     if left:
         assert f"about {left} times" in found["GS-NOT-SETTLED"].message
     assert "GS-NOT-SETTLED" not in {f.code for f in trust(growth, None, "float64")}
+
+
+def of_numbers(sizes, **options):
+    """Return the codes of what is found of a chain of numbers."""
+    chain = JacobianChain.from_arrays(np.asarray(sizes, float)[:, None, None])
+    return [f.code for f in trust(None, products(chain, **options), "float64")]
+
+
+@pytest.mark.parametrize("lags", [2, 4, 8, 16, 32])
+def test_an_exponential_is_no_power_law_however_few_lags_are_seen(lags):
+    assert of_numbers(np.full(200, 0.9), lags=lags) == []
+
+
+def test_a_power_law():
+    t = np.arange(1, 257)
+    assert of_numbers((t / (t + 1)) ** 1.5, lags=32) == ["GS-ALGEBRAIC"]
+
+
+def test_a_product_of_zero_is_determined():
+    assert of_numbers(np.r_[np.full(9, 0.5), 0.0, np.full(9, 0.5)]) == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import blas, lapack
 
-from gradscope.analysis._graded import HARD, sorted_qr
+from gradscope.analysis._graded import HARD, SMALLEST, sorted_qr
 from gradscope.analysis._scaled import LN2
 from gradscope.jacobian import Array
 
@@ -79,7 +79,8 @@ def _divided(block: Array, *, careful: bool) -> tuple[Array, Array, Array] | Non
         found = None if again is None else (again[0], found[1] + again[1])
     if found is not None:
         Q, logs = found
-        return Q, logs + scale * LN2, EPS * np.exp(logs.max() - logs)
+        digits = max(EPS, float(np.ldexp(SMALLEST, -scale)))
+        return Q, logs + scale * LN2, digits * np.exp(logs.max() - logs)
     if not careful:
         return None
     if not block.shape[1]:

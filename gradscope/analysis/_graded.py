@@ -25,7 +25,7 @@ from gradscope.analysis._power import direction, power
 from gradscope.analysis._scaled import log_norm
 from gradscope.jacobian import Array, Linear
 
-__all__ = ["HARD", "Graded", "in_range", "next_interval", "sorted_qr", "windows"]
+__all__ = ["HARD", "SMALLEST", "Graded", "in_range", "next_interval", "sorted_qr", "windows"]
 
 Map = Callable[[Array], Array]
 EPS = float(np.finfo(float).eps)
@@ -99,7 +99,7 @@ def sorted_qr(C: Array) -> Decomposed:
     Q[order] = q
     d = np.abs(np.diag(R))
     met = np.flatnonzero((d == 0) & R.any(axis=0)[: len(d)])  # zero by rounding: as good as any number of this size
-    R[met, met] = EPS * np.abs(R[:, met]).max(axis=0)
+    R[met, met] = np.maximum(EPS * np.abs(R[:, met]).max(axis=0, initial=0.0), SMALLEST)
     seen = np.maximum(EACH * EPS * np.sqrt(len(C)) * _column_norms(size[order, None] * q), SMALLEST)
     d = np.abs(np.diag(R))
     d = np.where(d > 0, d, 1.0)

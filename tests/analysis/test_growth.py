@@ -425,3 +425,10 @@ def test_what_is_lost_in_one_sequence_is_lost_in_the_mean():
     found = lyapunov(JacobianChain.from_arrays(masks[..., None] * np.eye(5)), burn=0)
     assert np.isneginf(found.exponents).any()
     assert not np.isnan(found.exponents[np.isneginf(found.by_sequence).any(axis=0)]).any()
+
+
+def test_numbers_so_small_that_they_have_no_digits():
+    """Of 10^-320 three are left: what a dyad has beside its one direction is rounding, and nothing warns."""
+    J = np.tile(1e-320 * np.outer([1, 2], [3, 1]) + 0.0, (10, 1, 1))
+    found = lyapunov(JacobianChain.from_arrays(J))
+    assert not np.isfinite(found.exponents[1])

@@ -60,7 +60,7 @@ def orthonormal(block: Array, *, careful: bool) -> tuple[Array, Array, Array] | 
 
 def _independent(block: Array) -> Array:
     """Return the columns that rows of zeros leave independent: those before one have as many rows that are not zero."""
-    if np.abs(block).max(axis=1).all():
+    if block.any(axis=1).all() and block.any(axis=0).all():
         return np.arange(block.shape[1])
     rows = np.logical_or.accumulate(block != 0, axis=1).sum(axis=0)
     kept: list[int] = []

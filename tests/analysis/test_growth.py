@@ -432,3 +432,12 @@ def test_numbers_so_small_that_they_have_no_digits():
     J = np.tile(1e-320 * np.outer([1, 2], [3, 1]) + 0.0, (10, 1, 1))
     found = lyapunov(JacobianChain.from_arrays(J))
     assert not np.isfinite(found.exponents[1])
+
+
+def test_a_direction_that_was_lost_is_passed_by_in_full_steps():
+    """One dead unit at one step; in those after it every row is there, and one column is zero."""
+    J = np.random.default_rng(0).standard_normal((20, 2, 2))
+    J[8, 1] = 0
+    found = lyapunov(JacobianChain.from_arrays(J), burn=2)
+    assert np.isfinite(found.exponents[0]) and np.isneginf(found.exponents[1])
+    assert found.determinant_error == 0.0

@@ -203,8 +203,11 @@ def _exponents(document: Document) -> Panel:
     g = document["series"]["lyapunov"]
     x = list(range(1, len(g["exponents"]) + 1))
     low, high = ([None if c is None else c[end] for c in g["ci95"]] for end in (0, 1))
-    over = g["sequences"] if g["errors_over"] == "sequences" else "batches of one"
-    note = f"band: 95 % interval over {over} sequence{'s'[: over != 1]}" if g["errors_over"] else "no error bars"
+    over = {
+        "sequences": f"band: 95 % interval over {g['sequences']} sequences",
+        "batches": "band: 95 % interval over batches of steps",
+    }
+    note = over.get(g["errors_over"] or "", "no error bars")
     return Panel(
         "lyapunov",
         f"Lyapunov exponents: {len(x)} of {sum(s['size'] for s in document['model']['state'])}",

@@ -126,7 +126,8 @@ def lyapunov(
         values: how many exponents, the largest ones; None for all.
         burn: steps at the start that only turn the frame; a fifth of all, up to 100, unless given.
         sequences: how many sequences; as many as are quick unless given.
-        orbits: (B,), sequences with the same number run along one orbit, and count once; all apart unless given.
+        orbits: (B,), sequences with the same number run along one orbit, and count once; all that differ unless
+            given.
         seed: seed of the frame.
         progress: called with a word now and then.
 
@@ -139,7 +140,9 @@ def lyapunov(
     burn = usual_burn(chain.steps) if burn is None else min(burn, chain.steps - 1)
     chain = chain.first(min(chain.batch, sequences or affordable(chain.steps, n, k)))
     run = follow(chain, k, burn, seed, progress)
-    return summary(run if orbits is None else run.of(np.unique(orbits[: chain.batch])))
+    # the same numbers to the last digit: the same sequence twice
+    same = np.unique(run.grown[-1], axis=0, return_index=True)[1] if orbits is None else orbits[: chain.batch]
+    return summary(run.of(np.unique(same)))
 
 
 def usual_burn(steps: int) -> int:

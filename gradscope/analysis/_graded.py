@@ -4,7 +4,7 @@ Multiplied out, a product of 200 Jacobians is a matrix of numerical rank one: ro
 singular value covers the rest. Here Q has orthonormal columns, U stays well conditioned, and the sizes e^l are
 carried as logarithms, so they may span any number of decades. One more factor J costs J Q, a QR decomposition
 and a triangular product; columns are put into the order of their size first, and what is above the diagonal of R
-is scaled by e^(l_j - l_i) before it joins U. Stewart (1997), "On graded QR decompositions of products of
+is scaled by e^(l_j - l_i) before it joins U. Stewart (1995), "On graded QR decompositions of products of
 matrices"; the singular values come from one-sided Jacobi, LAPACK's gejsv (Drmac & Veselic 2008).
 
 Rows of very different size, as saturated units make them, are sorted before the QR, which keeps the small ones

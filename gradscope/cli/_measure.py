@@ -97,7 +97,7 @@ def plan_of(request: Request, model: Model, batch: int, steps: int) -> Plan:
     dense, inputs = request.lags > 0, cell.network.network_input_size
     polar = sum(c.U.size for c in cells_of(cell) if not c.keep_gates) if request.remedies else 0
     values = min(request.spectrum, cell.state_size)
-    columns = values * min(batch, affordable(steps, cell.state_size, values))
+    columns = 2 * values * min(batch, affordable(steps, cell.state_size, values))  # one frame leads, one counts
     return Plan(cell.state_size, inputs, weights, steps, batch, cell.dtype.itemsize, dense, polar, columns)
 
 

@@ -75,7 +75,10 @@ def measure(
     followed = last or norms
     met = finite.nonfinite(chain.trajectory) if chain.trajectory else []
     records = [*found, *(r for r in met if r.path != "inputs" or not found)]
-    sound = not records and longer.first_odd is None
+    odd = longer.first_odd
+    if odd is not None and not records:
+        records.append(finite.nonfinite_jacobian(longer, odd))
+    sound = not records
     road = crossed = product = spectra = growth = values = None
     together = orbits(chain.trajectory) if chain.trajectory else None
     if has_roads and sound:

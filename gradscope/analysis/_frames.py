@@ -86,7 +86,8 @@ def _divided(block: Array, *, careful: bool) -> tuple[Array, Array, Array] | Non
     if not block.shape[1]:
         return block, np.zeros(0), np.zeros(0)
     Q, R, *_, doubt = sorted_qr(block)
-    return Q, np.log(np.abs(np.diag(R))), doubt
+    with np.errstate(divide="ignore"):
+        return Q, np.log(np.abs(np.diag(R))), doubt
 
 
 def _cholesky(block: Array) -> tuple[Array, Array] | None:

@@ -18,11 +18,12 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 
+from gradscope.analysis._arguments import check_chain, check_count
 from gradscope.analysis._frames import random_frame
 from gradscope.analysis._graded import Graded, windows
-from gradscope.analysis.finite import check_finite
 from gradscope.analysis.singular import SPARE
 from gradscope.dynamics.chain import JacobianChain
+from gradscope.errors import UsageError
 from gradscope.jacobian import Array
 
 __all__ = ["Eigenvalues", "eigenvalues"]
@@ -63,9 +64,15 @@ def eigenvalues(
         seed: seed of the frame.
 
     Raises:
+        UsageError: a number out of range, or something that is no chain.
         InputError: a Jacobian is not finite.
     """
-    check_finite(chain)
+    check_chain(chain)
+    check_count("values", values, 1)
+    check_count("rounds", rounds, 1)
+    check_count("seed", seed, 0)
+    if not settled > 0:
+        raise UsageError(f"settled must be above zero, not {settled}")
     found = [_of_sequence(chain, b, values, settled, rounds, seed) for b in range(chain.batch)]
     if chain.batch == 1:
         return found[0]

@@ -11,7 +11,7 @@ from gradscope.dynamics.trajectory import Trajectory
 from gradscope.errors import InputError
 from gradscope.jacobian import Array
 
-__all__ = ["NonFinite", "check_finite", "nonfinite", "nonfinite_in"]
+__all__ = ["NonFinite", "check_finite", "nonfinite_jacobian", "nonfinite", "nonfinite_in"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,13 @@ def nonfinite(trajectory: Trajectory) -> list[NonFinite]:
         found += nonfinite_in(f"model.weights.{name}", weights)
     found += nonfinite_in("inputs", trajectory.inputs)
     return found + nonfinite_in("states", trajectory.states)
+
+
+def nonfinite_jacobian(chain: JacobianChain, t: int) -> NonFinite:
+    """Record the first Jacobian that is not finite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        seen = chain.at(t).push(np.ones((chain.size, chain.batch)))
+    return NonFinite("jacobians", "nan" if np.isnan(seen).any() else "inf", 1, (t,))
 
 
 def check_finite(chain: JacobianChain) -> None:

@@ -23,10 +23,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gradscope.analysis._arguments import check_chain, check_count
 from gradscope.analysis._follow import LEADING, Followed, follow
 from gradscope.analysis._statistics import batch_error, correlation_time, mean_error, student
-from gradscope.analysis.finite import check_finite
 from gradscope.dynamics.chain import JacobianChain
+from gradscope.errors import UsageError
 from gradscope.jacobian import Array
 
 __all__ = ["LONGEST_BURN", "Growth", "affordable", "lyapunov", "summary", "usual_burn"]
@@ -132,12 +133,19 @@ def lyapunov(
         progress: called with a word now and then.
 
     Raises:
+        UsageError: a number out of range, or something that is no chain.
         InputError: a Jacobian is not finite.
     """
-    check_finite(chain)
+    check_chain(chain)
     n = chain.size
+    check_count("values", values, 1)
+    check_count("burn", burn, 0, chain.steps - 1)
+    check_count("sequences", sequences, 1, chain.batch)
+    check_count("seed", seed, 0)
+    if orbits is not None and np.shape(orbits) != (chain.batch,):
+        raise UsageError(f"orbits must have one number for each of {chain.batch} sequences")
     k = min(values or n, n)
-    burn = usual_burn(chain.steps) if burn is None else min(burn, chain.steps - 1)
+    burn = usual_burn(chain.steps) if burn is None else burn
     chain = chain.first(min(chain.batch, sequences or affordable(chain.steps, n, k)))
     run = follow(chain, k, burn, seed, progress)
     # the same numbers to the last digit: the same sequence twice

@@ -181,7 +181,8 @@ def _condition(back: Array, step: Array, forward: Array) -> Array:
     if np.isneginf(back[-1]):
         return np.asarray(np.nan)
     with np.errstate(invalid="ignore"):
-        return np.asarray(np.max(back[-2::-1] + step + forward[:-1]) - back[-1])
+        found = np.max(back[-2::-1] + step + forward[:-1]) - back[-1]
+    return np.asarray(np.maximum(found, 0.0))  # at least one by its definition: norms were found from below
 
 
 def _forward_norms(chain: JacobianChain, b: int, at: Array, tell: Callable[[str], None]) -> Array:
@@ -204,7 +205,7 @@ def _step_norms(chain: JacobianChain, b: int) -> Array:
     norms, x = np.zeros(chain.steps), direction(chain.size)
     for t, J in chain.forward():
         one = J.column(b)
-        norms[t], x = power(one.push, one.pull, x, ROUGH)
+        norms[t], x = power(one.push, one.pull, x, ROUGH if t else PRECISE)
     return norms
 
 

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gradscope.analysis._arguments import check_chain, check_count
 from gradscope.analysis._frames import random_frame
 from gradscope.analysis._graded import Graded
-from gradscope.analysis.finite import check_finite
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.jacobian import Array, Linear
 
@@ -56,9 +56,11 @@ def singular_values(chain: JacobianChain, values: int | None = None) -> Singular
         values: how many, the largest ones, found without forming the product; None for all.
 
     Raises:
+        UsageError: a number out of range, or something that is no chain.
         InputError: a Jacobian is not finite.
     """
-    check_finite(chain)
+    check_chain(chain)
+    check_count("values", values, 1)
     found = []
     for b in range(chain.batch):
         if values is not None and values + SPARE < chain.size:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import math
 import operator
 import re
@@ -12,7 +13,7 @@ from typing import Any
 from gradscope import _rooms
 from gradscope.errors import UsageError
 
-__all__ = ["parse"]
+__all__ = ["check_measured", "parse", "unmeasured"]
 
 STATES = ("vanishing", "stable", "exploding", "inconclusive", "nonfinite")
 # Metrics that are single numbers.
@@ -31,6 +32,7 @@ METRICS = (
     "surviving_directions",
 )
 EXAMPLE = "write for instance 'reach < 50 or rate > 0.05'"
+SPECTRAL = METRICS[METRICS.index("lyapunov_1") :]  # those that take products and spectra
 COMPARE: dict[type, Callable[[Any, Any], Any]] = {
     ast.Lt: operator.lt,
     ast.LtE: operator.le,
@@ -64,7 +66,36 @@ def parse(text: str) -> Test:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise UsageError(f"--fail-on: '{text[:80]}' is not an expression", EXAMPLE) from None
     _check_condition(tree)
+    if not _names(tree):
+        raise UsageError(f"--fail-on: '{text[:80]}' names no metric", EXAMPLE)
     return lambda document: bool(_value(tree, document["metrics"]))
+
+
+def check_measured(text: str | None, lags: int) -> None:
+    """Refuse an expression that asks for what the other options leave out: it could never hold.
+
+    Raises:
+        UsageError: it does.
+    """
+    if text is None or lags:
+        return
+    with contextlib.suppress(SyntaxError, ValueError):
+        asked = [n for n in _names(ast.parse(text, mode="eval").body) if n in SPECTRAL]
+        if asked:
+            raise UsageError(f"--fail-on asks for {asked[0]}, and --lags 0 leaves it out", "leave out --lags 0")
+
+
+def unmeasured(text: str, metrics: dict[str, Any]) -> list[str]:
+    """Return the metrics that an expression names and that are not there, or not determined."""
+    try:
+        names = _names(ast.parse(text, mode="eval").body)
+    except (SyntaxError, ValueError):
+        return []
+    return [n for n in names if n in METRICS and metrics.get(n) is None]
+
+
+def _names(tree: ast.AST) -> list[str]:
+    return sorted({node.id for node in ast.walk(tree) if isinstance(node, ast.Name)})
 
 
 def _check_condition(node: ast.AST) -> None:
@@ -89,6 +120,8 @@ def _check_number(node: ast.AST) -> None:
                 f"--fail-on: there is no metric '{node.id}'",
                 f"{_rooms.suggest(node.id, METRICS)}known: {', '.join(METRICS)}",
             )
+    elif isinstance(node, ast.Attribute):
+        raise UsageError("--fail-on compares single numbers, none inside another", f"known: {', '.join(METRICS)}")
     elif not (isinstance(node, ast.Constant) and _is_number(node.value)):
         raise UsageError("--fail-on compares metrics with finite numbers", EXAMPLE)
 

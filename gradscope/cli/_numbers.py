@@ -23,7 +23,10 @@ def count(name: str, least: int = 1, *, full: bool = False) -> Callable[[str], i
             return sys.maxsize
         value = _whole(str(text))
         if value is None:
-            raise UsageError(f"{name} must be a whole number, not '{text}'", "1000, 1e3, 1k and 1_000 are the same")
+            raise UsageError(
+                f"{name} must be a whole number{' or full' if full else ''}, not '{text}'",
+                "1000, 1e3, 1k and 1_000 are the same",
+            )
         if value < least:
             raise UsageError(f"{name} must be at least {least}, not {text}")
         return value

@@ -80,7 +80,10 @@ class JacobianChain:
         Raises:
             InputError: the shape is another, or the values are not real numbers.
         """
-        array = np.asarray(jacobians)
+        try:
+            array = np.asarray(jacobians)
+        except ValueError:
+            raise InputError("Jacobians must have one shape: (T, n, n) or (T, B, n, n)") from None
         if array.dtype.kind not in "fiu":
             raise InputError(f"Jacobians must be real numbers, not {array.dtype}")
         array = array.astype(np.result_type(array.dtype, np.float32), copy=False)

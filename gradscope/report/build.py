@@ -201,12 +201,21 @@ def _target(model: Document) -> str:
 def _options(model: Document, config: Document) -> str:
     """Return what else that command needs. Names come from files: quoted, they are words to any shell."""
     given = {"--layer": model.get("layer") if model["source"] == "checkpoint" else None, "--data": config.get("data")}
-    if config.get("drive") == "self":
-        given |= {"--drive": "self", "--readout": config.get("readout")}
+    if config.get("drive", "noise") != "noise":
+        given |= {"--drive": config["drive"], "--readout": config.get("readout")}
+    given |= {f"--{key.replace('_', '-')}": config.get(key) for key in ALSO if config.get(key) != ALSO[key]}
+    if model["source"] == "init" and not config.get("data") and model["input_size"] != USUAL_INPUTS:
+        given["--input-size"] = model["input_size"]
+    if config.get("data"):
+        given = {key: value for key, value in given.items() if key not in ("--steps", "--batch", "--warmup")}
     return "".join(f" {option} {shlex.quote(str(value))}" for option, value in given.items() if value)
 
 
+# Settings that a command takes unasked; what differs has to be said again.
+ALSO = {"steps": 200, "batch": 8, "warmup": 50, "seed": 0, "input_scale": 1.0, "dtype": "float64"}
+USUAL_INPUTS = 32
 AXES = {
+    "jacobians": ("step",),
     "data": ("sequence", "step", "column"),
     "inputs": ("step", "input", "sequence"),
     "states": ("step", "unit", "sequence"),

@@ -16,6 +16,7 @@ STYLES = ("solid", "dashed", "dotted", "dashdot")
 
 ROADS = 4  # through gates, of which the largest are drawn
 SLIGHT = 0.01  # mean share below which a road is not drawn
+MIXED = 1.1  # sum of the absolute shares from which their mean is none
 VISIBLE = 1e-3  # of the largest share by crossings: where both ends are cut
 FACTOR = 4  # singular values 1, 4, 16, ... are drawn, and the last one
 DRAWN = 3  # exponents whose way to their value is drawn
@@ -282,10 +283,13 @@ def _crossings(document: Document) -> Panel:
     bar = VISIBLE * max(map(abs, c["share"]))
     seen = [i for i, x in enumerate(c["share"]) if abs(x) >= bar]
     count, share = (c[key][seen[0] : seen[-1] + 1] for key in ("count", "share"))
-    cancel = f"; without their signs the shares add up to {c['cancellation']:.3g}" if c["cancellation"] > 1.1 else ""
+    mixed = c["cancellation"] > MIXED
+    cancel = f"; without their signs the shares add up to {c['cancellation']:.3g}" if mixed else ""
     return Panel(
         "crossings",
-        f"Paths cross the weights {c['mean']:.3g} times in {steps} step{'s'[: steps != 1]}, on average",
+        "Share of the gradient by how often its paths cross the weights"
+        if mixed
+        else f"Paths cross the weights {c['mean']:.3g} times in {steps} step{'s'[: steps != 1]}, on average",
         "crossings of the weights on the whole way",
         "share of the gradient",
         curves=(Curve("", count, share, weight="thin"),),

@@ -53,7 +53,9 @@ def footer(document: Document) -> str:
     for key, value in document["config"].items():
         if value in (None, "", {}, []) or value is False or key == "step_spectra" or USUAL.get(key) == value:
             continue
-        if isinstance(value, dict):
+        if value is True:
+            parts.append(key)
+        elif isinstance(value, dict):
             parts += [f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in value.items()]
         else:
             parts.append(f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}")
@@ -100,18 +102,15 @@ def _reach_table(document: Document) -> Table:
     m = document["metrics"]
     steps = len(document["series"]["timestep"]) - 1
     interval = m["rate_ci95"]
-    known = f"nats/step, 95 % {interval[0]:.3g} to {interval[1]:.3g}" if interval else "nats/step, no interval"
+    known = f"nats/step, 95 % {_between(*interval)}" if interval else "nats/step, no interval"
     whole, followed = m["reach"] == steps, m["reach"] is not None
     rows: list[tuple[Any, ...]] = [
         ("reach", m["reach"], f"steps{' (the whole run)' if whole else ''}, down to {m['reach_threshold']:g}"),
         ("half-life", m["half_life"], "steps"),
         ("rate", m["rate"], known),
-        ("log10 gain", m["log10_gain"], f"decades over {steps} steps"),
+        ("log10 gain", m["log10_gain"], f"decades over {steps} step{'s'[: steps != 1]}"),
     ]
-    rows += [
-        (f"zero in {name}", lag, "steps back" if lag is not None else f"not within {steps} steps" if followed else "")
-        for name, lag in m["underflow_lag"].items()
-    ]
+    rows += [(f"zero in {name}", lag, _zero(lag, steps, followed)) for name, lag in m["underflow_lag"].items()]
     if m.get("step_spectral_radius"):
         r = m["step_spectral_radius"]
         spread = f"of one step, {r['min']:.3g} to {r['max']:.3g}" if r["median"] is not None else "of one step"
@@ -142,6 +141,25 @@ def _remedy_table(document: Document) -> Table:
 def _remedy_row(change: str, state: str, m: Document, helps: bool | str) -> tuple[Any, ...]:
     interval = f"{m['rate_ci95'][0]:.3g} to {m['rate_ci95'][1]:.3g}" if m["rate_ci95"] else None
     return (change, state, m["rate"], interval, m["reach"], m["log10_gain"], helps)
+
+
+def _zero(lag: int | None, steps: int, followed: bool) -> str:
+    """Say from where on a gradient is zero: its norm decides, and single entries may be zero before."""
+    if lag is not None:
+        return f"step{'s'[: lag != 1]} back, at the latest"
+    return f"not for certain within {steps} step{'s'[: steps != 1]}" if followed else ""
+
+
+def _between(low: float, high: float) -> str:
+    """Write an interval with as many decimals at both ends, and enough to tell them apart."""
+    for digits in (3, 4, 5, 6):
+        ends = [f"{x:.{digits}g}" for x in (low, high)]
+        if ends[0] != ends[1]:
+            break
+    if any("e" in end for end in ends):
+        return " to ".join(ends)
+    decimals = max(len(end.partition(".")[2]) for end in ends)
+    return f"{low:.{decimals}f} to {high:.{decimals}f}"
 
 
 LAGS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 100000)
@@ -183,7 +201,7 @@ def _product_table(document: Document) -> Table:
     sampled = f"estimated from {some} of {steps} steps" if some < steps else "every step"
     bound = f"{sampled}; bounds the first line" if some < steps else "bounds the first line"
     rows = [
-        ("norm of the product", m["spectral_norm"], "the most that a gradient can gain"),
+        ("norm of the product", m["spectral_norm"], "the most that its gradient can gain"),
         ("radius of the product", m["spectral_radius"], ""),
         ("product of the radii", m.get("sum_of_step_radii"), sampled),
         ("product of the norms", m.get("sum_of_step_norms"), bound),
@@ -205,14 +223,16 @@ def _direction_table(document: Document) -> Table:
     rows: list[tuple[Any, ...]] = []
     for k in shown:
         value = "-inf" if values[k] is None and _is_lost(document, k) else values[k]
-        known = "nats/step, 95 % {:.3g} to {:.3g}".format(*g["ci95"][k]) if _known(g["ci95"][k]) else "nats/step"
+        known = f"nats/step, 95 % {_between(*g['ci95'][k])}" if _known(g["ci95"][k]) else "nats/step"
         rows.append((f"exponent {k + 1}", value, known if value is not None else "not determined"))
     rows.append(("entropy rate", m["entropy_rate"], "nats/step at most: sum of the positive exponents"))
     rows.append(("Kaplan-Yorke dimension", m["kaplan_yorke_dimension"], f"of {size}"))
     if "determinant_error" in g:
-        rows.append(("sum - ln|det J|", g["determinant_error"], "nats/step: zero, up to rounding"))
+        lost = _is_lost(document, len(values) - 1)
+        held = (None, "both are -inf") if lost else (g["determinant_error"], "nats/step: zero, up to rounding")
+        rows.append(("sum - ln|det J|", *held))
     rows.append(("surviving directions", m.get("surviving_directions"), f"of {size}, over all steps"))
-    rows.append(("condition", m.get("product_condition"), "times rounding, in the product of all steps"))
+    rows.append(("condition", m.get("product_condition"), "times more than itself, rounding of one step does"))
     over = {"sequences": f", {g['sequences']} sequences", "batches": ", one orbit, batches of steps"}
     return Table(f"Lyapunov exponents{over.get(g['errors_over'] or '', '')}", QUANTITY, tuple(rows))
 
@@ -242,7 +262,9 @@ def _road_table(document: Document) -> Table:
     crossed = document["series"]["paths"].get("crossings")
     if crossed:
         which = "one sequence" if crossed["sequence"] else "first sequence"
-        rows.append(("mean crossings", crossed["mean"], f"of {steps} step{'s'[: steps != 1]}, {which}"))
+        signs = ", shares of both signs" if crossed["cancellation"] > panels.MIXED else ""
+        label = "crossings, signed mean" if signs else "mean crossings"
+        rows.append((label, f"{crossed['mean']:.3g}", f"of {steps} step{'s'[: steps != 1]}, {which}{signs}"))
     columns = (Column("road", numeric=False), Column("mean share", ".3f"), Column("", numeric=False))
     return Table("Which road the gradient took", columns, tuple(rows))
 

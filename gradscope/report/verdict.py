@@ -178,12 +178,12 @@ def _findings(e: Evidence, state: str) -> list[Finding]:
         found.append(Finding("GS-EXPLODING", "warning", text, remedy))
     lags = {k: v for k, v in e.underflow.items() if v is not None}
     if lags and e.zero_from is None:
-        text = ", ".join(f"{k} after {v}" for k, v in lags.items())
+        text = ", ".join(f"{k} from {v}" for k, v in lags.items())
         found.append(
             Finding(
                 "GS-UNDERFLOW",
                 "warning",
-                f"At lower precision, what comes from the last step's loss is exactly zero: {text} steps back.",
+                f"At lower precision, what comes from the last step's loss is exactly zero: {text} steps back on.",
                 "Loss scaling moves these lags; it does not change the rate.",
             )
         )

@@ -41,7 +41,12 @@ def test_crossings_are_drawn_where_they_can_be_seen(document):
     assert set(zip(curve.x, curve.y, strict=True)) < set(zip(crossed["count"], crossed["share"], strict=True))
     missing = set(crossed["share"]) - set(curve.y)
     assert max(abs(x) for x in missing) < bar
-    assert f"{crossed['mean']:.3g} times in 60 steps" in found.title
+    assert crossed["cancellation"] > 1.1  # a mean over shares of both signs is none
+    assert "times" not in found.title
+    assert f"add up to {crossed['cancellation']:.3g}" in found.note
+    one_sign = copy.deepcopy(document)
+    one_sign["series"]["paths"]["crossings"]["cancellation"] = 1.0
+    assert f"{crossed['mean']:.3g} times in 60 steps" in panel(one_sign, "crossings").title
 
 
 def test_results_from_before_gates_were_told_apart(document):
@@ -58,4 +63,5 @@ def test_the_table_adds_up(document):
     assert names[0] == "around the weights"
     assert "l0 to l1, through input weights" in names
     assert sum(shares[:-1]) == pytest.approx(1, abs=1e-12)
-    assert shares[-1] == document["series"]["paths"]["crossings"]["mean"]
+    assert names[-1] == "crossings, signed mean"
+    assert shares[-1] == f"{document['series']['paths']['crossings']['mean']:.3g}"

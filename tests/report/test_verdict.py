@@ -213,8 +213,8 @@ def test_underflow():
     e = evidence(-40, underflow={"float32": 190, "bfloat16": None, "float16": 36})
     (_, finding) = judge(e).findings
     assert finding.code == "GS-UNDERFLOW"
-    assert "float32 after 190" in finding.message
-    assert "float16 after 36" in finding.message
+    assert "float32 from 190" in finding.message
+    assert "float16 from 36" in finding.message
     assert "bfloat16" not in finding.message
 
 
@@ -419,7 +419,8 @@ def test_nan_in_jacobians():
     J[10, 0, 1] = np.nan
     result = of(J)
     assert result.verdict["state"] == "nonfinite"
-    assert "does not stay finite" in result.verdict["sentence"]
+    assert "1 value is nan in jacobians, first step 10" in result.verdict["sentence"]
+    assert finding_codes(result) == ["GS-NONFINITE"]
 
 
 def test_saturated_and_dead_through_analyze():

@@ -90,6 +90,7 @@ def command(
     """
     request = Request.of(locals())
     tripped = None if fail_on is None else _failon.parse(fail_on)
+    _failon.check_measured(fail_on, lags)
     name = o.format_of(format, as_json)
     if (target is None) == (cell is None):
         what = "name a checkpoint or a cell, not both" if target else "name a checkpoint, or a cell with --cell"
@@ -117,6 +118,9 @@ def command(
             tell("writing")
             report = result.report
         sink.write(report if verbose else report.without_notes())
+    for name, r in results.items() if fail_on else ():
+        if missing := _failon.unmeasured(fail_on or "", r.document["metrics"]):
+            note(f"--fail-on: {', '.join(missing)}: not measured, or not determined, for {name}")
     if tripped and (names := [name for name, r in results.items() if tripped(r.document)]):
         note(f"--fail-on {fail_on}: holds for {', '.join(names)}")
         raise typer.Exit(TRIPPED)

@@ -1,0 +1,42 @@
+"""What a caller may pass to the analyses that take a chain of their own."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+from gradscope.analysis.finite import check_finite
+from gradscope.dynamics.chain import JacobianChain
+from gradscope.errors import UsageError
+
+__all__ = ["check_chain", "check_count"]
+
+
+def check_chain(chain: Any) -> None:
+    """Refuse what is not a chain of finite Jacobians.
+
+    Raises:
+        UsageError: it is no chain.
+        InputError: a Jacobian is not finite.
+    """
+    if not isinstance(chain, JacobianChain):
+        text = f"this takes a chain of Jacobians, not {type(chain).__name__}"
+        raise UsageError(text, "gradscope.JacobianChain.from_arrays(J) makes one of an array (T, n, n)")
+    check_finite(chain)
+
+
+def check_count(what: str, value: Any, least: int, most: int | None = None) -> None:
+    """Refuse a number that is not whole, or out of range; None stands for the default.
+
+    Raises:
+        UsageError: it is.
+    """
+    if value is None:
+        return
+    try:
+        whole = operator.index(value)
+    except TypeError:
+        raise UsageError(f"{what} must be a whole number, not {value!r}") from None
+    if whole < least or (most is not None and whole > most):
+        span = f"at least {least}" if most is None else f"between {least} and {most}"
+        raise UsageError(f"{what} must be {span}, not {whole}")

@@ -134,9 +134,17 @@ def _table(table: Table, width: int, words: Words, style: box.Box) -> Grid:
         header_style="bold" if boxed else "dim",
         expand=False,
     )
+    natural = [max(map(cell_len, [head, *(row[i] for row in rows)])) for i, head in enumerate(heads)]
+    tight = sum(natural) + (3 * len(least) + 1 if boxed else gap * (len(least) - 1)) > width
     for head, column, narrowest in zip(heads, table.columns, least, strict=True):
-        side = "right" if column.numeric else "left"
-        grid.add_column(Text(head), justify=side, min_width=narrowest, overflow="fold", vertical="top")  # type: ignore[arg-type]
+        grid.add_column(
+            Text(head),
+            justify="right" if column.numeric else "left",
+            min_width=narrowest,
+            width=narrowest if tight and column.numeric else None,  # rich would cut the last column instead
+            overflow="fold",
+            vertical="top",
+        )
     for row in rows:
         grid.add_row(*map(Text, row))
     return grid

@@ -91,8 +91,14 @@ def follow(
         if t % 16 == 0:
             tell(f"Lyapunov exponents: {t} of {chain.steps} steps")
 
-    grown = _grow(frame, chain, burn, marks, note)
-    return Followed(grown, np.array(marks) - burn, first, before[-1], met, burn, chain.size, frame.doubt, logdet)
+    grown, doubt = _grow(frame, chain, burn, marks, note), frame.doubt
+    gone = np.isneginf(grown[-1]).all(axis=1)
+    if gone.any() and burn:  # what was turned lay along units that died; others may be there where counting begins
+        frame = Frame(chain.size, k, chain.batch, seed)
+        frame.anew = gone
+        again = _grow(frame, chain, burn, marks, lambda *_: None)
+        grown[:, gone], doubt[gone], before[-1][gone] = again[:, gone], frame.doubt[gone], np.nan
+    return Followed(grown, np.array(marks) - burn, first, before[-1], met, burn, chain.size, doubt, logdet)
 
 
 def _grow(
@@ -122,6 +128,7 @@ class Frame:
         self.Q = np.hstack([random_frame(n, k, [seed, 3, b]) for b in range(count)])
         self.grown = np.zeros((count, k))  # nats since the burn-in
         self.doubt = np.zeros((count, k))
+        self.anew = np.zeros(count, bool)  # sequences whose frames begin in random directions where counting begins
         self._block = self.Q
         self._pending: list[Linear] = []
         self._interval = 1
@@ -161,7 +168,8 @@ class Frame:
     def forget(self) -> None:
         """Start counting here, with new directions for those that are lost."""
         blocks = np.split(self.Q, self.count, axis=1)
-        self.Q = self._block = np.hstack([completed(q, [self.seed, 6, b]) for b, q in enumerate(blocks)])
+        pairs = [(np.zeros_like(q) if self.anew[b] else q, [self.seed, 6, b]) for b, q in enumerate(blocks)]
+        self.Q = self._block = np.hstack([completed(q, own) for q, own in pairs])
         self.grown[:], self.doubt[:] = 0, 0
 
     def _divide(self, steps: int, *, careful: bool) -> bool:

@@ -441,3 +441,15 @@ def test_a_direction_that_was_lost_is_passed_by_in_full_steps():
     found = lyapunov(JacobianChain.from_arrays(J), burn=2)
     assert np.isfinite(found.exponents[0]) and np.isneginf(found.exponents[1])
     assert found.determinant_error == 0.0
+
+
+def test_one_column_that_dies_before_others():
+    """Units that rest in turn: no unit lives through burn-in and run, and half of them through what is counted."""
+    J = np.tile(np.eye(8), (100, 1, 1))
+    J[5, :4] = 0  # these live where counting begins
+    J[60, 4:] = 0
+    chain = JacobianChain.from_arrays(J)
+    assert lyapunov(chain, 1, burn=20).exponents == pytest.approx([0.0], abs=0.1)  # log of an angle, over 80 steps
+    every = lyapunov(chain, burn=20).exponents
+    assert np.abs(every[:4]).max() <= 0.1
+    assert np.isneginf(every[4:]).all()

@@ -36,6 +36,7 @@ WORK = 4.0e11  # floating-point operations that are spent unasked: ten to twenty
 LONGEST_BURN = 100  # steps that are set aside for the frame unasked
 UNSURE = 1e-3  # nats per step: an exponent that rounding may have moved by more is not determined
 UNLIKELY = 0.999  # one-sided level at which two halves of a run are said to differ
+SUMMED = 64 * float(np.finfo(float).eps)  # relative: sums of logarithms over steps and directions
 NEGLIGIBLE = 1e-3  # nats per step by which they may differ in any case
 
 
@@ -104,10 +105,10 @@ class Growth:
             return None
         return float(self.exponents[self.exponents > 0].sum())
 
-    def determinant_allowed(self, relative: float) -> float:
-        """Return by how much the sum may miss log|det J|: relative to the sum, and what rounding explains."""
+    def determinant_allowed(self, agrees: float) -> float:
+        """Return by how much the sum may miss log|det J|: `agrees`, and what rounding of sum and steps explains."""
         total = np.nan_to_num(self.by_sequence, neginf=0).sum(axis=1)
-        return float(relative * max(1.0, np.abs(total).max()) + 10 * self.doubt.sum())
+        return float(agrees + SUMMED * np.abs(total).max() + 10 * self.doubt.sum())
 
 
 def lyapunov(

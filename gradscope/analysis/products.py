@@ -127,8 +127,8 @@ def _formed(chain: JacobianChain, at: Array, k: int, b: int, tell: Callable[[str
     squares = np.where(np.isnan(singular), -np.inf, 2 * singular)
     frobenius = np.logaddexp.reduce(squares, axis=1) / 2
     back[at] = singular[:, 0]
-    forward = _forward_norms(chain, b, at, tell)
-    condition = _condition(back, _step_norms(chain, b), forward)
+    forward, step = _forward_norms(chain, b, at, tell)
+    condition = _condition(back, step, forward)
     return singular[:, :k], _alive(singular, whole=True), frobenius, radius, forward[at], condition
 
 
@@ -138,10 +138,10 @@ def _sampled(chain: JacobianChain, at: Array, k: int, b: int, tell: Callable[[st
     row = _while_flat(chain, at, singular, b, tell)
     tell("products: largest singular values at long lags")
     singular[row:] = largest(chain, at[row:].tolist(), k, sequence=b, settled=DRAWN, passes=4)
-    forward = _forward_norms(chain, b, at, tell)
+    forward, step = _forward_norms(chain, b, at, tell)
     back = np.interp(np.arange(chain.steps + 1), [0, *at], [0.0, *singular[:, 0]])
     unknown = np.full(len(at), np.nan)
-    condition = _condition(back, _step_norms(chain, b), forward)
+    condition = _condition(back, step, forward)
     return singular, _alive(singular, whole=False), unknown, unknown, forward[at], condition
 
 
@@ -152,18 +152,16 @@ def _while_flat(chain: JacobianChain, at: Array, singular: Array, b: int, tell: 
     """
     from scipy.sparse.linalg import svds  # a tenth of a second, for large states only
 
-    n, k, row = chain.size, singular.shape[1], 0
-    matrix, exponent = np.eye(n), np.zeros(1, np.int64)
+    k, row, scaled = singular.shape[1], 0, _Scaled(chain.size)
     for t, J in chain.backward():
-        flat, exponent = rescale(J.column(b).pull(matrix).reshape(-1, 1), exponent)
-        matrix = flat.reshape(n, n)
+        scaled.multiply(J.column(b).pull)
         if chain.steps - t < at[row]:
             continue
         tell(f"products: {chain.steps - t} of {chain.steps} steps back")
-        values = np.sort(svds(matrix, k=k, v0=np.ones(n), return_singular_vectors=False))[::-1]
+        values = np.sort(svds(scaled.matrix, k=k, v0=np.ones(chain.size), return_singular_vectors=False))[::-1]
         if not values[-1] > FLAT * values[0]:
             break
-        singular[row] = np.log(values) + float(exponent[0]) * LN2
+        singular[row] = np.log(values) + scaled.log_scale
         row += 1
         if row == len(at):
             break
@@ -185,28 +183,42 @@ def _condition(back: Array, step: Array, forward: Array) -> Array:
     return np.asarray(np.maximum(found, 0.0))  # at least one by its definition: norms were found from below
 
 
-def _forward_norms(chain: JacobianChain, b: int, at: Array, tell: Callable[[str], None]) -> Array:
-    """Return natural logs of |J_t ... J_1| for t = 0 ... T, exact at the lags `at`, else to a few per cent."""
-    n, norms, precise = chain.size, np.zeros(chain.steps + 1), set(at.tolist())
-    matrix, exponent = np.eye(n), np.zeros(1, np.int64)
-    x = direction(n)
-    for t, J in chain.forward():
-        flat, exponent = rescale(J.column(b).push(matrix).reshape(-1, 1), exponent)
-        matrix = flat.reshape(n, n)
-        size, x = power(matrix.__matmul__, matrix.T.__matmul__, x, PRECISE if t + 1 in precise else ROUGH)
-        norms[t + 1] = size + float(exponent[0]) * LN2
-        if t % 16 == 0:
-            tell(f"products: {t} of {chain.steps} steps forward")
-    return norms
+def _forward_norms(chain: JacobianChain, b: int, at: Array, tell: Callable[[str], None]) -> tuple[Array, Array]:
+    """Return natural logs of |J_t ... J_1| for t = 0 ... T, exact at the lags `at`, and of |J_t| for t = 1 ... T.
 
-
-def _step_norms(chain: JacobianChain, b: int) -> Array:
-    """Return natural logs of |J_t| for t = 1 ... T, to a few per cent."""
-    norms, x = np.zeros(chain.steps), direction(chain.size)
+    What is not exact is so to a few per cent.
+    """
+    norms, step, precise = np.zeros(chain.steps + 1), np.zeros(chain.steps), set(at.tolist())
+    scaled = _Scaled(chain.size)
+    x = y = direction(chain.size)
     for t, J in chain.forward():
         one = J.column(b)
-        norms[t], x = power(one.push, one.pull, x, ROUGH if t else PRECISE)
-    return norms
+        scaled.multiply(one.push)
+        matrix = scaled.matrix
+        size, x = power(matrix.__matmul__, matrix.T.__matmul__, x, PRECISE if t + 1 in precise else ROUGH)
+        norms[t + 1] = size + scaled.log_scale
+        step[t], y = power(one.push, one.pull, y, ROUGH if t else PRECISE)
+        if t % 16 == 0:
+            tell(f"products: {t} of {chain.steps} steps forward")
+    return norms, step
+
+
+class _Scaled:
+    """A product that is multiplied out: a matrix near one, and the logarithm of its scale."""
+
+    def __init__(self, n: int) -> None:
+        self.matrix: Array = np.eye(n)
+        self._exponent = np.zeros(1, np.int64)
+
+    def multiply(self, apply: Callable[[Array], Array]) -> None:
+        """Multiply by a map from the left."""
+        flat, self._exponent = rescale(apply(self.matrix).reshape(-1, 1), self._exponent)
+        self.matrix = flat.reshape(self.matrix.shape)
+
+    @property
+    def log_scale(self) -> float:
+        """Natural log of the factor that is kept apart."""
+        return float(self._exponent[0]) * LN2
 
 
 def _log_radius(product: Graded, lag: int) -> float:

@@ -41,7 +41,8 @@ class SingularValues:
 
     Attributes:
         logs: (k,), or (B, k) for B sequences: natural logs, largest first. -inf: exactly zero; nan: not determined.
-        errors: bounds on the rounding error of each, to first order, nats.
+        errors: estimates, on the safe side, of what rounding did to each, nats; where only the largest were asked for,
+            by how much they moved from one pass to the next, at most.
     """
 
     logs: Array

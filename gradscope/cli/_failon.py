@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import ast
-import contextlib
 import math
 import operator
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from gradscope import _rooms
 from gradscope.errors import UsageError
 
-__all__ = ["check_measured", "parse", "unmeasured"]
+__all__ = ["Condition", "parse"]
 
 STATES = ("vanishing", "stable", "exploding", "inconclusive", "nonfinite")
 # Metrics that are single numbers.
@@ -42,11 +42,36 @@ COMPARE: dict[type, Callable[[Any, Any], Any]] = {
     ast.NotEq: operator.ne,
 }
 
-Test = Callable[[dict[str, Any]], bool]
+
+@dataclass(frozen=True)
+class Condition:
+    """A test of a document of kind "analysis".
+
+    Attributes:
+        holds: the test.
+        names: the metrics that it asks for.
+    """
+
+    holds: Callable[[dict[str, Any]], bool]
+    names: tuple[str, ...] = ()
+
+    def check_measured(self, lags: int) -> None:
+        """Refuse what the other options leave out: it could never hold.
+
+        Raises:
+            UsageError: it is asked for.
+        """
+        asked = [name for name in self.names if name in SPECTRAL and not lags]
+        if asked:
+            raise UsageError(f"--fail-on asks for {asked[0]}, and --lags 0 leaves it out", "leave out --lags 0")
+
+    def unmeasured(self, document: dict[str, Any]) -> list[str]:
+        """Return the metrics that are asked for and are not there, or not determined."""
+        return [name for name in self.names if document["metrics"].get(name) is None]
 
 
-def parse(text: str) -> Test:
-    """Return a test of a document of kind "analysis".
+def parse(text: str) -> Condition:
+    """Read a list of verdicts, or an expression.
 
     Raises:
         UsageError: an unknown verdict or metric, or an expression that is not one.
@@ -60,42 +85,16 @@ def parse(text: str) -> Test:
                     f"{_rooms.suggest(word, STATES)}known: {', '.join(STATES)}; "
                     "or write an expression such as 'reach < 50'",
                 )
-        return lambda document: document["verdict"]["state"] in wanted
+        return Condition(lambda document: document["verdict"]["state"] in wanted)
     try:
         tree = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise UsageError(f"--fail-on: '{text[:80]}' is not an expression", EXAMPLE) from None
     _check_condition(tree)
-    if not _names(tree):
+    names = tuple(sorted({node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}))
+    if not names:
         raise UsageError(f"--fail-on: '{text[:80]}' names no metric", EXAMPLE)
-    return lambda document: bool(_value(tree, document["metrics"]))
-
-
-def check_measured(text: str | None, lags: int) -> None:
-    """Refuse an expression that asks for what the other options leave out: it could never hold.
-
-    Raises:
-        UsageError: it does.
-    """
-    if text is None or lags:
-        return
-    with contextlib.suppress(SyntaxError, ValueError):
-        asked = [n for n in _names(ast.parse(text, mode="eval").body) if n in SPECTRAL]
-        if asked:
-            raise UsageError(f"--fail-on asks for {asked[0]}, and --lags 0 leaves it out", "leave out --lags 0")
-
-
-def unmeasured(text: str, metrics: dict[str, Any]) -> list[str]:
-    """Return the metrics that an expression names and that are not there, or not determined."""
-    try:
-        names = _names(ast.parse(text, mode="eval").body)
-    except (SyntaxError, ValueError):
-        return []
-    return [n for n in names if n in METRICS and metrics.get(n) is None]
-
-
-def _names(tree: ast.AST) -> list[str]:
-    return sorted({node.id for node in ast.walk(tree) if isinstance(node, ast.Name)})
+    return Condition(lambda document: bool(_value(tree, document["metrics"])), names)
 
 
 def _check_condition(node: ast.AST) -> None:

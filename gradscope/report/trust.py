@@ -23,7 +23,7 @@ from gradscope.report.verdict import TRANSIENT, times
 
 __all__ = ["trust"]
 
-AGREES = 1e-9  # nats per step, relative to the sum of the exponents, by which it may miss ln|det J|
+AGREES = 1e-9  # nats per step by which the sum of the exponents may miss ln|det J|, beside rounding
 DIGITS = 4.5e3  # rounding of one step, so many times enlarged, is what a condition of 1e12 means in float64
 OCTAVES = 3  # doublings of the number of steps that a power law has to hold for
 SHORTEST = 64  # steps below which an exponential and a power law are not told apart

@@ -89,8 +89,9 @@ def command(
     Standard output begins with the answer in one sentence. A bad verdict is not an error: see --fail-on.
     """
     request = Request.of(locals())
-    tripped = None if fail_on is None else _failon.parse(fail_on)
-    _failon.check_measured(fail_on, lags)
+    condition = None if fail_on is None else _failon.parse(fail_on)
+    if condition:
+        condition.check_measured(lags)
     name = o.format_of(format, as_json)
     if (target is None) == (cell is None):
         what = "name a checkpoint or a cell, not both" if target else "name a checkpoint, or a cell with --cell"
@@ -118,9 +119,9 @@ def command(
             tell("writing")
             report = result.report
         sink.write(report if verbose else report.without_notes())
-    for name, r in results.items() if fail_on else ():
-        if missing := _failon.unmeasured(fail_on or "", r.document["metrics"]):
+    for name, r in results.items() if condition else ():
+        if condition and (missing := condition.unmeasured(r.document)):
             note(f"--fail-on: {', '.join(missing)}: not measured, or not determined, for {name}")
-    if tripped and (names := [name for name, r in results.items() if tripped(r.document)]):
+    if condition and (names := [name for name, r in results.items() if condition.holds(r.document)]):
         note(f"--fail-on {fail_on}: holds for {', '.join(names)}")
         raise typer.Exit(TRIPPED)

@@ -93,8 +93,9 @@ def command(
     Cells share seed and input; a checkpoint with another number of inputs gets its own, and that is said.
     """
     request = Request.of(locals())
-    tripped = None if fail_on is None else _failon.parse(fail_on)
-    _failon.check_measured(fail_on, lags)
+    condition = None if fail_on is None else _failon.parse(fail_on)
+    if condition:
+        condition.check_measured(lags)
     name = o.format_of(format, as_json)
     if targets.count("-") > 1:
         raise UsageError("standard input (-) can be read once only")
@@ -113,10 +114,10 @@ def command(
             combined = combine(results)
             report = combined.report
         sink.write(report if verbose else report.without_notes())
-    for name, r in results.items() if fail_on else ():
-        if missing := _failon.unmeasured(fail_on or "", r.document["metrics"]):
+    for name, r in results.items() if condition else ():
+        if condition and (missing := condition.unmeasured(r.document)):
             note(f"--fail-on: {', '.join(missing)}: not measured, or not determined, for {name}")
-    if tripped and (names := [name for name, r in results.items() if tripped(r.document)]):
+    if condition and (names := [name for name, r in results.items() if condition.holds(r.document)]):
         note(f"--fail-on {fail_on}: holds for {', '.join(names)}")
         raise typer.Exit(TRIPPED)
 

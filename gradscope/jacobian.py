@@ -5,192 +5,22 @@ and `v = W x + b` of some gates, then gates and new state unit by unit. So its J
 diagonals times U, the road *through* the weights, plus a grid of diagonals, the road *around* them.
 Nothing here builds a dense diagonal; one application costs one product with U.
 
-Layout: a vector of the state is feature-major, shape (n, B) for B independent columns. Grid entries
-are (H, B), or a plain number; the integer 0 stands for "no path" and costs nothing. Before `at` has
-chosen a step, entries carry a leading time axis.
+Grid entries are (H, B), or a plain number; the integer 0 stands for "no path" and costs nothing.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gradscope._blocks import absent, block_log_det, log_abs, split
+from gradscope.linear import Array, Dense, Entry, Factor, Grid, Linear, Partials, Roads, Transposed, ranges
 
-__all__ = ["Array", "Dense", "Jacobian", "Linear", "Partials", "Roads", "Transposed", "ranges"]
-
-Array = NDArray[Any]
-Entry = Any  # an array (..., H, B), or a number; the integer 0 means that there is no path
-Grid = Sequence[Sequence[Entry]]
-
-
-@dataclass(frozen=True)
-class Partials:
-    """Derivatives of one element-wise map, all of them diagonals.
-
-    Attributes:
-        through: [new part][gate], d(part) / d(recurrent pre-activation of the gate).
-        around: [new part][old part], what passes without touching a recurrent weight.
-        entry: [new part][gate], d(part) / d(input pre-activation); None where it equals `through`.
-        within: [new part][new part], what one new part contributes to another in the same step,
-            as c' does to h' in an LSTM; None where there is no such path.
-    """
-
-    through: Grid
-    around: Grid
-    entry: Grid | None = None
-    within: Grid | None = None
-
-    def take(self, index: Any) -> Partials:
-        """Return the same grids with `index` applied to every array in them."""
-
-        def grid(g: Grid | None) -> Any:
-            if g is None:
-                return None
-            return [[e[index] if isinstance(e, np.ndarray) and e.ndim else e for e in row] for row in g]
-
-        return Partials(grid(self.through), grid(self.around), grid(self.entry), grid(self.within))
-
-
-class Roads(NamedTuple):
-    """u . J v, shared out by what a path from the old state to the new one crosses first.
-
-    Attributes:
-        pushed: J v, (rows, B).
-        around: what crosses no weight, (B,).
-        through: {name: what crosses these weights first}, (B,) each. With `around` they add up to u . J v.
-    """
-
-    pushed: Array
-    around: Array
-    through: dict[str, Array]
-
-
-class Factor(NamedTuple):
-    """One of several maps that make up a Jacobian; `steep`: its rows may be of very different size."""
-
-    map: Linear
-    steep: bool = False
-
-
-class Linear(ABC):
-    """A linear map from one state to the next, for B independent columns at once."""
-
-    shape: tuple[int, int]
-    """(rows, columns): sizes of the new and of the old state."""
-
-    @abstractmethod
-    def push(self, v: Array) -> Array:
-        """Return J v, a Jacobian-vector product; (columns, B) -> (rows, B)."""
-
-    @abstractmethod
-    def pull(self, u: Array) -> Array:
-        """Return J^T u, a vector-Jacobian product; (rows, B) -> (columns, B)."""
-
-    @abstractmethod
-    def push_around(self, v: Array) -> Array:
-        """Return A v, with A the part of J that crosses no recurrent weight."""
-
-    def push_apart(self, v: Array) -> tuple[Array, Array]:
-        """Return (A v, J v - A v): what crosses no recurrent weight, and the rest."""
-        around = self.push_around(v)
-        return around, self.push(v) - around
-
-    def roads(self, u: Array, v: Array) -> Roads:
-        """Share out u . J v by roads; a map of which no more is known has one road "through"."""
-        around, through = self.push_apart(v)
-        return Roads(around + through, (u * around).sum(axis=0), {"through": (u * through).sum(axis=0)})
-
-    @abstractmethod
-    def push_input(self, x: Array) -> Array:
-        """Return (ds'/dx) x; (inputs, B) -> (rows, B)."""
-
-    @abstractmethod
-    def pull_input(self, u: Array) -> Array:
-        """Return (ds'/dx)^T u; (rows, B) -> (inputs, B)."""
-
-    @abstractmethod
-    def at(self, index: Any) -> Linear:
-        """Choose a step: apply `index` to the leading axis of every entry."""
-
-    @abstractmethod
-    def column(self, b: int) -> Linear:
-        """Choose one of the B columns, kept as an axis of length 1 that broadcasts over a block."""
-
-    def pull_within(self, u: Array) -> Array:
-        """Return what reaches each new part from the other new parts of the same step."""
-        return np.zeros_like(u)
-
-    def push_blocks(self, v: Array) -> Array:
-        """Return J v for several columns a state, (columns, B * k): those of the first state first."""
-        if self.states == 1:
-            return self.push(v)
-        blocks = np.split(v, self.states, axis=1)
-        return np.concatenate([self.column(b).push(block) for b, block in enumerate(blocks)], axis=1)
-
-    def factors(self) -> tuple[Factor, ...]:
-        """Return maps whose product is J, the first to be applied first.
-
-        More than one where J is made of parts whose rows differ in size, as units that saturate or rest make them:
-        their product rounds off what they keep apart.
-        """
-        return (Factor(self),)
-
-    @property
-    @abstractmethod
-    def states(self) -> int:
-        """For how many states B the entries are; 1 where they serve any number of columns."""
-
-    @property
-    @abstractmethod
-    def dtype(self) -> np.dtype[Any]:
-        """Floating-point type of the entries."""
-
-    def log_abs_det(self) -> Array | None:
-        """Return log|det J| of every state, (B,), in closed form; None where there is none.
-
-        Natural log, -inf where J is singular. Of one step: after `at`. Without a closed form,
-        `numpy.linalg.slogdet(J.dense())` takes n^3 operations a state.
-        """
-        return None
-
-    def dense(self) -> Array:
-        """Return the matrix, (rows, columns), or (B, rows, columns) for B states."""
-        if self.states == 1:
-            return self.push(np.eye(self.shape[1], dtype=self.dtype))
-        return np.stack([self.column(b).dense() for b in range(self.states)])
-
-    @property
-    def T(self) -> Transposed:  # noqa: N802  the name that numpy uses
-        """The transpose, for `J.T @ u`."""
-        return Transposed(self)
-
-    def __matmul__(self, v: Array) -> Array:
-        """Multiply a vector (n,) or a block of columns (n, k)."""
-        return self.push(v[:, None])[:, 0] if v.ndim == 1 else self.push(v)
-
-
-@dataclass(frozen=True)
-class Transposed:
-    """J.T, so that `J.T @ u` reads as it is written."""
-
-    of: Linear
-
-    def __matmul__(self, u: Array) -> Array:
-        """Multiply a vector (n,) or a block of columns (n, k)."""
-        return self.of.pull(u[:, None])[:, 0] if u.ndim == 1 else self.of.pull(u)
-
-
-def ranges(sizes: Sequence[int]) -> list[slice]:
-    """Return where blocks of these sizes lie, one after the other."""
-    ends = np.cumsum([0, *sizes]).tolist()
-    return [slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+__all__ = ["Array", "Dense", "Factor", "Jacobian", "Linear", "Partials", "Roads", "Transposed", "ranges"]
 
 
 def _combine(row: Sequence[Entry], blocks: Sequence[Array], like: Array) -> Array:
@@ -381,65 +211,3 @@ class Jacobian(Linear):
 
     def column(self, b: int) -> Jacobian:
         return self._with(self.partials.take((Ellipsis, slice(b, b + 1))))
-
-
-@dataclass(frozen=True, eq=False)
-class Dense(Linear):
-    """A Jacobian given as a matrix: (rows, columns), or (B, rows, columns), with leading time axes."""
-
-    matrix: Array
-    inputs: Array | None = None
-
-    @property
-    def shape(self) -> tuple[int, int]:  # type: ignore[override]
-        return self.matrix.shape[-2], self.matrix.shape[-1]
-
-    @property
-    def states(self) -> int:
-        return 1 if self.matrix.ndim == 2 else len(self.matrix)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self.matrix.dtype
-
-    @staticmethod
-    def _apply(matrix: Array, v: Array) -> Array:
-        if matrix.ndim == 2:
-            return np.asarray(matrix @ v)
-        if len(matrix) == 1:  # one sequence, a block of columns
-            return np.asarray(matrix[0] @ v)
-        return np.asarray(np.einsum("bij,jb->ib", matrix, v))
-
-    def push(self, v: Array) -> Array:
-        return self._apply(self.matrix, v)
-
-    def push_blocks(self, v: Array) -> Array:
-        if self.states == 1:
-            return self.push(v)
-        blocks = v.reshape(len(v), self.states, -1).swapaxes(0, 1)
-        return np.asarray((self.matrix @ blocks).swapaxes(0, 1).reshape(self.shape[0], -1))
-
-    def pull(self, u: Array) -> Array:
-        return self._apply(self.matrix.swapaxes(-1, -2), u)
-
-    def push_around(self, v: Array) -> Array:
-        return np.zeros((self.shape[0], v.shape[1]), v.dtype)
-
-    def log_abs_det(self) -> Array | None:
-        return log_abs(self.matrix).reshape(-1) if self.shape[0] == self.shape[1] else None
-
-    def push_input(self, x: Array) -> Array:
-        assert self.inputs is not None
-        return self._apply(self.inputs, x)
-
-    def pull_input(self, u: Array) -> Array:
-        assert self.inputs is not None
-        return self._apply(self.inputs.swapaxes(-1, -2), u)
-
-    def at(self, index: Any) -> Dense:
-        return Dense(self.matrix[index], None if self.inputs is None else self.inputs[index])
-
-    def column(self, b: int) -> Dense:
-        inputs = None if self.inputs is None or self.inputs.ndim == 2 else self.inputs[..., b : b + 1, :, :]
-        matrix = self.matrix if self.matrix.ndim == 2 else self.matrix[..., b : b + 1, :, :]
-        return Dense(matrix, inputs)

@@ -8,7 +8,7 @@ changes nothing; where they vary little in time, they begin where they belong.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -62,11 +62,28 @@ class Followed(NamedTuple):
             logdet=self.logdet[sequences],
         )
 
+    @classmethod
+    def joined(cls, parts: Sequence[Followed]) -> Followed:
+        """Put the sequences of several side by side."""
+        rest = [np.concatenate(x, axis=1) for x in zip(*((p.grown, p.first) for p in parts), strict=True)]
+        rows = [np.concatenate(x) for x in zip(*((p.before, p.doubt, p.logdet) for p in parts), strict=True)]
+        grown, first, before, doubt, logdet = *rest, *rows
+        return parts[0]._replace(grown=grown, first=first, before=before, doubt=doubt, logdet=logdet)
+
 
 def follow(
-    chain: JacobianChain, k: int, burn: int, seed: int, progress: Callable[[str], None] | None = None
+    chain: JacobianChain,
+    k: int,
+    burn: int,
+    seed: int,
+    progress: Callable[[str], None] | None = None,
+    *,
+    number: int = 0,
 ) -> Followed:
-    """Push a frame of k columns along every sequence; the arguments are those of `lyapunov`."""
+    """Push a frame of k columns along every sequence; the arguments are those of `lyapunov`.
+
+    Where the chain is a part of a longer list of sequences, `number` is that of its first one there: seeds go by it.
+    """
     tell = progress or (lambda _: None)
     length = max(1, int(np.sqrt(chain.steps - burn)))  # of a batch: Flegal & Jones 2010
     marks = [*range(burn + length, chain.steps + 1, length)]
@@ -77,9 +94,9 @@ def follow(
         if t % 16 == 0:
             tell(f"Lyapunov exponents: directions, {t} of {marks[met]} steps")
 
-    lead = Frame(chain.size, min(k, LEADING), chain.batch, seed)
+    lead = Frame(chain.size, min(k, LEADING), chain.batch, seed, number)
     before = _grow(lead, chain, burn, marks[: met + 1], turning)
-    frame = Frame(chain.size, k, chain.batch, seed)
+    frame = Frame(chain.size, k, chain.batch, seed, number)
     frame.begin(lead.Q)
     first, logdet = np.zeros((chain.steps - burn, chain.batch)), np.zeros(chain.batch)
 
@@ -94,7 +111,7 @@ def follow(
     grown, doubt = _grow(frame, chain, burn, marks, note), frame.doubt
     gone = np.isneginf(grown[-1]).all(axis=1)
     if gone.any() and burn:  # what was turned lay along units that died; others may be there where counting begins
-        frame = Frame(chain.size, k, chain.batch, seed)
+        frame = Frame(chain.size, k, chain.batch, seed, number)
         frame.anew = gone
         again = _grow(frame, chain, burn, marks, lambda *_: None)
         grown[:, gone], doubt[gone], before[-1][gone] = again[:, gone], frame.doubt[gone], np.nan
@@ -123,9 +140,9 @@ def _grow(
 class Frame:
     """A frame for each of S sequences, side by side: columns b k to (b + 1) k belong to sequence b."""
 
-    def __init__(self, n: int, k: int, count: int, seed: int) -> None:
-        self.k, self.count, self.seed = k, count, seed
-        self.Q = np.hstack([random_frame(n, k, [seed, 3, b]) for b in range(count)])
+    def __init__(self, n: int, k: int, count: int, seed: int, number: int = 0) -> None:
+        self.k, self.count, self.seed, self.number = k, count, seed, number
+        self.Q = np.hstack([random_frame(n, k, [seed, 3, number + b]) for b in range(count)])
         self.grown = np.zeros((count, k))  # nats since the burn-in
         self.doubt = np.zeros((count, k))
         self.anew = np.zeros(count, bool)  # sequences whose frames begin in random directions where counting begins
@@ -168,8 +185,8 @@ class Frame:
     def forget(self) -> None:
         """Start counting here, with new directions for those that are lost."""
         blocks = np.split(self.Q, self.count, axis=1)
-        pairs = [(np.zeros_like(q) if self.anew[b] else q, [self.seed, 6, b]) for b, q in enumerate(blocks)]
-        self.Q = self._block = np.hstack([completed(q, own) for q, own in pairs])
+        pairs = [(np.zeros_like(q) if self.anew[b] else q, self.number + b) for b, q in enumerate(blocks)]
+        self.Q = self._block = np.hstack([completed(q, [self.seed, 6, b]) for q, b in pairs])
         self.grown[:], self.doubt[:] = 0, 0
 
     def _divide(self, steps: int, *, careful: bool) -> bool:

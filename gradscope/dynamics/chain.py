@@ -107,12 +107,17 @@ class JacobianChain:
 
     def first(self, count: int) -> JacobianChain:
         """Return the chain of the first `count` sequences."""
-        if count >= self.batch:
+        return self.between(0, count)
+
+    def between(self, low: int, high: int) -> JacobianChain:
+        """Return the chain of sequences number `low` to `high - 1`."""
+        if low <= 0 and high >= self.batch:
             return self
         if self.trajectory is not None:
-            return linearise(self.trajectory.first(count))
-        source = lambda start, stop: Dense(self._source(start, stop).matrix[:, :count])  # type: ignore[attr-defined]  # noqa: E731
-        return JacobianChain(source, self.steps, count, self.sizes, self.output, dtype=self.dtype)
+            inputs, states = (x[..., low:high] for x in (self.trajectory.inputs, self.trajectory.states))
+            return linearise(Trajectory(self.trajectory.cell, inputs, states))
+        source = lambda start, stop: Dense(self._source(start, stop).matrix[:, low:high])  # type: ignore[attr-defined]  # noqa: E731
+        return JacobianChain(source, self.steps, high - low, self.sizes, self.output, dtype=self.dtype)
 
     def at(self, t: int) -> Linear:
         """Return J[t] for all sequences."""

@@ -9,7 +9,7 @@ from scipy.special import digamma, polygamma
 
 import gradscope
 from gradscope import JacobianChain, _rooms, create, lyapunov
-from gradscope.analysis._follow import LEADING, Frame
+from gradscope.analysis._follow import LEADING, Followed, Frame, follow
 from gradscope.analysis._statistics import batch_error, correlation_time
 from gradscope.analysis.growth import Growth
 from gradscope.dynamics.chain import linearise
@@ -192,6 +192,23 @@ def test_against_a_decomposition_at_every_step(name, monkeypatch):
     found = lyapunov(chain, burn=80).by_sequence[0]
     # an interval of 5.5 nats costs 5e-14 of what is smallest in it; frames drift apart at rounding times the gaps
     assert np.abs(found - np.sort(wanted)[::-1]).max() <= 1e-10
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_parts_of_the_sequences_side_by_side(own):
+    """Frames go by the number of their sequence: to follow some, then the others, is to follow all."""
+    chain = along(create("gru", hidden_size=12, input_size=4, seed=2), 200, batch=5)
+    if own:
+        chain = JacobianChain.from_arrays(np.stack([dense(chain, b) for b in range(5)], axis=1))
+    whole = follow(chain, 12, 40, 7)
+    parts = [follow(chain.between(low, high), 12, 40, 7, number=low) for low, high in ((0, 2), (2, 3), (3, 5))]
+    joined = Followed.joined(parts)
+    for name in ("grown", "first", "before", "logdet"):
+        a, b = getattr(whole, name), getattr(joined, name)
+        # intervals are chosen for sequences together: 5e-14 a nat, as above
+        assert a.shape == b.shape and np.abs(a - b).max() <= 1e-10 * np.abs(a).max(), name
+    assert whole.doubt.shape == joined.doubt.shape
+    assert not np.allclose(parts[0].grown[-1, 0], parts[1].grown[-1, 0])
 
 
 def test_the_largest_few_are_those_of_all():

@@ -6,19 +6,19 @@ quick. `load` imports one plug-in. Files that begin with an underscore are share
 
 from __future__ import annotations
 
-import ast
-import difflib
 import importlib
 import os
 import warnings
 from collections.abc import Iterator
 from functools import lru_cache
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradscope.errors import UsageError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 __all__ = ["NO_PLUGINS", "Outline", "PluginWarning", "load", "loaded", "names", "outline", "suggest"]
 
@@ -61,6 +61,8 @@ def _foreign(room: str) -> dict[str, EntryPoint]:
 @lru_cache
 def _entries(room: str) -> dict[str, EntryPoint]:
     """Return entry points by name; a file of the room wins, then the first package by name of its module."""
+    from importlib.metadata import entry_points  # as slow to load as all that lists the commands
+
     found: dict[str, EntryPoint] = {}
     for entry in sorted(entry_points(group=GROUPS[room]), key=lambda e: e.value):
         if entry.name in _own(room) or entry.name in found:
@@ -110,6 +112,8 @@ def loaded(room: str) -> Iterator[tuple[str, ModuleType]]:
 
 def suggest(name: str, known: tuple[str, ...] | list[str]) -> str:
     """Return 'did you mean gru? ' or an empty string."""
+    import difflib
+
     close = difflib.get_close_matches(str(name).lower()[:80], known, n=1, cutoff=0.6)
     return f"did you mean {close[0]}? " if close else ""
 
@@ -121,6 +125,8 @@ def outline(room: str, name: str) -> Outline:
     Raises:
         UsageError: it is of another package and fails on import.
     """
+    import ast
+
     path = _folder(room) / f"{name}.py"
     if name not in _own(room):
         module = load(room, name)

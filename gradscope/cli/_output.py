@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -126,6 +125,8 @@ def _is_file(path: Path) -> bool:
 
 def _temporary(path: Path, mkdir: bool) -> Path | None:
     """Make an empty file beside the output, to be renamed; None for a device or a pipe."""
+    import tempfile
+
     try:
         if path.is_dir():
             raise UsageError(f"{shown(path)} is a directory", "name a file in it")

@@ -15,12 +15,12 @@ import typer
 
 from gradscope import __version__, _rooms
 from gradscope.cli import _output
+from gradscope.cli._group import COMMANDS, Group
 from gradscope.cli._progress import note, silence
 from gradscope.errors import GradscopeError
 
 __all__ = ["build", "main"]
 
-COMMANDS = ("analyze", "compare", "inspect", "report", "explain", "cells", "check-cell", "schema", "doctor")
 EXAMPLES = """Examples:
 
   gradscope analyze --cell gru --steps 200
@@ -39,10 +39,9 @@ class Terminated(BaseException):
 
 def build() -> typer.Typer:
     """Return the application with all its commands."""
-    import importlib
-
     app = typer.Typer(
         name="gradscope",
+        cls=Group,
         help="Measure how far gradients reach through recurrent networks.",
         epilog="gradscope analyze --cell gru --steps 200  is a good beginning.",
         context_settings={"help_option_names": ["-h", "--help"]},
@@ -69,9 +68,6 @@ def build() -> typer.Typer:
             note(f"{text}Commands: {', '.join(COMMANDS)}\n\n{EXAMPLES}\ngradscope --help says more")
             raise typer.Exit(2)
 
-    for name in COMMANDS:
-        module = importlib.import_module(f"gradscope.cli.commands.{name.replace('-', '_')}")
-        app.command(name, epilog=getattr(module, "EPILOG", None))(module.command)
     return app
 
 
@@ -140,14 +136,15 @@ def _in_our_words(error: Any) -> tuple[str, str]:
     if context is None:
         return f"error: {message}", "gradscope --help lists commands and options"
     path = str(context.command_path)
-    known = {o.lstrip("-") for p in context.command.params for o in p.opts if o.startswith("--")}
+    options = {o.lstrip("-") for p in context.command.params for o in p.opts if o.startswith("--")}
     hint = f"{path} --help lists the options"
     if name and message.startswith("no such option"):
-        meant = _rooms.suggest(name.lstrip("-"), sorted(known)).replace("mean ", "mean --")
+        meant = _rooms.suggest(name.lstrip("-"), sorted(options)).replace("mean ", "mean --")
         return f"error: there is no option '{name}'", f"{meant}{hint}"
     if message.startswith("no such command"):
         typed = told.split("'")[1]
-        return f"error: there is no command '{typed}'", f"{_rooms.suggest(typed, COMMANDS)}known: {', '.join(COMMANDS)}"
+        known = [*COMMANDS]
+        return f"error: there is no command '{typed}'", f"{_rooms.suggest(typed, known)}known: {', '.join(known)}"
     return f"error: {message}", hint
 
 

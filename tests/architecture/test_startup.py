@@ -7,6 +7,19 @@ import sys
 
 import pytest
 
+# What may be loaded before a command is named; to add to it is a decision. Both reach the user as waiting.
+AT_IMPORT = {"gradscope", "gradscope._version"}
+FOR_HELP = AT_IMPORT | {
+    "gradscope._rooms",
+    "gradscope.cli",
+    "gradscope.cli._group",
+    "gradscope.cli._output",
+    "gradscope.cli._progress",
+    "gradscope.cli.app",
+    "gradscope.errors",
+}
+# typer and rich load the rest of these, some of them only where they are installed
+OTHERS = {"annotated_doc", "attr", "rich", "shellingham", "typer", "typing_extensions"}
 HEAVY = ("numpy", "scipy", "matplotlib", "rich.progress", "jsonschema", "torch", "joblib", "dask")
 GRU = ["analyze", "--cell", "gru", "--hidden", "8", "--steps", "20", "--lags", "4"]
 
@@ -25,6 +38,34 @@ def command(*arguments):
         "from gradscope.cli.app import main\n"
         f"try:\n    main({list(arguments)!r})\nexcept SystemExit as stop:\n    assert not stop.code, stop.code\n"
     )
+
+
+def own(names):
+    return {name for name in names if name.split(".")[0] == "gradscope"}
+
+
+def others(names):
+    """Return the packages of others; what Python itself starts with in this environment is not counted."""
+    top = {name.split(".")[0] for name in names - loaded("")}
+    return top - set(sys.stdlib_module_names) - {"gradscope"}
+
+
+def test_what_import_loads():
+    found = loaded("import gradscope; gradscope.__version__; dir(gradscope)")
+    assert own(found) == AT_IMPORT
+    assert not others(found)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"]])
+def test_what_help_loads(arguments):
+    found = loaded(command(*arguments))
+    assert own(found) == FOR_HELP
+    assert others(found) <= OTHERS
+
+
+def test_a_command_loads_no_other():
+    folder = "gradscope.cli.commands."
+    assert {name for name in loaded(command("cells")) if name.startswith(folder)} == {folder + "cells"}
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,27 @@ def test_every_file_of_commands_is_a_command():
 
 
 @pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_says_what_the_command_says(name):
+    assert " ".join(GROUP.commands[name].help.split("\n\n")[0].split()) == COMMANDS[name]
+
+
+def test_help_of_all(run):
+    out = " ".join(re.sub("[│\n]", " ", run("--help").out).split())
+    for name, text in COMMANDS.items():
+        assert f" {name} {text}" in out
+    for parameter in GROUP.params:
+        assert f" {parameter.opts[0]} {parameter.help}" in out
+    assert " ".join(GROUP.epilog.split()) in out
+
+
+def test_help_of_a_plain_terminal(run, monkeypatch):
+    monkeypatch.setenv("TERM", "dumb")
+    out = run("--help").out
+    assert "│" not in out
+    assert all(name in out for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_and_option_is_explained(name):
     command = GROUP.commands[name]
     assert len(command.help.splitlines()[0]) > 20

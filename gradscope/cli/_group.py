@@ -1,0 +1,120 @@
+"""The commands by name: each is imported when it is asked for, and the list of all of them imports none.
+
+The list in the help is drawn here: typer's own way of drawing it loads a Markdown parser and a source-code
+highlighter, which take longer than everything else that the list needs.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+__all__ = ["COMMANDS", "Group"]
+
+# Name: the first paragraph of its help.
+COMMANDS = {
+    "analyze": "Measure how far gradients reach through one model: a cell with random weights, or a checkpoint.",
+    "compare": "Compare several models on the same inputs: who reaches how far.",
+    "inspect": "List the recurrent layers of a checkpoint, and what was assumed to read them. "
+    "Nothing in it is executed.",
+    "report": "Show and draw a saved result again, without computing anything.",
+    "explain": "List findings and notes, or explain one: what it means, how it is decided, what to do.",
+    "cells": "List the cells, or give one cell's equations, state, gates, settings and sources.",
+    "check-cell": "Check that a cell's Jacobian is the derivative of its step. Runs the file: it is your own code.",
+    "schema": "Print the JSON Schema (2020-12) that every document of this version follows.",
+    "doctor": "Show versions, BLAS, threads and memory, and check the installation against closed forms.",
+}
+STYLES = {"name": "bold cyan", "flag": "bold green", "usage": "yellow", "border": "dim"}  # as typer has them
+
+
+class _Commands(Mapping[str, Any]):
+    """All commands; one is made when it is looked at."""
+
+    def __init__(self, markup: Any) -> None:
+        self._markup, self._made = markup, dict[str, Any]()
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in COMMANDS:
+            raise KeyError(name)
+        if name not in self._made:
+            self._made[name] = self._make(name)
+        return self._made[name]
+
+    def _make(self, name: str) -> Any:
+        module = importlib.import_module(f"gradscope.cli.commands.{name.replace('-', '_')}")
+        app = typer.Typer(
+            add_completion=False,
+            context_settings={"help_option_names": ["-h", "--help"]},
+            pretty_exceptions_enable=False,
+            rich_markup_mode=self._markup,
+        )
+        app.command(name, epilog=getattr(module, "EPILOG", None))(module.command)
+        return typer.main.get_command(app)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+
+class Group(TyperGroup):
+    """The root: it knows its commands without importing them."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.commands = _Commands(self.rich_markup_mode)  # type: ignore[assignment]  # nothing is ever added
+        self._known = {name: TyperCommand(name, help=text) for name, text in COMMANDS.items()}
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return what a list says of a command; `resolve_command` returns the command."""
+        return self._known.get(cmd_name)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command that is called, with its name and the arguments that are left for it."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command and self.commands[str(name)], rest
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the options and the commands."""
+        if self.rich_markup_mode is None:
+            super().format_help(ctx, formatter)
+            return
+        from rich.console import Console
+        from rich.padding import Padding
+        from rich.text import Text
+
+        usage = Text(self.get_usage(ctx), style="bold")
+        usage.highlight_words(["Usage:"], STYLES["usage"])
+        console = Console(highlight=False)
+        console.print(Padding(usage, 1))
+        console.print(Padding(Text(str(self.help)), (0, 1, 1, 1)))
+        options = []
+        for p in self.get_params(ctx):
+            long = ",".join(o for o in p.opts if o.startswith("--"))
+            short = ",".join(o for o in p.opts if not o.startswith("--"))
+            options.append((Text(long, STYLES["name"]), Text(short, STYLES["flag"]), Text(str(getattr(p, "help", "")))))
+        console.print(_panel("Options", options))
+        console.print(_panel("Commands", [(Text(name, STYLES["name"]), Text(text)) for name, text in COMMANDS.items()]))
+        console.print(Padding(Text(str(self.epilog)), 1))
+
+
+def _panel(title: str, rows: Sequence[Sequence[Text]]) -> Any:
+    """Return rows in a frame, the last of their texts as wide as there is room."""
+    from rich.panel import Panel
+    from rich.table import Table
+
+    table = Table(show_header=False, expand=True, box=None, pad_edge=False, padding=(0, 1))
+    for _ in rows[0][:-1]:
+        table.add_column(no_wrap=True)
+    table.add_column(ratio=1)
+    for row in rows:
+        table.add_row(*row)
+    return Panel(table, border_style=STYLES["border"], title=title, title_align="left")

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: help run test test-formats check format docs transcripts coverage-study clean
+.PHONY: help run test test-formats check format docs transcripts coverage-study bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -39,6 +39,9 @@ test-formats: $(VENV)/.installed-test $(VENV)/.installed-formats ## compare with
 
 coverage-study: $(VENV)/.installed-core ## count how often error bars hold the truth; minutes; writes a page
 	$(BIN)/python tests/benchmarks/coverage_study.py $(ARGS)
+
+bench: $(VENV)/.installed-core $(VENV)/.installed-bench ## speed beside PyTorch and JAX; a quarter of an hour
+	$(BIN)/python tests/benchmarks/bench.py $(ARGS)
 
 check: $(VENV)/.installed-check ## lint, format, types, import directions
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from gradscope._pull import ChainPuller
 from gradscope.jacobian import Array, Linear, Roads, ranges
 
 __all__ = ["Composite", "Looped", "Stacked"]
@@ -46,6 +47,9 @@ class Composite(Linear):
         for m in reversed(self.maps):
             u = m.pull(u)
         return u
+
+    def puller(self, steps: int, batch: int) -> ChainPuller:
+        return ChainPuller(self.maps, steps, batch, self.dtype)
 
     def push_around(self, v: Array) -> Array:
         for m in self.maps:

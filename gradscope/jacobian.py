@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from gradscope._blocks import absent, block_log_det, log_abs, split
+from gradscope._pull import GridPuller
 from gradscope.linear import Array, Dense, Entry, Factor, Grid, Linear, Partials, Roads, Transposed, ranges
 
 __all__ = ["Array", "Dense", "Factor", "Jacobian", "Linear", "Partials", "Roads", "Transposed", "ranges"]
@@ -161,12 +162,23 @@ class Jacobian(Linear):
             return np.zeros((1, u.shape[1]), u.dtype)
         return np.asarray(self.W.T @ self._gate_cotangents(self._entry, u))
 
+    def puller(self, steps: int, batch: int) -> GridPuller:
+        return GridPuller(self.partials, self.U, self.reads, self.old, self.new, steps, batch)
+
     def pull_within(self, u: Array) -> Array:
         if self.partials.within is None:
             return np.zeros_like(u)
         new = [u[s] for s in self._new]
         columns = zip(*self.partials.within, strict=True)
         return np.concatenate([_combine(c, new, like) for c, like in zip(columns, new, strict=True)])
+
+    def pulls_within(self, u: Array, steps: slice) -> list[tuple[slice, Array]]:
+        if self.partials.within is None:
+            return []
+        new = [u[:, s] for s in self._new]
+        columns = zip(*self.partials.take(steps).within or (), strict=True)
+        reached = [(s, c) for s, c in zip(self._new, columns, strict=True) if not all(map(absent, c))]
+        return [(s, _combine(c, new, u[:, s])) for s, c in reached]
 
     def log_abs_det(self) -> Array | None:
         units = self.new[0]

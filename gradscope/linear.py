@@ -7,16 +7,17 @@ step, entries carry a leading time axis.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradscope._blocks import log_abs
+from gradscope._tape import Call
 
-__all__ = ["Array", "Dense", "Entry", "Factor", "Grid", "Linear", "Partials", "Roads", "Transposed", "ranges"]
+__all__ = ["Array", "Dense", "Entry", "Factor", "Grid", "Linear", "Partials", "Puller", "Roads", "Transposed", "ranges"]
 
 Array = NDArray[Any]
 Entry = Any  # an array (..., H, B), or a number; the integer 0 means that there is no path
@@ -33,12 +34,14 @@ class Partials:
         entry: [new part][gate], d(part) / d(input pre-activation); None where it equals `through`.
         within: [new part][new part], what one new part contributes to another in the same step,
             as c' does to h' in an LSTM; None where there is no such path.
+        stacked: {new part: (K, gates, H, B)}, rows of `through` that lie beside one another already, zeros and all.
     """
 
     through: Grid
     around: Grid
     entry: Grid | None = None
     within: Grid | None = None
+    stacked: Mapping[int, Array] = field(default_factory=dict)
 
     def take(self, index: Any) -> Partials:
         """Return the same grids with `index` applied to every array in them."""
@@ -116,9 +119,18 @@ class Linear(ABC):
     def column(self, b: int) -> Linear:
         """Choose one of the B columns, kept as an axis of length 1 that broadcasts over a block."""
 
+    def puller(self, steps: int, batch: int) -> Puller:
+        """Return what pulls cotangents back through blocks of as many steps, of B sequences; before `at`."""
+        return AnyPuller(self)
+
     def pull_within(self, u: Array) -> Array:
         """Return what reaches each new part from the other new parts of the same step."""
         return np.zeros_like(u)
+
+    def pulls_within(self, u: Array, steps: slice) -> list[tuple[slice, Array]]:
+        """Do so for many steps of a block, u (K, rows, B): (some of the rows, what reaches them). Before `at`."""
+        each = [self.at(k).pull_within(one) for k, one in zip(range(steps.start, steps.stop), u, strict=True)]
+        return [(slice(0, u.shape[1]), np.array(each))]
 
     def push_blocks(self, v: Array) -> Array:
         """Return J v for several columns a state, (columns, B * k): those of the first state first."""
@@ -167,6 +179,33 @@ class Linear(ABC):
     def __matmul__(self, v: Array) -> Array:
         """Multiply a vector (n,) or a block of columns (n, k)."""
         return self.push(v[:, None])[:, 0] if v.ndim == 1 else self.push(v)
+
+
+class Puller(Protocol):
+    """Made for blocks of one kind, with the same number of states, and of steps at most."""
+
+    def load(self, block: Any) -> bool:
+        """Take in the Jacobians of the next steps; False where they are of another kind."""
+
+    def calls(self, k: int, u: Array, out: Array) -> list[Call]:
+        """Return the calls that write J_k^T u to `out`; u (rows, B), out (columns, B)."""
+
+
+class AnyPuller:
+    """For Jacobians of which nothing more is known: one by one."""
+
+    def __init__(self, block: Linear) -> None:
+        self._block = block
+
+    def load(self, block: Linear) -> bool:
+        self._block = block
+        return True
+
+    def calls(self, k: int, u: Array, out: Array) -> list[Call]:
+        return [(self._pull, (k, u, out))]
+
+    def _pull(self, k: int, u: Array, out: Array) -> None:
+        out[:] = self._block.at(k).pull(u)
 
 
 @dataclass(frozen=True)
@@ -227,6 +266,9 @@ class Dense(Linear):
 
     def push_around(self, v: Array) -> Array:
         return np.zeros((self.shape[0], v.shape[1]), v.dtype)
+
+    def pulls_within(self, u: Array, steps: slice) -> list[tuple[slice, Array]]:
+        return []
 
     def log_abs_det(self) -> Array | None:
         return log_abs(self.matrix).reshape(-1) if self.shape[0] == self.shape[1] else None

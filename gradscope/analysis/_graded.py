@@ -29,7 +29,7 @@ __all__ = ["HARD", "SMALLEST", "Graded", "in_range", "next_interval", "sorted_qr
 
 Map = Callable[[Array], Array]
 EPS = float(np.finfo(float).eps)
-EACH = 4.0  # in eps, what a row may be wrong by: it is a sum over gates, which may cancel
+EACH = 32.0  # in eps, what a row may be wrong by: it is a sum over gates, which may cancel (seen: up to 22)
 SMALLEST = 5e-324  # what a number of float64 may be wrong by in any case
 EASY = 1.0  # nats of spread after which columns are made orthogonal again: costs a few eps
 HARD = 13.8  # nats of spread, a factor 10^6, from which an interval is gone through again step by step

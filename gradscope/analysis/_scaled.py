@@ -45,9 +45,10 @@ def norm(x: Array) -> float:
 
 
 def log_norm(u: Array, exponent: Array) -> Array:
-    """Return the natural log of each column's 2-norm: -inf for zero, nan where a value is not finite."""
-    size = np.abs(u).max(axis=0, initial=0.0)
+    """Return the natural log of the 2-norm of each column of u (..., n, B): -inf for zero, nan if not finite."""
+    size = np.abs(u).max(axis=-2, initial=0.0)
     scale = np.where((size > 0) & np.isfinite(size), size, 1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        logs = np.log(np.sqrt(np.square(u / scale).sum(axis=0), dtype=float)) + np.log(scale.astype(float))
+        sums = np.square(u / scale[..., None, :]).sum(axis=-2)
+        logs = np.log(np.sqrt(sums, dtype=float)) + np.log(scale.astype(float))
     return np.where(np.isfinite(size), logs + exponent * LN2, np.nan)

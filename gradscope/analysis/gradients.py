@@ -17,9 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradscope.analysis._loss import Loss
-from gradscope.analysis._scaled import add, log_norm, rescale
+from gradscope.analysis._scaled import log_norm
+from gradscope.analysis._sweep import Piece, log_norms, sweep
 from gradscope.dynamics.chain import JacobianChain
-from gradscope.jacobian import Array, Linear
+from gradscope.jacobian import Array
 
 __all__ = ["GradientNorms", "gradient_norms"]
 
@@ -55,45 +56,72 @@ def gradient_norms(chain: JacobianChain, loss: Loss, *, keep: bool = False) -> G
         loss: its direct gradients.
         keep: keep the cotangents themselves, n * B * (T + 1) numbers.
     """
-    steps, n, batch = chain.steps, chain.size, chain.batch
-    logs = {name: np.full((steps + 1, batch), -np.inf) for name in ("state", *chain.parts)}
-    totals = {name: np.full((steps + 1, batch), np.nan) for name in chain.parts}
-    has_total: set[str] = set()
-    kept = np.zeros((steps + 1, n, batch), chain.dtype) if keep else None
-    u, exponent = np.zeros((n, batch), chain.dtype), np.zeros(batch, np.int64)
-
-    def receive(t: int) -> None:
-        """Add the direct gradient of step t, and note the norms."""
-        nonlocal u, exponent
-        direct = loss.at(t, steps)
-        if direct is not None:
-            full = np.zeros_like(u)
-            full[chain.output] = direct
-            u, exponent = add(u, exponent, full)
-        logs["state"][t] = log_norm(u, exponent)
-        for name, part in chain.parts.items():
-            logs[name][t] = log_norm(u[part], exponent)
-        if kept is not None:
-            norm = np.exp(log_norm(u, np.zeros_like(exponent)))
-            kept[t] = np.divide(u, norm, out=np.zeros_like(u), where=norm > 0)
-
-    def note_totals(t: int, J: Linear) -> None:
-        """Add what each part of s_t gets through the other parts of the same step."""
-        within = J.pull_within(u)
-        for name, part in chain.parts.items():
-            if within[part].any():
-                has_total.add(name)
-            totals[name][t] = log_norm(u[part] + within[part], exponent)
-
+    norms = _Norms(chain, keep=keep)
     with np.errstate(over="ignore", invalid="ignore"):
-        receive(steps)
-        for t, J in chain.backward():
-            note_totals(t + 1, J)
-            u, exponent = rescale(J.pull(u), exponent)
-            receive(t)
-    for name in sorted(has_total):
-        totals[name][0] = logs[name][0]  # the state that the run starts from has no earlier half of a step
-        logs[f"{name}_total"] = totals[name]
-    if len(chain.parts) == 1 and next(iter(chain.parts)) != "h":
-        del logs[next(iter(chain.parts))]
-    return GradientNorms(logs, kept)
+        for piece in sweep(chain, loss):
+            norms.note(piece)
+    return norms.result()
+
+
+class _Norms:
+    """Sums of squares of every part, at every state, with their exponents, and later their logarithms."""
+
+    def __init__(self, chain: JacobianChain, *, keep: bool) -> None:
+        self._parts, self._steps = chain.parts, chain.steps
+        shape = (chain.steps + 1, chain.batch)
+        self._squares = np.zeros((len(self._parts), *shape), chain.dtype)
+        self._exponent = np.zeros(shape, np.int64)
+        self._totals: dict[str, Array] = {}  # logs
+        self._careful: list[tuple[int, dict[str, Array]]] = []  # of pieces in which sums of squares do not do
+        self._kept = np.zeros((chain.steps + 1, chain.size, chain.batch), chain.dtype) if keep else None
+
+    def note(self, piece: Piece) -> None:
+        """Take down the norms of a piece. Its last state was the first of the piece before."""
+        count = len(piece.u) - (piece.last < self._steps)
+        to = slice(piece.first, piece.first + count)
+        self._squares[:, to] = piece.squares[:, :count]
+        self._exponent[to] = piece.exponent[:count] if piece.exponent.ndim > 1 else piece.exponent
+        if not piece.safe:
+            exponent = self._exponent[to]
+            own = {name: log_norm(piece.u[:count, s], exponent) for name, s in self._parts.items()}
+            self._careful.append((piece.first, {"state": log_norm(piece.u[:count], exponent), **own}))
+        if self._kept is not None:
+            self._kept[to] = _unit(piece.u[:count])
+        for rows, within in piece.within():
+            self._note_totals(piece, rows, within)
+
+    def _note_totals(self, piece: Piece, rows: slice, within: Array) -> None:
+        """Add what parts of s_(first + 1), ..., s_last get through the other parts of the same step."""
+        exponent = piece.exponent[1:] if piece.exponent.ndim > 1 else piece.exponent
+        for name, s in self._parts.items():
+            if rows.start <= s.start and s.stop <= rows.stop:
+                more = within[:, s.start - rows.start : s.stop - rows.start]
+                if name not in self._totals:
+                    if not more.any():
+                        continue
+                    self._totals[name] = np.full(self._exponent.shape, np.nan)
+                whole = piece.u[1:, s] + more
+                squares = np.einsum("khb,khb->kb", whole, whole)
+                logs = log_norms(squares, exponent) if piece.safe and squares.all() else log_norm(whole, exponent)
+                self._totals[name][piece.first + 1 : piece.last + 1] = logs
+
+    def result(self) -> GradientNorms:
+        """Return the logarithms."""
+        logs = {"state": log_norms(self._squares.sum(axis=0), self._exponent)}
+        logs |= {name: log_norms(own, self._exponent) for name, own in zip(self._parts, self._squares, strict=True)}
+        for first, careful in self._careful:
+            for name, own in careful.items():
+                logs[name][first : first + len(own)] = own
+        for name, total in sorted(self._totals.items()):
+            total[0] = logs[name][0]  # the state that the run starts from has no earlier half of a step
+            logs[f"{name}_total"] = total
+        if len(self._parts) == 1 and next(iter(self._parts)) != "h":
+            del logs[next(iter(self._parts))]
+        return GradientNorms(logs, self._kept)
+
+
+def _unit(u: Array) -> Array:
+    """Scale columns to length one; what is zero stays zero."""
+    size = np.abs(u).max(axis=-2, keepdims=True, initial=0.0)
+    u = np.divide(u, size, out=np.zeros_like(u), where=size > 0)
+    return np.asarray(u / np.maximum(np.sqrt(np.square(u).sum(axis=-2, keepdims=True)), np.finfo(u.dtype).tiny))

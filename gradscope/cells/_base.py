@@ -19,7 +19,9 @@ import numpy as np
 
 from gradscope import _rooms
 from gradscope.cells._change import usual
+from gradscope.cells._lineariser import lineariser
 from gradscope.cells._map import Map, Parts
+from gradscope.cells._stepper import Stepper
 from gradscope.composition import Composite
 from gradscope.errors import InputError, UsageError
 from gradscope.jacobian import Array, Linear
@@ -39,6 +41,29 @@ class BaseCell:
     def evolve(self, x: Array, s: Array) -> Array:
         """Return the next state, (..., n, B), from input (..., m, B) and state (..., n, B)."""
         raise NotImplementedError
+
+    def run(self, x: Array, states: Array, kept: Sequence[Array] = ()) -> None:
+        """Fill states[1:], (T + 1, n, B), from states[0] and inputs x, (T, m, B).
+
+        Args:
+            x: inputs.
+            states: states, the first of them given.
+            kept: arrays of the shapes (T, *) that `keeps` asks for, to be filled for `lineariser`; () for none.
+        """
+        for t, seen in enumerate(x):
+            states[t + 1] = self.evolve(seen, states[t])
+
+    @property
+    def keeps(self) -> tuple[int, ...]:
+        """Numbers a step and a sequence that a run may keep for `lineariser`, which else computes them again."""
+        return ()
+
+    def lineariser(self, steps: int, batch: int) -> Callable[[Array, Array, Sequence[Array]], Linear]:
+        """Return a function that linearises blocks of up to so many steps, each valid until the next one.
+
+        It takes inputs (K, m, B), states before each step (K, n, B), and what was kept of these steps.
+        """
+        return lambda x, s, _: self.linearise(x, s)
 
     def linearise(self, x: Array, s: Array) -> Linear:
         """Return the Jacobian d(next state) / d(state) at (x, s), with the leading axes of both."""
@@ -187,6 +212,19 @@ class Cell(Map, BaseCell):
         for m in self.maps:
             s = Map.evolve(m, x, s)
         return s
+
+    def run(self, x: Array, states: Array, kept: Sequence[Array] = ()) -> None:
+        Stepper(self.maps, states.shape[2], len(x), states.dtype).run(x, states, kept)
+
+    @property
+    def keeps(self) -> tuple[int, ...]:
+        m = self.maps[0]
+        rows = (len(m.U), m.apart.stop - m.apart.start)
+        return () if len(self.maps) > 1 else rows[: 1 + (rows[1] > 0)]
+
+    def lineariser(self, steps: int, batch: int) -> Callable[[Array, Array, Sequence[Array]], Linear]:
+        made = lineariser(self.maps[0], steps, batch, self.dtype) if len(self.maps) == 1 else None
+        return made or super().lineariser(steps, batch)
 
     def linearise(self, x: Array, s: Array) -> Linear:
         steps: list[Linear] = []

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from functools import cached_property
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -83,6 +84,57 @@ class Map:
         v = np.zeros((len(self.gates), 1, 1), a.dtype) if self.W is None else self._gates(self.W, x, self.b_ih)
         return a, v, old
 
+    @cached_property
+    def joint(self) -> tuple[bool, ...]:
+        """Of which gates only the sum a + v matters: derivatives with respect to both are the same then."""
+        a = np.zeros((len(self.gates), self.width, 1), self.U.dtype)
+        partials = self.partials(a, a, [np.zeros((n, 1), self.U.dtype) for n in self.old_sizes])
+        if partials.entry is None:
+            return (True,) * len(self.gates)
+        rows = list(zip(partials.through, partials.entry, strict=True))
+        return tuple(all(t[g] is e[g] for t, e in rows) for g in range(len(self.gates)))
+
+    @cached_property
+    def apart(self) -> slice:
+        """Rows of the gates that see a and v apart, and of those between them."""
+        gates = [g for g, together in enumerate(self.joint) if not together]
+        return slice(gates[0] * self.width, (gates[-1] + 1) * self.width) if gates else slice(0, 0)
+
+    @property
+    def together(self) -> list[slice]:
+        """The other rows: a + v is all that they need."""
+        rows = [slice(0, self.apart.start), slice(self.apart.stop, len(self.U))]
+        return [r for r in rows if r.stop > r.start]
+
+    @cached_property
+    def recorded(self) -> dict[Any, Any]:
+        """What was recorded of the formulas, by shapes: `_tape`."""
+        return {}
+
+    @property
+    def reads_part(self) -> int:
+        """Number of the old part that U multiplies."""
+        return self._names.index(self.reads)
+
+    def recurrent(self, s: Array, out: Array) -> None:
+        """Write U h of many steps, (K, gates * H, B), from their states (K, n, B); with b_hh where rows stay apart."""
+        start = sum(self.old_sizes[: self.reads_part])
+        _products(self.U, s[:, start : start + self.U.shape[1]], out)
+        if self.b_hh is not None:
+            out[:, self.apart] += self.b_hh[self.apart, None]
+
+    def entering(self, x: Array, out: Array) -> None:
+        """Write W x + b_ih of many steps, (K, gates * H, B), from inputs (K, m, B); with b_hh where a + v is needed."""
+        if self.W is None:
+            out[:] = 0
+        else:
+            _products(self.W, x, out)
+        if self.b_ih is not None:
+            out += self.b_ih[:, None]
+        if self.b_hh is not None:
+            for rows in self.together:
+                out[:, rows] += self.b_hh[rows, None]
+
     def _gates(self, weights: Array, vector: Array, bias: Array | None) -> Array:
         product = weights @ vector
         if bias is not None:
@@ -99,3 +151,11 @@ class Map:
         partials = self.partials(*self.preactivations(x, s))
         reads = self._names.index(self.reads)
         return Jacobian(partials, self.U, self.W, reads, self.old_sizes, self.new_sizes, self.gates)
+
+
+def _products(weights: Array, x: Array, out: Array) -> None:
+    """Write weights @ x[k] for each k."""
+    if x.shape[2] == 1:  # one product for all of them
+        np.dot(x[:, :, 0], weights.T, out=out[:, :, 0])
+    else:
+        np.matmul(weights, x, out=out)

@@ -16,16 +16,19 @@ Array = NDArray[Any]
 
 
 def sigmoid(a: Array) -> Array:
-    """Return 1 / (1 + exp(-a)) to full relative accuracy on both sides."""
-    right = a.real >= 0
-    e = np.exp(np.where(right, -a, a))
-    return np.asarray(np.where(right, 1, e) / (1 + e))
+    """Return 1 / (1 + exp(-a)), to full relative accuracy on both sides."""
+    with np.errstate(over="ignore"):  # 1 / inf is right
+        out: Array = np.divide(1, 1 + np.exp(-a))
+        return out
 
 
 def dsigmoid(a: Array) -> Array:
-    """Return the derivative of `sigmoid`."""
-    e = np.exp(-np.abs(a))
-    return np.asarray(e / (1 + e) ** 2)
+    """Return the derivative of `sigmoid`, s (1 - s), with 1 - s = exp(-a) s."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        e = np.exp(-a)
+        s = np.divide(1, 1 + e)
+        out: Array = np.multiply(s, np.fmin(e * s, 1))
+        return out  # inf * 0 stands for 1, and nan stays nan in s
 
 
 def tanh(a: Array) -> Array:
@@ -36,7 +39,8 @@ def tanh(a: Array) -> Array:
 def dtanh(a: Array) -> Array:
     """Return the derivative of tanh, 1 / cosh(a)**2."""
     e = np.exp(-2 * np.abs(a))
-    return np.asarray(4 * e / (1 + e) ** 2)
+    out: Array = np.divide(4 * e, (1 + e) ** 2)
+    return out
 
 
 def relu(a: Array) -> Array:

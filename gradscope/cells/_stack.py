@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
@@ -64,6 +64,11 @@ class Stack(BaseCell):
 
     def evolve(self, x: Array, s: Array) -> Array:
         return np.concatenate([new for *_, new in self._inputs(x, s)], axis=-2)
+
+    def run(self, x: Array, states: Array, kept: Sequence[Array] = ()) -> None:
+        for cell, own in zip(self._cells, self._split(states), strict=True):  # a layer's inputs are there beforehand
+            cell.run(x, own)
+            x = own[1:, cell.output]
 
     def linearise(self, x: Array, s: Array) -> Linear:
         steps = tuple(cell.linearise(u, old) for cell, u, old, _ in self._inputs(x, s))
@@ -134,6 +139,16 @@ class Direction(BaseCell):
 
     def evolve(self, x: Array, s: Array) -> Array:
         return self.cell.evolve(x, s)
+
+    def run(self, x: Array, states: Array, kept: Sequence[Array] = ()) -> None:
+        self.cell.run(x, states, kept)
+
+    @property
+    def keeps(self) -> tuple[int, ...]:
+        return self.cell.keeps
+
+    def lineariser(self, steps: int, batch: int) -> Callable[[Array, Array, Sequence[Array]], Linear]:
+        return self.cell.lineariser(steps, batch)
 
     def linearise(self, x: Array, s: Array) -> Linear:
         return self.cell.linearise(x, s)

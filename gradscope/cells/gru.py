@@ -42,18 +42,19 @@ class GRU(Cell):
         )
 
     def activations(self, a: Array, v: Array, s: Parts) -> Parts:
-        r = sigmoid(a[0] + v[0])
-        return r, sigmoid(a[1] + v[1]), tanh(v[2] + r * a[2])
+        r, z = sigmoid(a[:2] + v[:2])
+        return r, z, tanh(v[2] + r * a[2])
 
     def advance(self, a: Array, v: Array, s: Parts) -> Parts:
         _, z, n = self.activations(a, v, s)
-        return ((1 - z) * n + z * s[0],)
+        return (n + z * (s[0] - n),)
 
     def partials(self, a: Array, v: Array, s: Parts) -> Partials:
         r, z, n = self.activations(a, v, s)
-        dz = (s[0] - n) * dsigmoid(a[1] + v[1])
+        ds = dsigmoid(a[:2] + v[:2])
+        dz = (s[0] - n) * ds[1]
         dn = (1 - z) * dtanh(v[2] + r * a[2])
-        dr = dn * a[2] * dsigmoid(a[0] + v[0])
+        dr = dn * a[2] * ds[0]
         return Partials(through=[[dr, dz, dn * r]], entry=[[dr, dz, dn]], around=[[z]])
 
 

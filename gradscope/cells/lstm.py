@@ -34,8 +34,9 @@ class LSTM(Cell):
         return (self,) if self.W_hr is None else (self, _Projection(None, self.W_hr, None, None))
 
     def activations(self, a: Array, v: Array, s: Parts) -> Parts:
-        i, f, g, o = a + v
-        return sigmoid(i), sigmoid(f), tanh(g), sigmoid(o)
+        p = a + v
+        i, f = sigmoid(p[:2])
+        return i, f, tanh(p[2]), sigmoid(p[3])
 
     def advance(self, a: Array, v: Array, s: Parts) -> Parts:
         _, c = s
@@ -45,13 +46,14 @@ class LSTM(Cell):
 
     def partials(self, a: Array, v: Array, s: Parts) -> Partials:
         _, c = s
-        ai, af, ag, ao = a + v
+        p = a + v
         i, f, g, o = self.activations(a, v, s)
-        _, new = self.advance(a, v, s)
-        di, df, dg = g * dsigmoid(ai), c * dsigmoid(af), i * dtanh(ag)
+        new = f * c + i * g
+        ds, t = dsigmoid(p[:2]), tanh(new)
+        di, df, dg = g * ds[0], c * ds[1], i * dtanh(p[2])
         e = o * dtanh(new)  # d h'/d c' within the step
         return Partials(
-            through=[[e * di, e * df, e * dg, tanh(new) * dsigmoid(ao)], [di, df, dg, 0]],
+            through=[[e * di, e * df, e * dg, t * dsigmoid(p[3])], [di, df, dg, 0]],
             around=[[0, e * f], [0, f]],
             within=[[0, e], [0, 0]],
         )

@@ -6,7 +6,7 @@ over the chain is P = J[T-1] ... J[1] J[0].
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any, Protocol, Self
 
@@ -34,6 +34,7 @@ class JacobianChain:
         sizes: {part: size} of the state.
         output: the part of the state that the loss sees.
         trajectory: where the chain was linearised, or None for one made from arrays.
+        step_bytes: about how many bytes the Jacobians of one step take, work arrays included.
     """
 
     def __init__(
@@ -56,14 +57,15 @@ class JacobianChain:
         self.trajectory = trajectory
         self.dtype = np.dtype(dtype)
         row = (numbers or self.size**2) * batch * self.dtype.itemsize
-        self._chunk = max(1, min(steps, CHUNK_BYTES // max(row, 1)))
+        self.step_bytes = max(row, 1)
+        self._chunk = max(1, min(steps, CHUNK_BYTES // self.step_bytes))
 
     @property
     def size(self) -> int:
         """Number of state variables n."""
         return sum(self.sizes.values())
 
-    @property
+    @cached_property
     def parts(self) -> dict[str, slice]:
         """Where each part of the state lies."""
         ends = np.cumsum([0, *self.sizes.values()]).tolist()
@@ -122,6 +124,22 @@ class JacobianChain:
     def at(self, t: int) -> Linear:
         """Return J[t] for all sequences."""
         return self._source(t, t + 1).at(0)
+
+    def reader(self, steps: int) -> Callable[[int, int], Linear]:
+        """Return a function of (start, stop): J[start], ..., J[stop - 1], up to so many steps, with a time axis.
+
+        What it returns is valid until it is called again, and may have more steps at its end.
+        """
+        if self.trajectory is None:
+            return self._source
+        run = self.trajectory
+        block = run.cell.lineariser(steps, run.batch)
+
+        def read(start: int, stop: int) -> Linear:
+            rows = slice(start, stop)
+            return block(run.inputs[rows], run.states[rows], [k[rows] for k in run.kept])
+
+        return read
 
     def forward(self, first: int = 0) -> Iterator[tuple[int, Linear]]:
         """Yield (t, J[t]) from step `first` to the last."""

@@ -13,6 +13,8 @@ from gradscope.jacobian import Array
 
 __all__ = ["Trajectory", "prepare_inputs", "run"]
 
+PIECE = 256  # steps whose states are held while a run warms up
+
 
 @dataclass(frozen=True, eq=False)
 class Trajectory:
@@ -22,11 +24,13 @@ class Trajectory:
         cell: the cell.
         inputs: (T, m, B), in the cell's own time order.
         states: (T + 1, n, B); states[0] is where the measured steps begin.
+        kept: what the run kept for the linearisation, (T, *, B) each: `BaseCell.keeps`; () for nothing.
     """
 
     cell: BaseCell
     inputs: Array
     states: Array
+    kept: tuple[Array, ...] = ()
 
     @property
     def steps(self) -> int:
@@ -40,11 +44,12 @@ class Trajectory:
 
     def first(self, count: int) -> Trajectory:
         """Return what the first `count` sequences went through."""
-        return Trajectory(self.cell, self.inputs[..., :count], self.states[..., :count])
+        kept = tuple(k[..., :count] for k in self.kept)
+        return Trajectory(self.cell, self.inputs[..., :count], self.states[..., :count], kept)
 
     def after(self, steps: int) -> Trajectory:
         """Return what comes after the first `steps` steps."""
-        return Trajectory(self.cell, self.inputs[steps:], self.states[steps:])
+        return Trajectory(self.cell, self.inputs[steps:], self.states[steps:], tuple(k[steps:] for k in self.kept))
 
 
 def prepare_inputs(cell: BaseCell, inputs: Array) -> Array:
@@ -104,9 +109,12 @@ def run(cell: BaseCell, inputs: Array, *, warmup: int = 0, keep: int = 0, start:
     dropped = warmup - keep
     states = np.empty((steps - dropped + 1, cell.state_size, batch), cell.dtype)
     with np.errstate(over="ignore", invalid="ignore"):
-        for t in range(steps):
-            if t >= dropped:
-                states[t - dropped] = s
-            s = cell.evolve(x[t], s)
-        states[-1] = s
-    return Trajectory(cell, x[dropped:], states)
+        for first in range(0, dropped, PIECE):
+            piece = np.empty((min(PIECE, dropped - first) + 1, *s.shape), cell.dtype)
+            piece[0] = s
+            cell.run(x[first : first + len(piece) - 1], piece)
+            s = piece[-1]
+        states[0] = s
+        kept = tuple(np.empty((steps - dropped, rows, batch), cell.dtype) for rows in cell.keeps)
+        cell.run(x[dropped:], states, kept)
+    return Trajectory(cell, x[dropped:], states, kept)

@@ -1,0 +1,282 @@
+"""An element-wise function written in numpy, recorded once and called again without allocating anything.
+
+A cell's formulas cost a dozen small numpy calls a step, each of which makes a new array. Recorded, they are a list of
+ufuncs with all of their arrays in place: results go where they are wanted, intermediate values share buffers, equal
+expressions are evaluated once. Whoever writes a cell need not know: a function that looks at values, or does something
+else that a list of ufuncs cannot, is not recorded, and called as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+from numpy.typing import NDArray
+
+__all__ = ["Call", "Player", "Tape", "record"]
+
+Array = NDArray[Any]
+Call = tuple[Callable[..., Any], tuple[Any, ...]]
+
+
+@dataclass(slots=True)
+class _Value:
+    """One array on the tape: an argument, the result of a call, or a view of another one."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    function: Callable[..., Any] | None = None
+    inputs: tuple[Any, ...] = ()  # _Ref, numbers and arrays
+    of: int | None = None
+    index: Any = None
+
+
+class _Ref(int):
+    """The number of a value, where other numbers are themselves."""
+
+
+@dataclass(frozen=True)
+class Tape:
+    """What `record` has seen: values in order, the arguments first, and which of them are the results."""
+
+    arguments: int
+    values: list[_Value]
+    results: list[int]
+
+    def kinds(self) -> list[tuple[tuple[int, ...], np.dtype[Any]]]:
+        """Return shape and type of each result."""
+        return [(self.values[slot].shape, self.values[slot].dtype) for slot in self.results]
+
+
+class Player:
+    """A tape and the buffers of its intermediate values."""
+
+    def __init__(self, tape: Tape) -> None:
+        self.arguments, self.values, self.results = tape.arguments, tape.values, tape.results
+        self._direct = self._wanted()
+        self._buffers = self._assigned()
+        self._order = list(self._ordered())
+
+    def calls(self, arguments: Sequence[Array], results: Sequence[Array]) -> list[Call]:
+        """Return the calls that evaluate the function for these arguments into these results.
+
+        Calls made earlier or later share the buffers of intermediate values: they must run after one another.
+
+        Args:
+            arguments: arrays of the recorded shapes.
+            results: arrays to write to, none of them an argument, in one piece each.
+        """
+        place: dict[int, Array] = dict(enumerate(arguments)) | self._buffers
+        for slot, result in self._direct.items():
+            place[slot] = results[result].reshape(self.values[slot].shape)
+        made: list[Call] = []
+        for slot, fixed in self._order:
+            if fixed is not None:
+                made.append(fixed)
+                continue
+            value = self.values[slot]
+            if value.of is not None:
+                place[slot] = place[value.of][value.index]
+            else:
+                inputs = [place[x] if isinstance(x, _Ref) else x for x in value.inputs]
+                made.append(_call(value, inputs, place[slot]))
+        served = set(self._direct.values())
+        rest = (i for i in range(len(results)) if i not in served)
+        return made + [(np.copyto, (results[i], place[self.results[i]])) for i in rest]
+
+    def _ordered(self) -> Iterator[tuple[int, Call | None]]:
+        """Yield what is to be done in order, with the calls that are the same whatever the arguments are."""
+        for slot, value in enumerate(self.values[self.arguments :], self.arguments):
+            if value.of is not None and slot in self._buffers:
+                continue
+            call = None
+            if value.function is not None and all(x in self._buffers for x in (slot, *_refs(value))):
+                inputs = [self._buffers[x] if isinstance(x, _Ref) else x for x in value.inputs]
+                call = _call(value, inputs, self._buffers[slot])
+            yield slot, call
+
+    def _root(self, slot: int) -> int:
+        of = self.values[slot].of
+        return slot if of is None else self._root(of)
+
+    def _wanted(self) -> dict[int, int]:
+        """Return {call: number of the result that is all of what it makes}."""
+        found: dict[int, int] = {}
+        for i, slot in enumerate(self.results):
+            root = self._root(slot)
+            whole = np.prod(self.values[root].shape) == np.prod(self.values[slot].shape)
+            if root >= self.arguments and root not in found and whole:
+                found[root] = i
+        return found
+
+    def _assigned(self) -> dict[int, Array]:
+        """Return a buffer for every intermediate value, and its views; buffers are used again."""
+        last = self._last_uses()
+        free: dict[Any, list[Array]] = {}
+        used: dict[int, Array] = {}
+        found: dict[int, Array] = {}
+        for slot, value in enumerate(self.values[self.arguments :], self.arguments):
+            if value.of is not None:
+                if value.of in found:
+                    found[slot] = found[value.of][value.index]
+                continue
+            kind = value.shape, value.dtype
+            mine = [x for x in _refs(value) if x in used and last[x] == slot]
+            same = [s for s in mine if (used[s].shape, used[s].dtype) == kind]
+            if slot not in self._direct:
+                if value.function is not _select and same:  # ufuncs may write over what nobody needs any more
+                    buffer = used.pop(same[0])
+                else:
+                    buffer = free[kind].pop() if free.get(kind) else np.empty(*kind)
+                found[slot] = used[slot] = buffer
+            for gone in [s for s in used if last.get(s, -1) <= slot]:
+                buffer = used.pop(gone)
+                free.setdefault((buffer.shape, buffer.dtype), []).append(buffer)
+        return found
+
+    def _last_uses(self) -> dict[int, int]:
+        last: dict[int, int] = {}
+        for slot, value in enumerate(self.values):
+            for x in _refs(value):
+                last[x] = last[self._root(x)] = slot
+        for slot in self.results:
+            last[slot] = last[self._root(slot)] = len(self.values)
+        return last
+
+
+def _call(value: _Value, inputs: Sequence[Any], out: Array) -> Call:
+    assert value.function is not None
+    if value.function in (np.maximum, np.minimum):  # numpy 2.4 wants their output named
+        return partial(value.function, out=out), tuple(inputs)
+    return value.function, (*inputs, out)
+
+
+def _refs(value: _Value) -> list[_Ref]:
+    return [x for x in value.inputs if isinstance(x, _Ref)]
+
+
+class _Traced(NDArrayOperatorsMixin):
+    """Stands for an array while a function is recorded."""
+
+    def __init__(self, tape: _Recorder, slot: int) -> None:
+        self._tape, self._slot = tape, slot
+        self.shape, self.dtype = tape.values[slot].shape, tape.values[slot].dtype
+
+    @property
+    def real(self) -> _Traced:
+        return self
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[_Traced]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, index: Any) -> _Traced:
+        return self._tape.view(self._slot, index)
+
+    def __pow__(self, power: Any) -> Any:
+        return np.square(self) if isinstance(power, int) and power == 2 else np.power(self, power)
+
+    def __bool__(self) -> bool:
+        raise TypeError("a function that looks at values cannot be recorded")
+
+    def __array__(self, *_: Any, **__: Any) -> Array:
+        raise TypeError("a function that needs values cannot be recorded")
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        if method != "__call__" or options or ufunc.nout != 1 or ufunc.signature is not None:
+            return NotImplemented
+        return self._tape.add(ufunc, inputs)
+
+    def __array_function__(self, function: Any, _: Any, arguments: Any, options: Any) -> Any:
+        if function is np.where and len(arguments) == 3 and not options:
+            return self._tape.add(_select, arguments)
+        return NotImplemented
+
+
+def _select(condition: Array, x: Any, y: Any, out: Array) -> None:
+    """Do what numpy.where does, into an array."""
+    np.copyto(out, y)
+    np.copyto(out, x, where=condition)
+
+
+class _Recorder:
+    def __init__(self, arguments: Sequence[Array], zeros: Mapping[int, Collection[int]]) -> None:
+        self.values = [_Value(a.shape, a.dtype) for a in arguments]
+        self._zero_rows = zeros
+        self._zeros = {i for i, rows in zeros.items() if len(rows) == len(arguments[i])}
+        self._seen: dict[Any, int] = {}
+        self._kept: list[Any] = []  # arrays that are known by their id
+
+    def view(self, slot: int, index: Any) -> _Traced:
+        key = ("view", slot, repr(index))
+        if key not in self._seen:
+            shape = np.empty(self.values[slot].shape, bool)[index].shape
+            self._seen[key] = len(self.values)
+            self.values.append(_Value(shape, self.values[slot].dtype, of=slot, index=index))
+            rows = _rows(self.values[slot].shape[0], index) if slot in self._zero_rows else ()
+            if slot in self._zeros or (np.size(rows) and set(np.ravel(rows).tolist()) <= set(self._zero_rows[slot])):
+                self._zeros.add(self._seen[key])
+        return _Traced(self, self._seen[key])
+
+    def add(self, function: Any, inputs: Sequence[Any]) -> Any:
+        """Append a call, unless the same one is there, or it adds zero."""
+        refs = tuple([_Ref(x._slot) if isinstance(x, _Traced) else x for x in inputs])
+        if function is np.add and self._zeros:
+            for one, other in ((0, 1), (1, 0)):
+                zero = isinstance(refs[other], _Ref) and refs[other] in self._zeros
+                if zero and isinstance(refs[one], _Ref) and inputs[one].ndim >= inputs[other].ndim:
+                    return inputs[one]
+        key = (function, *[x if isinstance(x, _Ref) else (type(x), _name(x)) for x in refs])
+        slot = self._seen.get(key)
+        if slot is None:
+            shapes = {x.shape for x in inputs if isinstance(x, _Traced | np.ndarray)}
+            shape = shapes.pop() if len(shapes) == 1 else np.broadcast_shapes(*shapes)
+            ones = [x if isinstance(x, int | float) else x.dtype.type(1) for x in inputs]
+            dtype = (np.where if function is _select else function)(*ones).dtype
+            self._kept += [x for x in inputs if isinstance(x, np.ndarray)]
+            slot = self._seen[key] = len(self.values)
+            self.values.append(_Value(shape, dtype, function, refs))
+        return _Traced(self, slot)
+
+
+def _rows(count: int, index: Any) -> Any:
+    """Return which rows an index takes, where it looks at rows alone; nothing where it looks at more."""
+    return np.arange(count)[index] if isinstance(index, int | slice) else ()
+
+
+def _name(x: Any) -> Any:
+    return id(x) if isinstance(x, np.ndarray) else x
+
+
+def record(
+    function: Callable[..., Sequence[Any]], arguments: Sequence[Array], zeros: Mapping[int, Collection[int]]
+) -> Tape | None:
+    """Record a function of arrays; None where it cannot be.
+
+    Args:
+        function: takes the arguments, returns a sequence of arrays.
+        arguments: arrays of the shapes and types that it is going to be called with; their values are tried.
+        zeros: {argument: its rows that are always zero}; adding these is left out.
+    """
+    recorder = _Recorder(arguments, zeros)
+    try:
+        traced = function(*(_Traced(recorder, i) for i in range(len(arguments))))
+        tape = Tape(len(arguments), recorder.values, [t._slot for t in traced])
+        expected = [np.asarray(x) for x in function(*arguments)]
+        found = [np.empty(x.shape, x.dtype) for x in expected]
+        for call, inputs in Player(tape).calls(arguments, found):
+            call(*inputs)
+    except Exception:  # whatever a function does that is not recorded, it may do all the same
+        return None
+    same = all(np.array_equal(a, b, equal_nan=True) for a, b in zip(expected, found, strict=True))
+    return tape if same else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from gradscope.dynamics.chain import JacobianChain, linearise
 from gradscope.dynamics.drive import drive
 from gradscope.dynamics.start import BATCH, lead_in_of, start_of
 from gradscope.dynamics.trajectory import run
-from gradscope.errors import UsageError
+from gradscope.errors import Interrupted, UsageError
 from gradscope.jacobian import Array
 from gradscope.measure import Wanted, measure
 from gradscope.remedies import try_changes
@@ -33,7 +33,7 @@ from gradscope.report.numbers import Measured
 from gradscope.report.remedy import Remedy
 from gradscope.result import Result
 
-__all__ = ["Origin", "Result", "analyze", "combine", "compare"]
+__all__ = ["Origin", "Result", "analyze", "combine", "compare", "cut_short"]
 
 Progress = Callable[[str], None]
 
@@ -71,6 +71,7 @@ def analyze(
     step_spectra: int | None = None,
     threshold: float = THRESHOLD,
     remedies: bool = False,
+    threads: int = 1,
     name: str | None = None,
     progress: Progress | None = None,
     origin: Origin | None = None,
@@ -93,8 +94,10 @@ def analyze(
         step_spectra: of how many steps spectra are taken; None for as many as are quick.
         threshold: the fraction of the gradient that `reach` asks for.
         remedies: where the gradient vanishes or explodes, also measure what changes of the weights do to it.
+        threads: how many processor cores may be used. Products, exponents and the other spectra are taken in processes
+            of their own, each with one BLAS thread, where that pays. The numbers are the same however many there are.
         name: what the model is called in the sentence.
-        progress: called with a word when a part begins.
+        progress: called with a word when a part begins, and with "products: 16 of 200 steps back" and the like.
         origin: what is known of model and input, for the document.
 
     Raises:
@@ -110,7 +113,7 @@ def analyze(
         raise UsageError("steps and batch are for made-up inputs", "cut the inputs themselves: inputs[:batch, :steps]")
     steps = 200 if steps is None else steps
     counts = {"steps": steps, "batch": BATCH if batch is None else batch, "warmup": warmup or 0}
-    _check_range(threshold, **counts, seed=seed, lags=lags, spectrum=spectrum)
+    _check_range(threshold, **counts, seed=seed, lags=lags, spectrum=spectrum, threads=threads)
     tell = progress or (lambda _: None)
     if isinstance(cell, JacobianChain):
         chain, longer, warmup, burn = cell, cell, 0, None
@@ -133,7 +136,7 @@ def analyze(
     ):
         loss_gradient = np.asarray(loss_gradient)[:, ::-1]  # it runs from the last step of the data to the first
     readout = random_loss(chain, loss, seed) if loss_gradient is None else given_loss(chain, loss_gradient)
-    wanted = Wanted(lags, spectrum, step_spectra, threshold, burn, seed)
+    wanted = Wanted(lags, spectrum, step_spectra, threshold, burn, seed, threads)
     measured, left_out = measure(chain, longer, readout, origin.nonfinite, wanted, tell)
     facts = _facts(cell) | dict(origin.model)
     config = dict(origin.config) | ({} if lead_in is None else {"lead_in": np.shape(lead_in)[-2]})
@@ -153,19 +156,30 @@ def analyze(
         "message": f"{left_out} of {chain.batch} sequences have no loss at the last step",
         "where": "loss",
     }
+    if measured.missing and remedies:
+        remedies, measured = False, replace(measured, missing=(*measured.missing, "remedies"))
     length, along = chain.steps, orbits(chain.trajectory) if remedies and chain.trajectory else None
     del chain  # its states make room for those of changed cells
     tried: tuple[Remedy, ...] | None = None
     if remedies:
         config["remedies"], tried = True, ()
         if along is not None and inputs is not None and isinstance(cell, BaseCell):
-            tried = try_changes(cell, inputs, lead_in, warmup, readout, measured, along, tell)
+            try:
+                tried = try_changes(cell, inputs, lead_in, warmup, readout, measured, along, tell)
+            except Interrupted:
+                tried, measured = None, replace(measured, missing=("remedies",))
+    tell("report")
     document = analysis_document(
         measured,
         name=f"{name or _title(facts)}, {length} step{'s'[: length != 1]}, seed {seed}",
         config=config,
         model=facts,
-        warnings=[dict(w) for w in origin.warnings] + [without] * (left_out > 0) + _together(measured),
+        warnings=[
+            *map(dict, origin.warnings),
+            *[without] * (left_out > 0),
+            *_together(measured),
+            *([cut_short(measured.missing, "series")] if measured.missing else []),
+        ],
         keep_gates={} if isinstance(cell, JacobianChain) else _keep_gates(cell),
         sampled=facts["source"] == "init",
         advisable=facts["source"] == "init" and config.get("init") == "pytorch" and not config.get("set"),
@@ -198,6 +212,11 @@ def _together(m: Measured) -> list[dict[str, str]]:
     else:
         text += f"{count} orbits: sequences on the same one count once in the interval of the rate."
     return [{"code": "GS-ONE-ORBIT", "message": text, "where": "states"}]
+
+
+def cut_short(names: Sequence[str], where: str) -> dict[str, str]:
+    """Return the note that names what was not measured, since somebody asked to stop."""
+    return {"code": "GS-INTERRUPTED", "message": f"Interrupted; not measured: {', '.join(names)}.", "where": where}
 
 
 def _check_range(threshold: float, **counts: int) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from gradscope.errors import ResourceError
 
-__all__ = ["Plan", "available_bytes", "human"]
+__all__ = ["Plan", "allowed_bytes", "available_bytes", "human"]
 
 FLOOR = 200 << 20  # the libraries, and the Jacobians of a chunk of steps
 FALLBACK = 4 << 30  # where the system does not tell
@@ -67,7 +67,7 @@ class Plan:
         Raises:
             ResourceError: the estimate is above the limit.
         """
-        allowed = available_bytes() // 2 if limit is None else limit
+        allowed = allowed_bytes(limit)
         if self.total <= allowed:
             return
         largest = max(self.parts, key=lambda k: self.parts[k])
@@ -76,6 +76,11 @@ class Plan:
             f"and {human(allowed)} may be used",
             f"{self._advice(largest, allowed)}; --max-memory raises the limit",
         )
+
+    def processes(self, wanted: int, limit: int | None = None) -> int:
+        """Return in how many processes parts of the run fit beside it, each with a copy of what it works on."""
+        each = self.total - self.parts["weights"]
+        return max(1, min(wanted, (allowed_bytes(limit) - self.total) // each))
 
     def _advice(self, largest: str, allowed: int) -> str:
         """Say what would help, after looking whether it does."""
@@ -96,6 +101,11 @@ class Plan:
             also = " with --lags 0" if self.dense else ""
             return f"--dtype float32{also} needs {human(half.total)}"
         return "use fewer steps (--steps) or sequences (--batch)"
+
+
+def allowed_bytes(limit: int | None = None) -> int:
+    """Return the memory that a run may use: the limit, or half of what is free."""
+    return available_bytes() // 2 if limit is None else limit
 
 
 def available_bytes() -> int:

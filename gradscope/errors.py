@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["GradscopeError", "InputError", "ResourceError", "UsageError"]
+__all__ = ["GradscopeError", "InputError", "Interrupted", "ResourceError", "UsageError"]
 
 
 class GradscopeError(Exception):
@@ -37,3 +37,17 @@ class ResourceError(GradscopeError):
     """Not enough memory or disk, or an output that cannot be written."""
 
     exit_code = 5
+
+
+class Interrupted(BaseException):
+    """Somebody asked to stop; what has been measured by then is kept.
+
+    Raised by whoever catches the signal, not here: in a program of your own Ctrl-C is KeyboardInterrupt, as always.
+
+    Args:
+        exit_code: what the command ends with.
+    """
+
+    def __init__(self, exit_code: int = 130) -> None:
+        super().__init__()
+        self.exit_code = exit_code

@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
+from gradscope._workers import Task, finished
 from gradscope.analysis import finite
 from gradscope.analysis import steps as single_steps
 from gradscope.analysis._loss import Loss
 from gradscope.analysis.crossings import crossings
 from gradscope.analysis.eigen import Eigenvalues, eigenvalues
 from gradscope.analysis.gates import gate_statistics
-from gradscope.analysis.gradients import gradient_norms
-from gradscope.analysis.growth import lyapunov
+from gradscope.analysis.gradients import GradientNorms, gradient_norms
+from gradscope.analysis.growth import SPEED, growth_tasks
 from gradscope.analysis.orbits import orbits
 from gradscope.analysis.paths import paths
-from gradscope.analysis.products import products
+from gradscope.analysis.products import Products, products
 from gradscope.analysis.reach import reach
+from gradscope.analysis.steps import StepSpectra
 from gradscope.dynamics.chain import JacobianChain
+from gradscope.errors import Interrupted
+from gradscope.jacobian import Array
 from gradscope.report.numbers import Measured
 
-__all__ = ["Wanted", "measure"]
+__all__ = ["EXPONENTS", "EIGENVALUES", "GATES", "PRODUCTS", "ROADS", "STEPS", "Wanted", "measure"]
+
+GATES, ROADS, PRODUCTS, EXPONENTS = "gates", "roads", "products", "Lyapunov exponents"
+EIGENVALUES, STEPS = "eigenvalues of the product", "spectra of single steps"
+SPECTRA = [PRODUCTS, EXPONENTS, EIGENVALUES, STEPS]
 
 EIGEN_WORK = 1.0e11  # operations of one round of all eigenvalues that are spent unasked: a few seconds
 DRAWN = 1e-6  # nats to which they are taken
@@ -40,6 +49,7 @@ class Wanted:
         threshold: the fraction of the gradient that `reach` asks for.
         burn: steps of the longer chain that only turn the frame of the exponents; None: it decides.
         seed: seed of frames.
+        threads: how many processor cores may be used.
     """
 
     lags: int
@@ -48,6 +58,7 @@ class Wanted:
     threshold: float
     burn: int | None
     seed: int
+    threads: int = 1
 
 
 def measure(
@@ -59,6 +70,8 @@ def measure(
     tell: Callable[[str], None],
 ) -> tuple[Measured, int]:
     """Run the analyses; also return how many sequences were left out, for want of a loss at the last step.
+
+    Who asks to stop (`Interrupted`) once gradients are known is given what has been measured until then.
 
     Args:
         chain: the Jacobians of the measured steps.
@@ -78,39 +91,73 @@ def measure(
     odd = longer.first_odd
     if odd is not None and not records:
         records.append(finite.nonfinite_jacobian(longer, odd))
-    sound = not records
-    road = crossed = product = spectra = growth = values = None
     together = orbits(chain.trajectory) if chain.trajectory else None
-    if has_roads and sound:
-        tell("roads")
-        road = paths(chain, followed)
-        crossed = crossings(chain, followed) if road.has_around else None
-    if wanted.lags and sound:
-        tell("products")
-        whole = None if wanted.spectrum >= chain.size else wanted.spectrum
-        product = products(chain, lags=wanted.lags, values=whole, progress=tell)
-        tell("Lyapunov exponents")
-        growth = lyapunov(longer, whole, burn=wanted.burn, orbits=together, seed=wanted.seed, progress=tell)
-        tell("eigenvalues of the product")
-        values = _eigenvalues(chain, whole)
-        tell("spectra of single steps")
-        spectra = single_steps.step_spectra(chain, steps=wanted.step_spectra)
+    sound = not records
+    asked = [GATES] if chain.trajectory else []
+    asked += [ROADS] if has_roads and sound else []
+    asked += SPECTRA if wanted.lags and sound else []
+    answers: dict[str, Any] = {}
+    try:
+        _answer(answers, asked, chain, longer, followed, together, wanted, tell)
+    except Interrupted:
+        tell("interrupted: putting together what is measured")
+    road, crossed = answers.get(ROADS, (None, None))
     with_loss = ~np.isneginf(followed.state[-1])
     kept = with_loss if with_loss.any() else np.ones_like(with_loss)
     return Measured(
         norms=norms.of(kept),
         last=last and last.of(kept),
         reach=reach(followed.state[:, kept], wanted.threshold, None if together is None else together[kept]),
-        products=product,
-        growth=growth,
-        eigenvalues=values,
-        steps=spectra,
+        products=answers.get(PRODUCTS),
+        growth=answers.get(EXPONENTS),
+        eigenvalues=answers.get(EIGENVALUES),
+        steps=answers.get(STEPS),
         paths=road,
         crossings=crossed,
-        gates=gate_statistics(chain.trajectory) if chain.trajectory else {},
+        gates=answers.get(GATES, {}),
         nonfinite=tuple(records),
         loss_ends=loss.ends,
+        missing=tuple(name for name in asked if name not in answers),
     ), int((~kept).sum())
+
+
+def _answer(
+    answers: dict[str, Any],
+    asked: list[str],
+    chain: JacobianChain,
+    longer: JacobianChain,
+    followed: GradientNorms,
+    together: Array | None,
+    wanted: Wanted,
+    tell: Callable[[str], None],
+) -> None:
+    """Fill in `answers` by name, one after the other, or several at once where there are processors for it."""
+    if GATES in asked:
+        tell(GATES)
+        assert chain.trajectory is not None
+        answers[GATES] = gate_statistics(chain.trajectory)
+    if ROADS in asked:
+        tell(ROADS)
+        road = paths(chain, followed)
+        answers[ROADS] = road, crossings(chain, followed) if road.has_around else None
+    if PRODUCTS not in asked:
+        return
+    whole = None if wanted.spectrum >= chain.size else wanted.spectrum
+    parts, put_together = growth_tasks(longer, whole, burn=wanted.burn, orbits=together, seed=wanted.seed)
+    cube = chain.size**3 / SPEED  # how long they take decides only on whether they are done at once, and in which order
+    tasks = [
+        Task(PRODUCTS, _products, (chain, wanted.lags, whole), seconds=12 * chain.steps * cube),
+        *(replace(part, name=EXPONENTS) for part in parts),
+        Task(EIGENVALUES, _eigenvalues, (chain.first(1), whole), seconds=4 * chain.steps * cube),
+        Task(STEPS, _step_spectra, (chain, wanted.step_spectra), seconds=1.0),
+    ]
+    done: dict[int, Any] = {}
+    for number, found in finished(tasks, wanted.threads, tell):
+        done[number] = found
+        if tasks[number].name != EXPONENTS:
+            answers[tasks[number].name] = found
+        elif all(i in done for i, task in enumerate(tasks) if task.name == EXPONENTS):
+            answers[EXPONENTS] = put_together([done[i + 1] for i in range(len(parts))])
 
 
 def _has_roads(chain: JacobianChain) -> bool:
@@ -121,8 +168,16 @@ def _has_roads(chain: JacobianChain) -> bool:
     return bool(roads.around.any()) or len(roads.through) > 1
 
 
-def _eigenvalues(chain: JacobianChain, values: int | None) -> Eigenvalues:
+def _products(chain: JacobianChain, lags: int, values: int | None, *, progress: Callable[[str], None]) -> Products:
+    return products(chain, lags=lags, values=values, progress=progress)
+
+
+def _eigenvalues(chain: JacobianChain, values: int | None, *, progress: Callable[[str], None]) -> Eigenvalues:
     """Take eigenvalues of the first sequence: all that are asked for, or a few where that takes long."""
     whole = 12 * chain.steps * chain.size**3
     few = min(FEW, chain.size) if values is None and whole > EIGEN_WORK else values
-    return eigenvalues(chain.first(1), few, settled=DRAWN)
+    return eigenvalues(chain, few, settled=DRAWN)
+
+
+def _step_spectra(chain: JacobianChain, steps: int | None, *, progress: Callable[[str], None]) -> StepSpectra:
+    return single_steps.step_spectra(chain, steps=steps)

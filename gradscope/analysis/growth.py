@@ -18,11 +18,14 @@ system.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from math import ceil
 
 import numpy as np
 
+from gradscope._workers import Task, finished
 from gradscope.analysis._arguments import check_chain, check_count
 from gradscope.analysis._follow import LEADING, Followed, follow
 from gradscope.analysis._statistics import batch_error, correlation_time, mean_error, student
@@ -30,9 +33,12 @@ from gradscope.dynamics.chain import JacobianChain
 from gradscope.errors import UsageError
 from gradscope.jacobian import Array
 
-__all__ = ["LONGEST_BURN", "Growth", "affordable", "lyapunov", "summary", "usual_burn"]
+__all__ = ["LONGEST_BURN", "Growth", "affordable", "growth_tasks", "lyapunov", "summary", "usual_burn"]
 
 WORK = 4.0e11  # floating-point operations that are spent unasked: ten to twenty seconds on one core
+TOGETHER = 1.0e7  # operations in a step of the sequences that are followed together: below, overhead is what counts
+COLUMNS = 64  # of their frames: fewer make slow products
+SPEED = 1.0e10  # operations a second, for how long it takes, roughly
 LONGEST_BURN = 100  # steps that are set aside for the frame unasked
 UNSURE = 1e-3  # nats per step: an exponent that rounding may have moved by more is not determined
 UNLIKELY = 0.999  # one-sided level at which two halves of a run are said to differ
@@ -119,6 +125,7 @@ def lyapunov(
     sequences: int | None = None,
     orbits: Array | None = None,
     seed: int = 0,
+    threads: int = 1,
     progress: Callable[[str], None] | None = None,
 ) -> Growth:
     """Measure the rates at which directions grow or shrink along a chain of Jacobians.
@@ -131,6 +138,8 @@ def lyapunov(
         orbits: (B,), sequences with the same number run along one orbit, and count once; all that differ unless
             given.
         seed: seed of the frame.
+        threads: how many processor cores may be used. Sequences are followed in processes of their own, each with one
+            BLAS thread, where there are several and it takes long. The numbers are the same however many there are.
         progress: called with a word now and then.
 
     Raises:
@@ -138,6 +147,22 @@ def lyapunov(
         InputError: a Jacobian is not finite.
     """
     check_chain(chain)
+    check_count("threads", threads, 1)
+    tasks, put_together = growth_tasks(chain, values, burn=burn, sequences=sequences, orbits=orbits, seed=seed)
+    done = dict(finished(tasks, threads, progress or (lambda _: None)))
+    return put_together([done[i] for i in range(len(tasks))])
+
+
+def growth_tasks(
+    chain: JacobianChain,
+    values: int | None = None,
+    *,
+    burn: int | None = None,
+    sequences: int | None = None,
+    orbits: Array | None = None,
+    seed: int = 0,
+) -> tuple[list[Task], Callable[[Sequence[Followed]], Growth]]:
+    """Return what has to be done for `lyapunov`, which has the same arguments, and what puts the results together."""
     n = chain.size
     check_count("values", values, 1)
     check_count("burn", burn, 0, chain.steps - 1)
@@ -147,11 +172,22 @@ def lyapunov(
         raise UsageError(f"orbits must have one number for each of {chain.batch} sequences")
     k = min(values or n, n)
     burn = usual_burn(chain.steps) if burn is None else burn
-    chain = chain.first(min(chain.batch, sequences or affordable(chain.steps, n, k)))
-    run = follow(chain, k, burn, seed, progress)
-    # the same numbers to the last digit: the same sequence twice
-    same = np.unique(run.grown[-1], axis=0, return_index=True)[1] if orbits is None else orbits[: chain.batch]
-    return summary(run.of(np.unique(same)))
+    count = min(chain.batch, sequences or affordable(chain.steps, n, k))
+    each = _work(chain.steps, n, k)
+    # whatever the number of threads: how sequences are put together decides on the last digits
+    groups = max(1, count // max(ceil(TOGETHER * chain.steps / each), ceil(COLUMNS / k)))
+    tasks = []
+    for low, high in pairwise(round(i * count / groups) for i in range(groups + 1)):
+        arguments = (chain.between(low, high), k, burn, seed)
+        tasks.append(Task("Lyapunov exponents", follow, arguments, {"number": low}, (high - low) * each / SPEED))
+
+    def put_together(parts: Sequence[Followed]) -> Growth:
+        run = Followed.joined(parts)
+        # the same numbers to the last digit: the same sequence twice
+        same = np.unique(run.grown[-1], axis=0, return_index=True)[1] if orbits is None else orbits[:count]
+        return summary(run.of(np.unique(same)))
+
+    return tasks, put_together
 
 
 def usual_burn(steps: int) -> int:
@@ -161,8 +197,12 @@ def usual_burn(steps: int) -> int:
 
 def affordable(steps: int, size: int, values: int) -> int:
     """Return how many sequences are followed unasked."""
-    each = [k * (2 * size + 3 * k) for k in (values, min(values, LEADING))]
-    return max(1, int(WORK / (steps * size * sum(each))))
+    return max(1, int(WORK / _work(steps, size, values)))
+
+
+def _work(steps: int, size: int, values: int) -> int:
+    """Return about how many operations it takes to follow one sequence."""
+    return steps * size * sum(k * (2 * size + 3 * k) for k in (values, min(values, LEADING)))
 
 
 def summary(run: Followed) -> Growth:

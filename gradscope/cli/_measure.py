@@ -9,67 +9,149 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gradscope.budget import Plan
+from gradscope.budget import Plan, allowed_bytes
 from gradscope.cli._models import Model
 from gradscope.cli._output import shown
 from gradscope.cli._request import Request
-from gradscope.errors import InputError, UsageError
+from gradscope.cli._signals import Stop
+from gradscope.cost import Size, rough_seconds
+from gradscope.errors import InputError, Interrupted, UsageError
 
 if TYPE_CHECKING:
     from gradscope.jacobian import Array
     from gradscope.result import Result
 
-__all__ = ["lengths", "measure", "plan_of"]
+__all__ = ["Job", "jobs_of", "lengths", "measure", "measure_all", "plan_of", "size_of", "sorted_out"]
 
 
-def measure(request: Request, models: list[Model], tell: Callable[[str], None]) -> dict[str, Result]:
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One model to be measured, as one request asks for it.
+
+    Attributes:
+        request: what is asked for.
+        model: of what.
+        among: whether it is one of several, any of which may be left out where the data do not fit it.
+    """
+
+    request: Request
+    model: Model
+    among: bool
+
+
+def measure(request: Request, models: list[Model], tell: Callable[[str], None], stop: Stop) -> dict[str, Result]:
     """Analyze every model on the same inputs; one whose width the data do not have is left out, and said.
 
     Raises:
         InputError: the data fit none of the models.
         ResourceError: a run does not fit into memory.
+        Interrupted: somebody asked to stop, and nothing is known yet.
     """
+    from gradscope.api import cut_short
+
+    outcomes = measure_all(jobs_of(request, models), request.threads, tell, stop)
+    results = sorted_out(models, outcomes)
+    missing = [m.label for m, o in zip(models, outcomes, strict=True) if o is None]
+    if missing:
+        next(iter(results.values())).document["warnings"].append(cut_short(missing, "model"))
+    return results
+
+
+def jobs_of(request: Request, models: list[Model]) -> list[Job]:
+    """Return what there is to measure."""
+    return [Job(request, model, len(models) > 1) for model in models]
+
+
+def measure_all(
+    jobs: list[Job], threads: int, tell: Callable[[str], None], stop: Stop
+) -> list[Result | InputError | None]:
+    """Measure every model, several at once where that pays and memory allows it; None: asked to stop before."""
+    from gradscope._workers import Task, finished
+    from gradscope.result import Result
+
+    outcomes: list[Result | InputError | None] = [None] * len(jobs)
+    at_once = min(threads, len(jobs), *(_room(job) for job in jobs)) if threads > 1 else 1
+    several = len(jobs) > 1
+    tasks = []
+    for job in jobs:
+        prefix = f"{job.model.label}: " if several else ""
+        batch, steps = job.request.batch or 8, (job.request.steps or 200) + job.request.warmup_steps
+        seconds = rough_seconds(size_of(job.request, job.model, batch, steps)) if at_once > 1 else 0.0
+        own = {"prefix": prefix, "threads": threads // at_once}
+        tasks.append(Task(f"{prefix}input", _measured, (job,), own, seconds))
+    try:
+        for number, outcome in finished(tasks, at_once, tell):
+            if isinstance(outcome, InputError) and not jobs[number].among:
+                raise outcome
+            outcomes[number] = outcome
+            if stop.code:  # it came while this one was measured
+                break
+    except Interrupted:
+        if not any(isinstance(o, Result) for o in outcomes):
+            raise
+    return outcomes
+
+
+def sorted_out(models: list[Model], outcomes: list[Result | InputError | None]) -> dict[str, Result]:
+    """Return the results by name, with notes on models that the data do not fit.
+
+    Raises:
+        InputError: they fit none of the models.
+    """
+    refused = [(m.label, o) for m, o in zip(models, outcomes, strict=True) if isinstance(o, InputError)]
+    rows = zip(models, outcomes, strict=True)
+    results = {m.label: o for m, o in rows if o is not None and not isinstance(o, InputError)}
+    notes = [{"code": "GS-LEFT-OUT", "message": f"{n} was left out: {e.message}", "where": n} for n, e in refused]
+    if results:
+        next(iter(results.values())).document["warnings"].extend(notes)
+    elif refused:
+        raise refused[0][1]
+    return results
+
+
+def _measured(job: Job, *, prefix: str, threads: int, progress: Callable[[str], None]) -> Result | InputError:
+    """Analyze one model; the error is returned where data do not fit one of several."""
     from gradscope.api import Origin, analyze
     from gradscope.data._load import load_array
 
+    request, model = job.request, job.model
     gradient = None if request.loss_gradient is None else load_array(request.loss_gradient)
-    results: dict[str, Result] = {}
-    refused: list[tuple[Model, InputError]] = []
-    for model in models:
-        tell(f"{model.label}: input" if len(models) > 1 else "input")
-        try:
-            ways = _inputs(request, model)
-        except InputError as error:
-            if len(models) == 1 or not request.data:
-                raise
-            refused.append((model, error))
-            continue
-        prefix = f"{model.label}: " if len(models) > 1 else ""
-        results[model.label] = analyze(
-            model.cell,
-            ways.inputs,
-            lead_in=ways.lead_in,
-            steps=ways.steps - request.warmup_steps if ways.inputs is None else None,
-            loss=request.loss,
-            loss_gradient=_fitted(request, model, gradient, ways),
-            warmup=request.warmup_steps,
-            seed=request.seed,
-            lags=min(request.lags, ways.steps),
-            spectrum=request.spectrum,
-            step_spectra=request.spectra_of,
-            threshold=request.threshold,
-            remedies=request.remedies,
-            name=model.title,
-            progress=lambda text, prefix=prefix: tell(prefix + text),  # type: ignore[misc]
-            origin=Origin(model.facts, request.config(), (*model.warnings, *ways.warnings), ways.records),
-        )
-    if not results:
-        raise refused[0][1]
-    for model, reason in refused:
-        first = next(iter(results.values())).document
-        message = f"{model.label} was left out: {reason.message}"
-        first["warnings"].append({"code": "GS-LEFT-OUT", "message": message, "where": model.label})
-    return results
+    try:
+        ways = _inputs(request, model)
+    except InputError as error:
+        if not job.among or not request.data:
+            raise
+        return error
+    plan = plan_of(request, model, ways.batch, ways.steps)
+    return analyze(
+        model.cell,
+        ways.inputs,
+        lead_in=ways.lead_in,
+        steps=ways.steps - request.warmup_steps if ways.inputs is None else None,
+        loss=request.loss,
+        loss_gradient=_fitted(request, model, gradient, ways),
+        warmup=request.warmup_steps,
+        seed=request.seed,
+        lags=min(request.lags, ways.steps),
+        spectrum=request.spectrum,
+        step_spectra=request.spectra_of,
+        threshold=request.threshold,
+        remedies=request.remedies,
+        threads=1 if threads == 1 else plan.processes(threads, request.max_memory),
+        name=model.title,
+        progress=lambda text: progress(prefix + text),
+        origin=Origin(model.facts, request.config(), (*model.warnings, *ways.warnings), ways.records),
+    )
+
+
+def _room(job: Job) -> int:
+    """Return how many runs of this size fit into memory side by side."""
+    try:
+        batch, steps = lengths(job.request, job.model)
+    except InputError:  # it will be said in its turn
+        return 1
+    plan = plan_of(job.request, job.model, batch, steps)
+    return max(1, allowed_bytes(job.request.max_memory) // plan.total)
 
 
 def _fitted(request: Request, model: Model, gradient: Array | None, ways: _Ways) -> Array | None:
@@ -99,6 +181,25 @@ def plan_of(request: Request, model: Model, batch: int, steps: int) -> Plan:
     values = min(request.spectrum, cell.state_size)
     columns = 2 * values * min(batch, affordable(steps, cell.state_size, values))  # one frame leads, one counts
     return Plan(cell.state_size, inputs, weights, steps, batch, cell.dtype.itemsize, dense, polar, columns)
+
+
+def size_of(request: Request, model: Model, batch: int, steps: int) -> Size:
+    """Return what decides on how long a run takes; `steps` include the warm-up."""
+    from gradscope.cells._stack import cells_of
+
+    cell, measured = model.cell, steps - request.warmup_steps
+    return Size(
+        state=cell.state_size,
+        recurrent=sum(c.U.size for c in cells_of(cell)),
+        weights=sum(w.size for w in cell.weights().values()),
+        steps=max(1, measured),
+        warmup=request.warmup_steps,
+        batch=batch,
+        values=min(request.spectrum, cell.state_size),
+        lags=min(request.lags, measured),
+        step_spectra=request.spectra_of,
+        roads=any(len(c.gates) > 1 for c in cells_of(cell)),
+    )
 
 
 def lengths(request: Request, model: Model) -> tuple[int, int]:

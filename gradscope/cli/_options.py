@@ -288,7 +288,14 @@ Seed = Annotated[
     ),
 ]
 Threads = Annotated[
-    int, option("--threads", panel=ANALYSIS, metavar="N", parser=count("--threads"), help="BLAS threads (1).")
+    int,
+    option(
+        "--threads",
+        panel=ANALYSIS,
+        metavar="N",
+        parser=count("--threads"),
+        help="Processor cores: models and parts of an analysis in N processes, where that pays (1).",
+    ),
 ]
 MaxMemory = Annotated[
     int | None,

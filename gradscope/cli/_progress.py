@@ -4,27 +4,81 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TextIO
+from typing import Any, TextIO
 
-__all__ = ["note", "progress", "silence"]
+__all__ = ["Progress", "note", "progress", "silence"]
+
+EVERY = 5.0  # seconds between plain lines that only count on
+
+
+class Progress:
+    """Takes words on what is going on, and shows them.
+
+    Args:
+        show: is given each line to show; None: nothing is shown.
+        plain: whether lines stay, so that a few will do.
+        now: returns seconds.
+    """
+
+    def __init__(
+        self, show: Callable[[Any], None] | None, *, plain: bool = False, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        from gradscope.cli._remaining import Remaining  # a list of commands has no use for it
+
+        self._show, self._plain, self._now = show, plain, now
+        self._remaining = Remaining(now)
+        self._text, self._last = "", -EVERY
+
+    @property
+    def shown(self) -> bool:
+        """Whether anybody sees it."""
+        return self._show is not None
+
+    def expect(self, parts: Sequence[tuple[str, float]]) -> None:
+        """Take what the run is predicted to take, for estimates of the whole; see `Remaining`."""
+        self._remaining.expect(parts)
+
+    def __call__(self, text: str) -> None:
+        """Take a word."""
+        if self._show is None:
+            return
+        self._text = text
+        counts = self._remaining.heard(text)
+        if not self._plain:
+            self._show(self)
+        elif not counts or self._now() - self._last >= EVERY:
+            self._last = self._now()
+            self._show(f"{self.line} ...")
+
+    @property
+    def line(self) -> str:
+        """What is going on now, and how much longer."""
+        return self._text + self._remaining.text
+
+    def __rich__(self) -> Any:
+        """Give what a terminal shows, each time that it is drawn anew."""
+        from rich.text import Text
+
+        return Text(self.line)
 
 
 @contextmanager
-def progress(choice: str, quiet: bool = False) -> Iterator[Callable[[str], None]]:
-    """Give a function that tells what is going on."""
+def progress(choice: str, quiet: bool = False) -> Iterator[Progress]:
+    """Give what tells what is going on."""
     if sys.stderr is None or quiet or choice == "none" or (choice == "auto" and not sys.stderr.isatty()):
-        yield lambda _: None
+        yield Progress(None)
         return
     if choice == "plain":
-        yield lambda text: note(f"{text} ...")
+        yield Progress(note, plain=True)
         return
     from rich.console import Console
     from rich.text import Text
 
     with Console(stderr=True).status(Text("reading")) as status:
-        yield lambda text: status.update(Text(text))
+        yield Progress(status.update)
 
 
 def note(text: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from gradscope.errors import UsageError
 
-__all__ = ["Request", "exists", "settings_of", "use_threads"]
+__all__ = ["Request", "exists", "one_blas_thread", "settings_of"]
 
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 # Settings that have no default: they are in the document where they were given.
@@ -70,6 +70,7 @@ class Request:
     dtype: str = "float64"
     seed: int = 0
     max_memory: int | None = None
+    threads: int = 1
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Self:
@@ -136,10 +137,14 @@ def settings_of(pairs: list[str] | None) -> dict[str, str]:
     return {key.strip(): value.strip() for key, _, value in split}
 
 
-def use_threads(count: int) -> None:
-    """Set the number of BLAS threads; has to come before numpy is loaded."""
+def one_blas_thread() -> None:
+    """Let BLAS use one thread; has to come before numpy is loaded.
+
+    Several of them wait for one another at every product of a step, and where another program has one of the cores
+    they wait for its turn: processes do not.
+    """
     for name in THREAD_VARIABLES:
-        os.environ[name] = str(count)
+        os.environ[name] = "1"
 
 
 def exists(path: Path) -> bool:

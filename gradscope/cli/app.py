@@ -8,7 +8,6 @@ import signal
 import sys
 import traceback
 import warnings
-from types import FrameType
 from typing import Any
 
 import typer
@@ -17,7 +16,8 @@ from gradscope import __version__, _rooms
 from gradscope.cli import _output
 from gradscope.cli._group import COMMANDS, Group
 from gradscope.cli._progress import note, silence
-from gradscope.errors import GradscopeError
+from gradscope.cli._signals import INTERRUPTED, TERMINATED, Terminated, terminate
+from gradscope.errors import GradscopeError, Interrupted
 
 __all__ = ["build", "main"]
 
@@ -27,14 +27,8 @@ EXAMPLES = """Examples:
   gradscope analyze model.pt --data batch.npy -o report.png
 """
 
-INTERRUPTED = 130  # 128 + SIGINT
-
 # The root of what typer raises, whether it brings its own click or imports it.
 CLICK_ERROR: Any = typer.BadParameter.__mro__[2]
-
-
-class Terminated(BaseException):
-    """SIGTERM was received; unwinds like Ctrl-C, so that half-written files are removed."""
 
 
 def build() -> typer.Typer:
@@ -78,7 +72,7 @@ def main(arguments: list[str] | None = None) -> None:
     if "--no-plugins" in arguments:
         os.environ[_rooms.NO_PLUGINS] = "1"
     arguments = [a for a in arguments if a not in ("--debug", "--no-plugins")]
-    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGTERM, terminate)
     for stream in (sys.stdin, sys.stderr):
         if stream is None:  # closed: no file that is opened later may get its number
             os.open(os.devnull, os.O_RDWR)
@@ -96,7 +90,9 @@ def _guarded(arguments: list[str], debug: bool) -> int:
     except KeyboardInterrupt:
         return _say("interrupted", "", INTERRUPTED)
     except Terminated:
-        return _say("terminated", "", 143)
+        return _say("terminated", "", TERMINATED)
+    except Interrupted as stop:  # before there was anything to keep
+        return _say("terminated" if stop.exit_code == TERMINATED else "interrupted", "", stop.exit_code)
     except GradscopeError as error:
         if debug:
             _trace()
@@ -181,8 +177,3 @@ def _leave(code: int) -> None:
             silence(sys.stdout)
             code = code or _say(f"error: cannot write to standard output: {error.strerror}", "", 5)
     sys.exit(code)
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the clean-up is not to be interrupted
-    raise Terminated

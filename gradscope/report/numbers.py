@@ -39,7 +39,7 @@ class Measured:
 
     `last` is the gradient of the last step's loss alone, where other steps have a loss too: `reach` is read from
     it, since a gradient that arrives from everywhere tells nothing of how far it came. `loss_ends` is the last step
-    that has a loss, where each may have one.
+    that has a loss, where each may have one. `missing` names the parts that somebody's asking to stop left out.
     """
 
     norms: GradientNorms
@@ -54,6 +54,7 @@ class Measured:
     nonfinite: tuple[NonFinite, ...]
     crossings: Crossings | None = None
     loss_ends: int | None = None
+    missing: tuple[str, ...] = ()
 
 
 def metrics(m: Measured) -> Document:

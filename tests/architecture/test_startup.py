@@ -15,6 +15,7 @@ FOR_HELP = AT_IMPORT | {
     "gradscope.cli._group",
     "gradscope.cli._output",
     "gradscope.cli._progress",
+    "gradscope.cli._signals",
     "gradscope.cli.app",
     "gradscope.errors",
 }
@@ -99,13 +100,14 @@ def test_text_without_matplotlib():
 
 
 def test_threads_are_set_before_numpy_is_loaded():
-    """OpenBLAS reads its variable once, when it is loaded."""
+    """OpenBLAS reads its variable once, when it is loaded; it gets one thread, whatever the number of processes."""
     program = (
         "import os, sys\n"
         "class Watch:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
         "        if name == 'numpy':\n"
-        "            assert os.environ.get('OPENBLAS_NUM_THREADS') == '3', 'too late'\n"
+        "            assert os.environ.get('OPENBLAS_NUM_THREADS') == '1', 'too late'\n"
         "sys.meta_path.insert(0, Watch())\n"
     )
+    program = f"import os\nos.environ['OPENBLAS_NUM_THREADS'] = '7'\n{program}"
     assert "numpy" in loaded(program + command(*GRU, "--quiet", "--threads", "3"))

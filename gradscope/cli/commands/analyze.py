@@ -10,12 +10,14 @@ import typer
 from gradscope.cli import _failon
 from gradscope.cli import _options as o
 from gradscope.cli._idle import refuse_idle
-from gradscope.cli._measure import measure
+from gradscope.cli._measure import jobs_of, measure
 from gradscope.cli._models import existing_or_suggest, models_of_cell, models_of_file
 from gradscope.cli._output import Sink, write_stdout
+from gradscope.cli._plan import expect, plan_text
 from gradscope.cli._progress import note
 from gradscope.cli._progress import progress as progress_line
-from gradscope.cli._request import Request, use_threads
+from gradscope.cli._request import Request, one_blas_thread
+from gradscope.cli._signals import end_if_stopped, stoppable
 from gradscope.errors import UsageError
 
 EPILOG = "Example: gradscope analyze model.pt --data batch.npy -o report.png"
@@ -101,24 +103,26 @@ def command(
     own = loss_gradient is not None
     given = {"cells": cell is not None, "checkpoints": target is not None, "data": data is not None, "loss": own}
     refuse_idle(context, **given, drive=drive)
-    use_threads(threads)
+    one_blas_thread()
     with Sink(
         name, output or (), force=force, mkdir=mkdir, color=color, reproducible=reproducible, quiet=quiet
     ) as sink:
-        with progress_line(progress, quiet) as tell:
-            models = models_of_cell(request) if target is None else models_of_file(request, target)
-            if dry_run:
-                from gradscope.cli._plan import plan_text
+        with stoppable() as stop:
+            with progress_line(progress, quiet) as tell:
+                models = models_of_cell(request) if target is None else models_of_file(request, target)
+                if dry_run:
+                    write_stdout(plan_text(request, models))
+                    return
+                expect(tell, jobs_of(request, models))
+                results = measure(request, models, tell, stop)
+                stop.hold()
+                from gradscope.api import combine
 
-                write_stdout(plan_text(request, models))
-                return
-            results = measure(request, models, tell)
-            from gradscope.api import combine
-
-            result = next(iter(results.values())) if len(results) == 1 else combine(results)
-            tell("writing")
-            report = result.report
-        sink.write(report if verbose else report.without_notes())
+                result = next(iter(results.values())) if len(results) == 1 else combine(results)
+                tell("writing")
+                report = result.report
+            sink.write(report if verbose else report.without_notes())
+    end_if_stopped(stop)
     for name, r in results.items() if condition else ():
         if condition and (missing := condition.unmeasured(r.document)):
             note(f"--fail-on: {', '.join(missing)}: not measured, or not determined, for {name}")

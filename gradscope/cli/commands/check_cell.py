@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from gradscope.cli._output import write_stdout
-from gradscope.cli._request import use_threads
+from gradscope.cli._request import one_blas_thread
 from gradscope.errors import InputError
 
 EPILOG = "Example: gradscope check-cell my_cell.py"
@@ -19,7 +19,7 @@ def command(
     ],
 ) -> None:
     """Check that a cell's Jacobian is the derivative of its step. Runs the file: it is your own code."""
-    use_threads(1)
+    one_blas_thread()
     from gradscope.testing import check_cell, load_cell_file
 
     path, _, name = file.partition(".py:")

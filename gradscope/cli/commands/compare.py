@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,13 +12,15 @@ from gradscope import _rooms
 from gradscope.cli import _failon
 from gradscope.cli import _options as o
 from gradscope.cli._idle import refuse_idle
-from gradscope.cli._measure import measure
+from gradscope.cli._measure import Job, jobs_of, measure_all, sorted_out
 from gradscope.cli._models import models_of_cell, models_of_file
 from gradscope.cli._output import Sink, shown
-from gradscope.cli._progress import note
+from gradscope.cli._plan import expect
+from gradscope.cli._progress import Progress, note
 from gradscope.cli._progress import progress as progress_line
-from gradscope.cli._request import Request, exists, settings_of, use_threads
+from gradscope.cli._request import Request, exists, one_blas_thread, settings_of
 from gradscope.cli._saved import read_saved
+from gradscope.cli._signals import Stop, end_if_stopped, stoppable
 from gradscope.cli.commands.analyze import TRIPPED
 from gradscope.errors import InputError, UsageError
 
@@ -103,17 +104,22 @@ def command(
     files = any(not k and not t.endswith(".json") for k, t in zip(kinds, targets, strict=True))
     own = loss_gradient is not None
     refuse_idle(context, cells=any(kinds), checkpoints=files, data=data is not None, loss=own, drive=drive)
-    use_threads(threads)
+    one_blas_thread()
     with Sink(
         name, output or (), force=force, mkdir=mkdir, color=color, reproducible=reproducible, quiet=quiet
     ) as sink:
-        with progress_line(progress, quiet) as tell:
-            results = _results(request, targets, tell)
-            from gradscope.api import combine
+        with stoppable() as stop:
+            with progress_line(progress, quiet) as tell:
+                results, missing = _results(request, targets, tell, stop)
+                stop.hold()
+                from gradscope.api import combine, cut_short
 
-            combined = combine(results)
-            report = combined.report
-        sink.write(report if verbose else report.without_notes())
+                combined = combine(results)
+                combined.document["warnings"] += [cut_short(missing, "results")] if missing else []
+                tell("writing")
+                report = combined.report
+            sink.write(report if verbose else report.without_notes())
+    end_if_stopped(stop)
     for name, r in results.items() if condition else ():
         if condition and (missing := condition.unmeasured(r.document)):
             note(f"--fail-on: {', '.join(missing)}: not measured, or not determined, for {name}")
@@ -122,26 +128,34 @@ def command(
         raise typer.Exit(TRIPPED)
 
 
-def _results(request: Request, targets: list[str], tell: Callable[[str], None]) -> dict[str, Result]:
-    """Measure or read every target; names that occur twice are numbered."""
-    found: dict[str, Result] = {}
+def _results(request: Request, targets: list[str], tell: Progress, stop: Stop) -> tuple[dict[str, Result], list[str]]:
+    """Measure or read every target; also name those that nobody waited for. Names that occur twice are numbered."""
+    groups: list[tuple[list[Job], dict[str, Result]]] = []
     for target in targets:
         cell, settings = _cell_of(target)
         if cell is not None:
-            measured = measure(
-                _with(request, cell, settings), models_of_cell(_with(request, cell, settings), target), tell
-            )
+            own = _with(request, cell, settings)
+            groups.append((jobs_of(own, models_of_cell(own, target)), {}))
         elif target.endswith(".json"):
-            measured = _saved(Path(target))
+            groups.append(([], _saved(Path(target))))
         else:
             models = models_of_file(request, Path(target))
             stem = Path(target).stem if target != "-" else "stdin"
-            rename = {m.label: stem if len(models) == 1 else f"{stem}:{m.label}" for m in models}
-            measured = {rename[k]: v for k, v in measure(request, models, tell).items()}
+            named = [replace(m, label=stem if len(models) == 1 else f"{stem}:{m.label}") for m in models]
+            groups.append((jobs_of(request, named), {}))
+    jobs = [job for some, _ in groups for job in some]
+    expect(tell, jobs)
+    outcomes = iter(measure_all(jobs, request.threads, tell, stop))
+    found: dict[str, Result] = {}
+    missing: list[str] = []
+    for some, read in groups:
+        own_outcomes = [next(outcomes) for _ in some]
+        missing += [job.model.label for job, o in zip(some, own_outcomes, strict=True) if o is None]
+        measured = read or sorted_out([job.model for job in some], own_outcomes)
         for label, result in measured.items():
             again = sum(k == label or k.startswith(f"{label} (") for k in found)
             found[f"{label} ({again + 1})" if again else label] = result
-    return found
+    return found, missing
 
 
 def _saved(path: Path) -> dict[str, Result]:
@@ -185,4 +199,4 @@ def _with(request: Request, cell: str, settings: dict[str, str]) -> Request:
     }
     own: dict[str, Any] = {k: parsers[k](v) if k in parsers else v for k, v in settings.items() if k in OF_INIT}
     rest = {k: v for k, v in settings.items() if k not in OF_INIT}
-    return dataclasses.replace(request, cell=cell, settings=rest, **own)
+    return replace(request, cell=cell, settings=rest, **own)

@@ -10,7 +10,7 @@ import typer
 from gradscope.cli import _options as o
 from gradscope.cli._models import seekable
 from gradscope.cli._output import Sink, shown
-from gradscope.cli._request import use_threads
+from gradscope.cli._request import one_blas_thread
 from gradscope.errors import UsageError
 
 EPILOG = "Example: gradscope inspect model.pt"
@@ -43,7 +43,7 @@ def command(
         raise UsageError(
             f"there is nothing to draw of a list of layers: {shown(drawn[0])}", "write json, csv, tsv or md"
         )
-    use_threads(1)
+    one_blas_thread()
     with Sink(name, output or (), force=force, mkdir=mkdir, color=color, quiet=quiet) as sink:
         from gradscope.layouts._load import read_network
         from gradscope.report.inspection import inspection_document

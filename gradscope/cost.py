@@ -1,0 +1,154 @@
+"""How long does a run take on this machine? Counts of operations, and how fast the machine was found to be at each.
+
+Every part of an analysis is a sum of a few terms that grow with its sizes: a call for each step, a product with the
+weights, a decomposition, an eigenvalue problem. `features` counts them; `fit` finds what each takes from runs of the
+real analyses at small sizes, as non-negative least squares of relative errors; `predict` adds up. How often columns
+have to be made orthogonal again, and after how many rounds eigenvalues settle, depends on the network: an estimate is
+good to a factor of two, as a rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+__all__ = ["Size", "features", "fit", "predict", "rough_seconds"]
+
+# Seconds that give the terms their scale; a fit multiplies them by what the machine needs.
+CALL = 2.0e-5  # the calls of a step
+FLOP = 1.0e-10
+CUBIC = 25  # operations times n^3 of all eigenvalues (Golub & Van Loan 2013, section 7.5)
+
+START = "start and report"
+LARGEST_VALUES = "products (largest values)"  # large states take another way, with a speed of its own
+
+Features = dict[str, tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class Size:
+    """What decides on how long a run takes.
+
+    Attributes:
+        state: state variables n.
+        recurrent: numbers in the recurrent weights.
+        weights: numbers in all weights.
+        steps: measured steps T.
+        warmup: steps before them.
+        batch: sequences B.
+        values: how many exponents and singular values k.
+        lags: at how many lags; 0: no products and spectra.
+        step_spectra: of how many steps spectra are taken; None: as many as are quick.
+        roads: whether the gradient has several.
+    """
+
+    state: int
+    recurrent: int
+    weights: int
+    steps: int
+    warmup: int
+    batch: int
+    values: int
+    lags: int
+    step_spectra: int | None = None
+    roads: bool = True
+
+
+def features(size: Size) -> Features:
+    """Return the terms of every part of a run, in the order of the run."""
+    from gradscope.analysis import crossings
+    from gradscope.measure import GATES, ROADS
+
+    n, T, B = size.state, size.steps, size.batch  # noqa: N806  as in the formulas
+
+    def swept(steps: int, weights: int) -> tuple[float, ...]:
+        each = CALL, FLOP * 2 * weights * B, FLOP * 4 * weights, FLOP * 30 * n * B
+        return tuple(steps * x for x in each)
+
+    parts: Features = {
+        "running the cell": swept(T + size.warmup, size.weights),
+        "gradients": swept(T, size.recurrent),
+        GATES: (CALL, FLOP * 100 * n * B * T),
+    }
+    if size.roads:
+        counted = n * (n + 64) * T**2 <= crossings.WORK
+        parts[ROADS] = (*swept(T, size.recurrent), FLOP * 2 * size.recurrent * T**2 if counted else 0.0)
+    if size.lags:
+        parts |= _spectra(size)
+    parts[START] = (1.0, CALL * T)
+    return parts
+
+
+def _spectra(size: Size) -> Features:
+    from gradscope.analysis import growth, products, singular, steps
+    from gradscope.analysis._follow import LEADING, TURNING
+    from gradscope.measure import EIGEN_WORK, EIGENVALUES, EXPONENTS, FEW, STEPS
+
+    n, T, k = size.state, size.steps, size.values  # noqa: N806
+    parts: Features = {}
+    lags = products.log_lags(T, size.lags).tolist()
+    if k == n or n <= products.FORMED:
+        radii = min(len(lags), max(2, products.RADIUS_WORK / n**3))
+        grown = FLOP * T * n * size.recurrent, FLOP * T * n**3, FLOP * len(lags) * n**3, FLOP * CUBIC * radii * n**3
+        parts["products"] = (CALL * T, *grown)
+    else:
+        c = k + singular.SPARE
+        swept = sum(lags)
+        each = CALL * swept, FLOP * swept * size.recurrent * c, FLOP * swept * n * c * c
+        parts[LARGEST_VALUES] = (*each, CALL * T, FLOP * T * n * size.recurrent, FLOP * len(lags) * n * n * k)
+    t = T + min(size.warmup, growth.LONGEST_BURN)
+    burn, c = max(growth.usual_burn(t), t - T), min(k, LEADING)
+    S, turned = min(size.batch, growth.affordable(t, n, k)), min(t, burn + TURNING)  # noqa: N806
+    columns, squares = t * k + turned * c, t * k**2 + turned * c**2
+    parts[EXPONENTS] = (
+        CALL * (t + turned),
+        CALL * (t + turned) * S,
+        FLOP * 2 * size.recurrent * columns * S,
+        FLOP * 2 * n * squares * S,
+        FLOP * size.recurrent * (t + turned) * S,
+    )
+    whole = k == n
+    few = min(FEW, n) if whole and 12 * T * n**3 > EIGEN_WORK else k
+    c = n if whole and few == k else min(n, few + singular.SPARE)
+    eigen = CALL * T, FLOP * 2 * T * size.recurrent * c, FLOP * 4 * T * n * c * c, FLOP * CUBIC * c**3
+    parts[EIGENVALUES] = eigen
+    room = max(6, int(steps.WORK / n**3))
+    s = min(size.batch, max(1, min(4, room // 8)))
+    taken = s * min(T, size.step_spectra or max(2, room // s))
+    parts[STEPS] = (CALL * taken, FLOP * CUBIC * taken * n**3, FLOP * taken * n * n)
+    return parts
+
+
+def fit(rows: Sequence[tuple[Size, Mapping[str, float]]]) -> dict[str, list[float]]:
+    """Return what each term of each part takes, from runs of these sizes and the seconds that their parts took."""
+    import numpy as np
+    from scipy.optimize import nnls
+
+    found: dict[str, list[float]] = {}
+    counted = [(features(size), seconds) for size, seconds in rows]
+    for part in dict.fromkeys(p for terms, _ in counted for p in terms):
+        pairs = [(t[part], s[_told(part)]) for t, s in counted if part in t and s.get(_told(part), 0) > 0]
+        if pairs:
+            matrix = np.array([[x / took for x in terms] for terms, took in pairs])  # errors are relative ones
+            found[part] = [float(x) for x in nnls(matrix, np.ones(len(pairs)))[0]]
+    return found
+
+
+def predict(size: Size, speeds: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """Return the seconds that each part of a run takes; parts of which no speed is known are left out."""
+    terms = features(size)
+    return {
+        _told(part): sum(a * b for a, b in zip(terms[part], speeds[part], strict=True))
+        for part in terms
+        if part in speeds and len(speeds[part]) == len(terms[part])
+    }
+
+
+def rough_seconds(size: Size) -> float:
+    """Return about how long a run takes on a machine that is not known."""
+    return sum(sum(terms) for terms in features(size).values())
+
+
+def _told(part: str) -> str:
+    """Return the name that a part goes by while it runs."""
+    return part.partition(" (")[0]

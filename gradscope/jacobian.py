@@ -126,6 +126,22 @@ class Jacobian(Linear):
         each = v.shape[1] // self.states
         return self.at((Ellipsis, np.repeat(np.arange(self.states), each))).push(v)
 
+    def dense(self) -> Array:
+        if self.states > 1:
+            return super().dense()
+        made = np.zeros(self.shape, self.dtype)
+        for p, (row, rows) in enumerate(zip(self.through, self._new, strict=True)):
+            there = [g for g, e in enumerate(row) if not absent(e)]
+            if self.U is not None and there:
+                span = slice(there[0], there[-1] + 1)
+                gates = np.array([np.broadcast_to(np.ravel(e), self.new[p]) for e in row[span]], self.dtype)
+                blocks = self.U.reshape(len(row), self.new[p], -1)[span]
+                np.einsum("gi,gij->ij", gates, blocks, out=made[rows, self._old[self.reads]])
+            for e, columns in zip(self.around[p], self._old, strict=True):
+                if not absent(e):
+                    np.einsum("ii->i", made[rows, columns])[...] += np.ravel(e)
+        return made
+
     def factors(self) -> tuple[Factor, ...]:
         """J = E S M: S the size of rows that come through one gate only, E what new parts give one another."""
         found = None if self.U is None else split(self.through, self.around, self.partials.within)

@@ -264,6 +264,9 @@ class Dense(Linear):
     def pull(self, u: Array) -> Array:
         return self._apply(self.matrix.swapaxes(-1, -2), u)
 
+    def dense(self) -> Array:
+        return np.array(self.matrix if self.states > 1 else self.matrix.reshape(self.shape))
+
     def push_around(self, v: Array) -> Array:
         return np.zeros((self.shape[0], v.shape[1]), v.dtype)
 

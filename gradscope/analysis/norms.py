@@ -15,10 +15,13 @@ the first would be larger by `TOLERANCE` over the share of its vector in the sta
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from gradscope.analysis._arguments import check_chain, check_count
-from gradscope.analysis._scaled import LN2, rescale
+from gradscope.analysis._scaled import LN2
+from gradscope.analysis.finite import check_finite
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.jacobian import Array
 
@@ -38,58 +41,73 @@ def spectral_norms(chain: JacobianChain, *, sequence: int = 0) -> Array:
         sequence: which of the sequences.
 
     Returns:
-        (T,); entry k - 1 belongs to lag k. -inf where the product is zero.
+        (T,); entry k - 1 belongs to lag k. -inf where the product is zero; nan where it left the range of numbers
+        within a single step.
 
     Raises:
         UsageError: there is no such sequence, or something that is no chain.
         InputError: a Jacobian is not finite.
     """
-    check_chain(chain)
+    if not isinstance(chain, JacobianChain):
+        check_chain(chain)
     check_count("sequence", sequence, 0, chain.batch - 1)
-    n, found = chain.size, np.full(chain.steps, -np.inf)
+    n, found, scale = chain.size, np.full(chain.steps, -np.inf), 0  # of the product: 2^scale
     other = np.random.default_rng(0).standard_normal(n)
     other *= MIXED / np.linalg.norm(other)
-    transposed, exponent = np.eye(n), np.zeros(1, np.int64)  # J^T J^T ...: columns are what gradients are
-    u = np.zeros(n)
+    product, spare, u = np.eye(n), np.empty((n, n)), np.zeros(n)
+    look = EVERY
     for t, J in chain.backward():
-        flat, exponent = rescale(J.column(sequence).pull(transposed).reshape(-1, 1), exponent)
-        transposed = flat.reshape(n, n)
-        if not transposed.any():
+        with np.errstate(over="ignore", invalid="ignore"):
+            product, spare = np.dot(product, J.column(sequence).dense().astype(float, copy=False), out=spare), product
+        largest = max(product.max(), -product.min())
+        if not np.isfinite(largest):
+            check_finite(chain)  # whose Jacobians are it all the same: their product is not determined
+            found[chain.steps - 1 - t :] = np.nan
             break
-        size, u = _largest(transposed, u + other)
-        found[chain.steps - 1 - t] = np.log(size) + float(exponent[0]) * LN2
+        if not largest:
+            break
+        shift = int(np.frexp(largest)[1])
+        for part in (-shift,) if abs(shift) < 1000 else (-shift // 2, -shift - -shift // 2):  # 2^1074 is inf
+            product *= math.ldexp(1.0, part)
+        scale += shift
+        size, u, look = _largest(product, u + other, look)
+        found[chain.steps - 1 - t] = np.log(size) + scale * LN2
     return found
 
 
-def _largest(A: Array, x: Array) -> tuple[float, Array]:
-    """Return the largest singular value of A, (n, n), and its right singular vector, from a start x.
+def _largest(A: Array, x: Array, look: int) -> tuple[float, Array, int]:
+    """Return the largest singular value of A, (n, n), its left singular vector, and when to look for it the next time.
 
-    After j products A X = Y B, A^T Y = X B^T + r e_j^T, with B (j, j) upper bidiagonal. A value of B, with left
-    singular vector y, is a singular value of A to |r y_j|.
+    After j products A^T X = Y B, A Y = X B^T + r e_j^T, with B (j, j) upper bidiagonal. A value of B, with left
+    singular vector y, is a singular value of A to |r y_j|. The iteration begins with x, and looks at B after
+    `look` products and every now and then from there.
     """
     n = len(A)
     X, Y = np.empty((n, n)), np.empty((n, n))
     B = np.zeros((n, n))
     X[0], beta = x / np.linalg.norm(x), 0.0
-    size, right = 0.0, X[0]
+    size, vector = 0.0, X[0]
     for j in range(n):
-        y = A @ X[j]
+        y = X[j] @ A
         if j:
             y -= beta * Y[j - 1]
-            y -= Y[:j].T @ (Y[:j] @ y)
-        B[j, j] = alpha = float(np.linalg.norm(y))
+            y -= (Y[:j] @ y) @ Y[:j]
+        B[j, j] = alpha = _length(y)
         Y[j] = y / alpha if alpha else 0.0
-        r = Y[j] @ A
-        r -= X[: j + 1].T @ (X[: j + 1] @ r)
-        r -= X[: j + 1].T @ (X[: j + 1] @ r)  # twice is enough (Kahan; Parlett 1980, section 6.9)
-        beta = float(np.linalg.norm(r))
+        r = A @ Y[j]
+        r -= alpha * X[j]
+        r -= (X[: j + 1] @ r) @ X[: j + 1]
+        beta = _length(r)
         last = j + 1 == n or beta <= EPS * (alpha + size)
-        if last or (j and j % EVERY == 0):
+        if last or (j >= look and (j - look) % EVERY == 0):
             left, values, rows = np.linalg.svd(B[: j + 1, : j + 1])
-            size, right = float(values[0]), X[: j + 1].T @ rows[0]
-            far = beta * abs(float(left[j, 0]))
-            if last or far <= TOLERANCE * size:
+            size, vector = float(values[0]), rows[0] @ X[: j + 1]
+            if last or beta * abs(float(left[j, 0])) <= TOLERANCE * size:
                 break
         X[j + 1] = r / beta
         B[j, j + 1] = beta
-    return size, right
+    return size, vector, max(EVERY, j - 2 * EVERY)
+
+
+def _length(x: Array) -> float:
+    return math.sqrt(float(x @ x))

@@ -97,3 +97,39 @@ def test_what_is_refused():
         spectral_norms(chain, sequence=1)
     with pytest.raises(GradscopeError, match="takes a chain"):
         spectral_norms(np.eye(3))
+
+
+def test_a_jacobian_that_is_not_finite():
+    J = np.tile(np.eye(3), (5, 1, 1))
+    J[2, 0, 1] = np.inf
+    with pytest.raises(GradscopeError, match="not finite"):
+        spectral_norms(JacobianChain.from_arrays(J))
+
+
+def test_the_ends_of_the_range_of_numbers():
+    """Two numbers near the largest one have no sum: what comes of it is not determined, nor all that follows."""
+    tiny, huge = 2.0**-1070, 2.0**1020
+    found = spectral_norms(JacobianChain.from_arrays([np.eye(2) * s for s in (tiny, huge, huge, tiny, tiny)]))
+    assert found == pytest.approx(np.array([-1070, -2140, -1120, -100, -1170]) * np.log(2), rel=1e-14)
+    large = 1.7e308 * np.array([[1.0, -1.0], [-1.0, 1.0]])  # of norm 3.4e308
+    found = spectral_norms(JacobianChain.from_arrays([np.eye(2), large, large, np.eye(2)]))
+    assert found[:2] == pytest.approx([0.0, np.log(3.4) + 308 * np.log(10)], rel=1e-14)
+    assert np.isnan(found[2:]).all()
+
+
+def test_single_precision():
+    """The Jacobians have 24 bits, and their product is made in 53."""
+    J = np.random.default_rng(3).standard_normal((40, 9, 9)).astype(np.float32)
+    assert np.abs(spectral_norms(JacobianChain.from_arrays(J)) - naive(J.astype(float))).max() < allowed(40, 9)
+
+
+@pytest.mark.parametrize(("kind", "settings"), [("rnn", {}), ("gru", {}), ("gru", {"reset": "before"}), ("lstm", {})])
+def test_the_matrix_of_a_step(kind, settings):
+    """Put together from scaled blocks of the weights, or pushed through the unit vectors: the same few terms."""
+    cell = create(kind, hidden_size=7, input_size=3, seed=1, **settings)
+    for _, J in linearise(run(cell, np.random.default_rng(1).standard_normal((3, 5, 3)))).forward():
+        every = J.dense()
+        for b in range(3):
+            one = J.column(b)
+            assert np.abs(one.dense() - one.push(np.eye(one.shape[1]))).max() < 8 * EPS
+            assert (every[b] == one.dense()).all()

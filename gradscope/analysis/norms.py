@@ -30,7 +30,6 @@ __all__ = ["spectral_norms"]
 TOLERANCE = 1e-12  # relative, of a norm
 MIXED = 0.3  # share of a random direction in the first vector
 EPS = float(np.finfo(float).eps)
-EVERY = 2  # products with the matrix between two looks at the small one
 
 
 def spectral_norms(chain: JacobianChain, *, sequence: int = 0) -> Array:
@@ -55,7 +54,7 @@ def spectral_norms(chain: JacobianChain, *, sequence: int = 0) -> Array:
     other = np.random.default_rng(0).standard_normal(n)
     other *= MIXED / np.linalg.norm(other)
     product, spare, u = np.eye(n), np.empty((n, n)), np.zeros(n)
-    look = EVERY
+    look = 1
     for t, J in chain.backward():
         with np.errstate(over="ignore", invalid="ignore"):
             product, spare = np.dot(product, J.column(sequence).dense().astype(float, copy=False), out=spare), product
@@ -80,7 +79,7 @@ def _largest(A: Array, x: Array, look: int) -> tuple[float, Array, int]:
 
     After j products A^T X = Y B, A Y = X B^T + r e_j^T, with B (j, j) upper bidiagonal. A value of B, with left
     singular vector y, is a singular value of A to |r y_j|. The iteration begins with x, and looks at B after
-    `look` products and every now and then from there.
+    more than `look` products.
     """
     n = len(A)
     X, Y = np.empty((n, n)), np.empty((n, n))
@@ -99,14 +98,14 @@ def _largest(A: Array, x: Array, look: int) -> tuple[float, Array, int]:
         r -= (X[: j + 1] @ r) @ X[: j + 1]
         beta = _length(r)
         last = j + 1 == n or beta <= EPS * (alpha + size)
-        if last or (j >= look and (j - look) % EVERY == 0):
+        if last or j >= look:
             left, values, rows = np.linalg.svd(B[: j + 1, : j + 1])
             size, vector = float(values[0]), rows[0] @ X[: j + 1]
             if last or beta * abs(float(left[j, 0])) <= TOLERANCE * size:
                 break
         X[j + 1] = r / beta
         B[j, j + 1] = beta
-    return size, vector, max(EVERY, j - 2 * EVERY)
+    return size, vector, max(1, j - 1 if j > look else 3 * j // 4)
 
 
 def _length(x: Array) -> float:

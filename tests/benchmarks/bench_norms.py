@@ -17,8 +17,8 @@ INPUTS = 32
 ALLOWED = 1e-10  # relative, of a norm
 TORCH = "spectral norm at every lag / torch"
 CASES = {  # (cell, units, steps)
-    "norms-rnn-256": ("rnn", 256, 60),
-    "norms-gru-256": ("gru", 256, 60),
+    "norms-rnn-256": ("rnn", 256, 100),
+    "norms-gru-256": ("gru", 256, 100),
     "norms-lstm-256": ("lstm", 256, 30),
     "norms-gru-512": ("gru", 512, 30),
 }

@@ -3,10 +3,10 @@
 P_k = J_T J_{T-1} ... J_{T-k+1}, for k = 1 ... T. `products` looks at some lags, and there at much more than the norm;
 here the norm is taken at each of them, which is what is drawn when one wants to see when it peaks.
 
-The product is multiplied out and kept near one by powers of two. Its norm is found by Golub-Kahan bidiagonalisation
-(Golub & Kahan 1965) with all vectors made orthogonal again. It begins with the left singular vector of the lag before:
-from lag to lag a product changes on its right only, so that vector is nearly right, and a few products with it do.
-A random direction is mixed in, so that what has become the largest is not missed for what was.
+The product is multiplied out and kept near one by powers of two. Its norm is found by bidiagonalisation (Golub &
+Kahan 1965) with the vectors of one side made orthogonal again, which is enough (Simon & Zha 2000). It begins with the
+left singular vector of the lag before: from lag to lag a product changes on its right only, so that vector is nearly
+right, and a few products with it do. A random direction is mixed in, so that what has become the largest is not missed.
 
 Multiplied out, the product holds its norm to about T n eps, and less well where much cancels (`log_condition` of
 `products` says how much). The iteration ends when a singular value is known to `TOLERANCE`. Were that the second one,
@@ -82,18 +82,14 @@ def _largest(A: Array, x: Array, look: int) -> tuple[float, Array, int]:
     more than `look` products.
     """
     n = len(A)
-    X, Y = np.empty((n, n)), np.empty((n, n))
-    B = np.zeros((n, n))
+    X, B = np.empty((n, n)), np.zeros((n, n))
     X[0], beta = x / np.linalg.norm(x), 0.0
-    size, vector = 0.0, X[0]
+    size, vector, y = 0.0, X[0], np.zeros(n)
     for j in range(n):
-        y = X[j] @ A
-        if j:
-            y -= beta * Y[j - 1]
-            y -= (Y[:j] @ y) @ Y[:j]
+        y = X[j] @ A - beta * y
         B[j, j] = alpha = _length(y)
-        Y[j] = y / alpha if alpha else 0.0
-        r = A @ Y[j]
+        y = y / alpha if alpha else y
+        r = A @ y
         r -= alpha * X[j]
         r -= (X[: j + 1] @ r) @ X[: j + 1]
         beta = _length(r)

@@ -18,7 +18,8 @@ from gradscope.dynamics.trajectory import run
 STEPS, INPUTS = 200, 32
 ALLOWED = 1e-12  # relative, of a gradient norm
 WIDE = 512  # units from which one sequence is held against the memory that its weights have to cross
-TORCH, WARM, COMPILED = "gradient norms / torch", "gradient norms / jax", "gradient norms / jax and its compilation"
+TORCH, TRAINED = "gradient norms / torch", "gradient norms / torch, weights not frozen"
+WARM, COMPILED = "gradient norms / jax", "gradient norms / jax and its compilation"
 LIMIT = "gradient norms / gemv of the weights"
 CASES = {
     f"gradients-{kind}-{units}-{batch}": (kind, units, batch)
@@ -75,8 +76,10 @@ def measure(name: str, seconds: float, steps: int = STEPS) -> list[Line]:
         try:
             import bench_torch
 
-            functions[TORCH] = bench_torch.gradient_norms(kind, cell.weights(), inputs, readout)
-            errors[TORCH] = difference(mine, functions[TORCH]())
+            for group in (TORCH, TRAINED):
+                weights, frozen = cell.weights(), group == TORCH
+                functions[group] = bench_torch.gradient_norms(kind, weights, inputs, readout, frozen=frozen)
+                errors[group] = difference(mine, functions[group]())
         except ImportError as absent:
             lines.append(Line(TORCH, case, note=f"not installed: {absent.name}"))
         try:

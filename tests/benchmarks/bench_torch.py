@@ -1,6 +1,6 @@
 """The peer in PyTorch: the same numbers, as one who knows it would get them.
 
-Weights do not ask for gradients, so that autograd makes no gradient of them: only the states do.
+Unless told otherwise weights do not ask for gradients: only the states do, and autograd spares the work.
 """
 
 from __future__ import annotations
@@ -24,14 +24,16 @@ def tensors(weights: Weights) -> Tensors:
     return {name: torch.from_numpy(np.ascontiguousarray(w)) for name, w in weights.items()}
 
 
-def gradient_norms(kind: str, weights: Weights, inputs: np.ndarray, readout: np.ndarray) -> Callable[[], Any]:
+def gradient_norms(
+    kind: str, weights: Weights, inputs: np.ndarray, readout: np.ndarray, *, frozen: bool = True
+) -> Callable[[], Any]:
     """Return a function that gives {part: log norms, (T + 1, B)}: a loop of cells that retain gradients.
 
     `readout` (B, H) is dL/dh of the last step. The parts of a state are h, and c as frameworks count it: also by
-    way of h in the same step.
+    way of h in the same step. Weights that are not `frozen` get their gradients too, as in a network that is trained.
     """
     w, x = tensors(weights), torch.from_numpy(np.ascontiguousarray(inputs.transpose(1, 0, 2)))
-    arrays = (w["W"], w["U"], w["b_ih"], w["b_hh"])
+    arrays = [w[name].detach().requires_grad_(not frozen) for name in ("W", "U", "b_ih", "b_hh")]
     last, cell = torch.from_numpy(np.ascontiguousarray(readout)), CELLS[kind]
     zero = torch.zeros(x.shape[1], w["U"].shape[1], dtype=torch.float64)
 
@@ -43,6 +45,8 @@ def gradient_norms(kind: str, weights: Weights, inputs: np.ndarray, readout: np.
             for part in s:
                 part.retain_grad()
             kept.append(s)
+        for array in arrays:
+            array.grad = None  # or it would be added to
         s[0].backward(last)
         found = {}
         for name, parts in zip(("h", "c"), zip(*kept, strict=True), strict=False):

@@ -31,7 +31,14 @@ CASES = {  # what grows, and where
     "scaling-products-B": [1, 2, 4, 8],
     "scaling-products-k": [1, 4, 16, 64, 128],
 }
-FIXED = {"exponents-H": {"k": None}, "exponents-T": {"k": None}, "gradients-H": {"B": 8}, "gradients-T": {"B": 8}}
+FIXED = {
+    "exponents-H": {"k": None},
+    "exponents-T": {"k": None},
+    "gradients-H": {"B": 8},
+    "gradients-T": {"B": 8},
+    "products-H": {"T": 100},
+    "products-B": {"H": 64},
+}
 
 
 def once(analysis: str, sizes: dict[str, Any]) -> Any:

@@ -80,8 +80,8 @@ def rounds_of(functions: Mapping[str, Callable[[], Any]], seconds: float, least:
     """
     calls = {}
     for name, function in functions.items():
-        function()  # what is done once is done
-        calls[name] = max(1, math.ceil(SHORTEST / _seconds(function, 1)))
+        first = _seconds(function, 1)  # with what is done only once
+        calls[name] = 1 if first > 10 * SHORTEST else max(1, math.ceil(SHORTEST / _seconds(function, 1)))
     found: dict[str, list[float]] = {name: [] for name in functions}
     order, began = list(functions), time.perf_counter()
     enabled = gc.isenabled()

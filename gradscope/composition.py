@@ -43,6 +43,9 @@ class Composite(Linear):
             v = m.push_blocks(v)
         return v
 
+    def bound(self) -> float:
+        return float(np.prod([m.bound() for m in self.maps]))
+
     def pull(self, u: Array) -> Array:
         for m in reversed(self.maps):
             u = m.pull(u)

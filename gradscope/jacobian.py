@@ -162,6 +162,36 @@ class Jacobian(Linear):
             rows[self.reads] = rows[self.reads] + self.U.T @ self._gate_cotangents(self.through, u)
         return np.concatenate(rows)
 
+    def formed(self, *, around: bool = True) -> Array:
+        out, term = np.zeros(self.shape), np.empty(0)
+        for p, rows in enumerate(self._new):
+            if self.U is not None:
+                block = out[rows, self._old[self.reads]]
+                for entry, weights in zip(self.through[p], self._split(self.U), strict=True):
+                    if not absent(entry):
+                        term = np.empty(block.shape) if term.shape != block.shape else term
+                        block += np.multiply(entry, weights, out=term, dtype=float)
+            for entry, columns in zip(self.around[p], self._old, strict=True):
+                if around and not absent(entry):
+                    diagonal = np.einsum("ii->i", out[rows, columns])
+                    diagonal += np.asarray(entry, float).reshape(-1)
+        return out
+
+    def bound(self) -> float:
+        gates = len(self.through[0])
+        size = [0.0] * gates
+        for gate, weights in enumerate([] if self.U is None else self._split(np.abs(self.U))):
+            size[gate] = max(float(weights.sum(axis=0).max()), float(weights.sum(axis=1).max()))
+        total = 0.0
+        for grid, sizes in ((self.through, size), (self.around, [1.0] * len(self.old))):
+            for row in grid:
+                total += sum(
+                    max(float(np.max(e)), -float(np.min(e))) * s
+                    for e, s in zip(row, sizes, strict=True)
+                    if not absent(e)
+                )
+        return total
+
     @property
     def _entry(self) -> Grid:
         return self.through if self.partials.entry is None else self.partials.entry

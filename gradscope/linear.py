@@ -171,6 +171,18 @@ class Linear(ABC):
             return self.push(np.eye(self.shape[1], dtype=self.dtype))
         return np.stack([self.column(b).dense() for b in range(self.states)])
 
+    def formed(self, *, around: bool = True) -> Array:
+        """Return the matrix of one state, (rows, columns), in float64 whatever the entries are.
+
+        Without `around`, that of `push_apart`'s second part.
+        """
+        unit = np.eye(self.shape[1])
+        return self.push(unit) if around else self.push_apart(unit)[1]
+
+    def bound(self) -> float:
+        """Return what no sum of |entries| of a row or column exceeds, at any step; inf or nan: not known."""
+        return np.inf
+
     @property
     def T(self) -> Transposed:  # noqa: N802  the name that numpy uses
         """The transpose, for `J.T @ u`."""
@@ -243,6 +255,12 @@ class Dense(Linear):
     @property
     def dtype(self) -> np.dtype[Any]:
         return self.matrix.dtype
+
+    def formed(self, *, around: bool = True) -> Array:
+        return np.array(self.matrix.reshape(self.shape), float)
+
+    def bound(self) -> float:
+        return float(np.abs(self.matrix).max(initial=0.0)) * max(self.shape)
 
     @staticmethod
     def _apply(matrix: Array, v: Array) -> Array:

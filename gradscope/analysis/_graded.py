@@ -127,9 +127,9 @@ class Graded:
         doubt: (r,), by how much rounding may have moved each of `logs` as they were found, to first order.
     """
 
-    def __init__(self, frame: Array, *, in_order: bool = False) -> None:
-        """Start from orthonormal columns; `in_order` keeps the order that they have."""
-        self.in_order = in_order
+    def __init__(self, frame: Array, *, in_order: bool = False, easy: float = EASY) -> None:
+        """Start from orthonormal columns; `in_order` keeps the order that they have; `easy`: see `next_interval`."""
+        self.in_order, self.easy = in_order, easy
         self.Q: Array = np.array(frame, float)
         self.columns = self.Q.shape[1]
         self.logs: Array = np.zeros(self.columns)
@@ -203,7 +203,7 @@ class Graded:
         self._lost = self._lost[order][:rank][live] + _rounded_off(older, known, new)
         self.Q, self.logs = found.Q[:, live], new
         self._block = self.Q
-        self._interval = next_interval(steps, known, EASY)
+        self._interval = next_interval(steps, known, self.easy)
         if not self.in_order and self.U.size and np.abs(self.U).max() > STEEP:
             self._recondition()
         return True

@@ -28,6 +28,7 @@ __all__ = ["Crossings", "crossings"]
 
 WORK = 3.0e10  # of `_work`: about two seconds on one core
 TINY = 1e-250  # vectors so far below the largest are dropped: arithmetic with subnormal numbers is slow
+WIDE = 1e40  # size of the largest beyond which, or below its inverse, all are scaled
 KNOWN = 0.01  # relative error of the shares from which they are not determined
 
 
@@ -67,19 +68,23 @@ def crossings(chain: JacobianChain, last: GradientNorms, *, work: float = WORK) 
     if not arrived.size or _work(chain.size, chain.steps) > work:
         return None
     b = int(arrived[0])
-    parts = last.cotangents[0][:, b : b + 1].astype(float)
+    held = np.zeros((chain.size, chain.steps + 1), order="F")  # columns side by side
+    held[:, 0] = last.cotangents[0][:, b]
     with np.errstate(over="ignore", invalid="ignore"):
-        for _, J in chain.forward():
-            around, through = J.column(b).push_apart(parts)
-            parts = np.zeros((chain.size, parts.shape[1] + 1))
-            parts[:, :-1] = around
-            parts[:, 1:] += through
+        for t, J in chain.forward():
+            one, before, after = J.column(b), held[:, : t + 1], held[:, 1 : t + 2]
+            crossed = one.formed(around=False) @ before
+            held[:, : t + 1] = one.push_around(before)
+            after += crossed
+            parts = held[:, : t + 2]
             size = np.abs(parts).max(axis=0)
             if not np.isfinite(size).all() or not size.any():
                 return None
-            parts = np.ldexp(parts, -int(np.frexp(size.max())[1]))  # one scale for all: shares need no more
+            if not 1 / WIDE < size.max() < WIDE:  # one scale for all: shares need no more
+                held = np.ldexp(held, -int(np.frexp(size.max())[1]))
+                parts = held[:, : t + 2]
             parts[:, size < TINY * size.max()] = 0
-        each = last.cotangents[-1][:, b].astype(float) @ parts
+        each = last.cotangents[-1][:, b].astype(float) @ held
     whole, absolute = abs(float(each.sum())), float(np.abs(each).sum())
     error = chain.steps * float(np.finfo(chain.dtype).eps) * absolute  # every step rounds by about eps
     return Crossings(each / each.sum(), absolute / whole, b) if error < KNOWN * whole else None

@@ -20,8 +20,10 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 
+from gradscope.analysis._dense import Matrices
 from gradscope.analysis._graded import Graded
-from gradscope.analysis._power import direction, power
+from gradscope.analysis._leading import Leading
+from gradscope.analysis._power import Norm, exact
 from gradscope.analysis._scaled import LN2, rescale
 from gradscope.analysis.finite import check_finite
 from gradscope.analysis.singular import determined, largest, surviving
@@ -30,9 +32,10 @@ from gradscope.jacobian import Array
 
 __all__ = ["Products", "log_lags", "products"]
 
-RADIUS_WORK = 2.0e8  # n^3 times the number of lags at which the radius is taken: about a second on one core
+RADIUS_WORK = 2.0e7  # n^3 times the number of lags at which the radius is taken: a tenth of a second on one core
 FORMED = 320  # state variables up to which the product is formed unasked; above, only its largest values are found
-ROUGH, PRECISE = 3, 200  # power iterations, each from where the last step ended
+SHORT, ROUGH = 16, 3  # steps from which one power iteration will do, from where the last ended; before: so many
+AGREED = 1e-9  # nats of error, to which the largest values have to be known where not all are followed
 DRAWN = 1e-3  # nats by which a value of a large state may still move: a tenth of a per cent
 FLAT = 1e-6  # smallest of the largest values, relative to the largest, up to which a product is multiplied out
 EPS = float(np.finfo(float).eps)
@@ -92,26 +95,56 @@ def products(
     Raises:
         InputError: a Jacobian is not finite.
     """
+    chain = chain.first(min(sequences, chain.batch))
     check_finite(chain)
     at = log_lags(chain.steps, lags)
     k = min(values or chain.size, chain.size)
-    formed = values is None or chain.size <= FORMED
-    measure = _formed if formed else _sampled
+    measure = _sampled if values is not None and chain.size > FORMED else _formed if 2 * k > chain.size else _led
     tell = progress or (lambda _: None)
-    found = [measure(chain, at, k, b, tell) for b in range(min(sequences, chain.batch))]
+    found = [measure(chain, at, k, b, tell) for b in range(chain.batch)]
     return Products(at, *(np.stack(rows, axis=min(1, np.ndim(rows[0]))) for rows in zip(*found, strict=True)))
 
 
 Rows = tuple[Array, Array, Array, Array, Array, Array]  # what `Products` holds, of one sequence
 
 
+def _led(chain: JacobianChain, at: Array, k: int, b: int, tell: Callable[[str], None]) -> Rows:
+    """Follow what makes up the largest values; all of the product where that is not enough."""
+    n, steps, matrices = chain.size, chain.steps, Matrices(chain, b)
+    singular, radius, back = np.full((len(at), n), -np.inf), np.full(len(at), np.nan), np.zeros(steps + 1)
+    frobenius, with_radius = np.full(len(at), np.nan), _with_radius(at, n)
+    product, row = Leading(n, k), 0
+    for t, J in matrices.backward():
+        lag = steps - t
+        product.multiply(J.T)
+        back[lag] = product.log_norm(ROUGH if lag < SHORT else 1)
+        if lag == at[row] or product.due <= 0:
+            found = product.look()
+            if found is None or not (found[1][:k] <= AGREED).all():
+                return _formed(chain, at, k, b, tell)
+            if lag == at[row]:
+                singular[row, : product.rank], frobenius[row] = found[0], np.logaddexp.reduce(2 * found[0]) / 2
+                radius[row] = _log_radius(product, lag) if lag in with_radius else np.nan
+                row += 1
+        if lag % 16 == 0:
+            tell(f"products: {lag} of {steps} steps back")
+    back[at] = singular[:, 0]
+    forward, step = _forward_norms(matrices, steps, n, at, tell)
+    condition = _condition(back, step, forward)
+    return singular[:, :k], _alive(singular, whole=True), frobenius, radius, forward[at], condition
+
+
+def _with_radius(at: Array, n: int) -> set[int]:
+    """Return the lags at which the radius is taken: eigenvalues cost ten times what singular values do."""
+    some = min(max(2, int(RADIUS_WORK / n**3)), len(at))
+    return set(at[np.unique(np.linspace(0, len(at) - 1, some).round().astype(int))].tolist())
+
+
 def _formed(chain: JacobianChain, at: Array, k: int, b: int, tell: Callable[[str], None]) -> Rows:
     """Carry the product with its scales apart, so that all of its singular values are seen."""
     n, steps = chain.size, chain.steps
     singular, radius, back = np.full((len(at), n), np.nan), np.full(len(at), np.nan), np.zeros(steps + 1)
-    # Eigenvalues cost ten times what singular values do: on large states the radius is taken at fewer lags.
-    some = max(2, int(RADIUS_WORK / n**3))
-    with_radius = set(at[np.unique(np.linspace(0, len(at) - 1, min(some, len(at))).round().astype(int))].tolist())
+    with_radius = _with_radius(at, n)
     product, row = Graded(np.eye(n)), 0
     for t, J in chain.backward():
         lag = steps - t
@@ -127,7 +160,7 @@ def _formed(chain: JacobianChain, at: Array, k: int, b: int, tell: Callable[[str
     squares = np.where(np.isnan(singular), -np.inf, 2 * singular)
     frobenius = np.logaddexp.reduce(squares, axis=1) / 2
     back[at] = singular[:, 0]
-    forward, step = _forward_norms(chain, b, at, tell)
+    forward, step = _forward_norms(Matrices(chain, b), steps, n, at, tell)
     condition = _condition(back, step, forward)
     return singular[:, :k], _alive(singular, whole=True), frobenius, radius, forward[at], condition
 
@@ -138,7 +171,7 @@ def _sampled(chain: JacobianChain, at: Array, k: int, b: int, tell: Callable[[st
     row = _while_flat(chain, at, singular, b, tell)
     tell("products: largest singular values at long lags")
     singular[row:] = largest(chain, at[row:].tolist(), k, sequence=b, settled=DRAWN, passes=4)
-    forward, step = _forward_norms(chain, b, at, tell)
+    forward, step = _forward_norms(Matrices(chain, b), chain.steps, chain.size, at, tell)
     back = np.interp(np.arange(chain.steps + 1), [0, *at], [0.0, *singular[:, 0]])
     unknown = np.full(len(at), np.nan)
     condition = _condition(back, step, forward)
@@ -183,23 +216,22 @@ def _condition(back: Array, step: Array, forward: Array) -> Array:
     return np.asarray(np.maximum(found, 0.0))  # at least one by its definition: norms were found from below
 
 
-def _forward_norms(chain: JacobianChain, b: int, at: Array, tell: Callable[[str], None]) -> tuple[Array, Array]:
+def _forward_norms(
+    matrices: Matrices, steps: int, n: int, at: Array, tell: Callable[[str], None]
+) -> tuple[Array, Array]:
     """Return natural logs of |J_t ... J_1| for t = 0 ... T, exact at the lags `at`, and of |J_t| for t = 1 ... T.
 
     What is not exact is so to a few per cent.
     """
-    norms, step, precise = np.zeros(chain.steps + 1), np.zeros(chain.steps), set(at.tolist())
-    scaled = _Scaled(chain.size)
-    x = y = direction(chain.size)
-    for t, J in chain.forward():
-        one = J.column(b)
-        scaled.multiply(one.push)
-        matrix = scaled.matrix
-        size, x = power(matrix.__matmul__, matrix.T.__matmul__, x, PRECISE if t + 1 in precise else ROUGH)
-        norms[t + 1] = size + scaled.log_scale
-        step[t], y = power(one.push, one.pull, y, ROUGH if t else PRECISE)
+    norms, step, precise = np.zeros(steps + 1), np.zeros(steps), set(at.tolist())
+    scaled, whole, one = _Scaled(n), Norm(n), Norm(n)
+    for t, J in matrices.forward():
+        scaled.multiply(J.__matmul__)
+        size = whole.of(scaled.matrix, ROUGH if t < SHORT else 1)
+        norms[t + 1] = (exact(scaled.matrix) if t + 1 in precise else size) + scaled.log_scale
+        step[t] = one.of(J, ROUGH)
         if t % 16 == 0:
-            tell(f"products: {t} of {chain.steps} steps forward")
+            tell(f"products: {t} of {steps} steps forward")
     return norms, step
 
 
@@ -221,14 +253,16 @@ class _Scaled:
         return float(self._exponent[0]) * LN2
 
 
-def _log_radius(product: Graded, lag: int) -> float:
+def _log_radius(product: Graded | Leading, lag: int) -> float:
     """Return the natural log of the spectral radius; nan where rounding could move it by one per cent."""
     if not product.logs.size:
         return -np.inf
     top = float(product.sizes.max())
-    matrix = product.Q @ (np.exp(product.sizes - top)[:, None] * product.U)
+    right = np.exp(product.sizes - top)[:, None] * product.U
+    matrix = product.Q @ right
     rounding = (lag + len(matrix)) * np.sqrt(len(matrix)) * EPS * float(np.linalg.norm(matrix))
-    values = scipy.linalg.eigvals(matrix, check_finite=False)
+    # of Q R and R Q, the same ones but for zeros
+    values = scipy.linalg.eigvals(right @ product.Q if len(right) < len(matrix) else matrix, check_finite=False)
     largest_one = values[np.abs(values).argmax()]
     rho = float(np.abs(largest_one))
     # a matrix as near as rounding must not have an eigenvalue one per cent larger: defective ones have (pseudospectra,

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.special
 
 from gradscope._floats import ROUNDS_TO_ZERO
+from gradscope.analysis._student import quantile
 from gradscope.jacobian import Array
 
 __all__ = ["Reach", "rate_change", "reach"]
@@ -114,6 +114,5 @@ def _rate(log_norms: Array, gain: Array, orbits: Array) -> tuple[float | None, t
         samples = np.array([samples[orbits == o].mean() for o in np.unique(orbits)])
     if len(samples) < 2 or not np.isfinite(samples).all():
         return mean, None
-    # scipy.special.stdtrit is Student's t quantile; scipy.stats would add half a second to the start
-    half = float(scipy.special.stdtrit(len(samples) - 1, 0.975) * samples.std(ddof=1) / np.sqrt(len(samples)))
+    half = float(quantile(len(samples) - 1, 0.975) * samples.std(ddof=1) / np.sqrt(len(samples)))
     return mean, (mean - half, mean + half)

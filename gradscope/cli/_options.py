@@ -250,7 +250,7 @@ StepSpectra = Annotated[
         panel=ANALYSIS,
         metavar="N|all|auto",
         parser=_step_spectra,
-        help="Of how many single steps spectra are taken (auto: what a second buys).",
+        help="Of how many single steps spectra are taken (auto: what a tenth of a second buys).",
     ),
 ]
 Threshold = Annotated[

@@ -7,6 +7,8 @@ from gradscope import _rooms, create
 from gradscope._create import directions
 from gradscope.cells._base import cell_class
 from gradscope.cells._stack import Direction, Stack
+from gradscope.dynamics.chain import linearise
+from gradscope.dynamics.trajectory import run
 from gradscope.testing import check_cell
 
 CELLS = _rooms.names("cells")
@@ -88,3 +90,24 @@ def test_layers_of_different_kinds():
     check_cell(
         Stack({"a": create("gru", hidden_size=3, input_size=2), "b": create("lstm", hidden_size=4, input_size=3)})
     )
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(("name", "settings"), CASES, ids=IDS)
+def test_matrix_of_one_state_and_its_bound(name, settings, dtype, layers):
+    cell = create(name, hidden_size=5, input_size=2, layers=layers, gain=2.0, seed=3, **settings)
+    cell = cell.astype(dtype) if layers == 1 else cell
+    chain = linearise(run(cell, np.random.default_rng(0).standard_normal((3, 6, 2))))
+    found = 0.0
+    for _, J in chain.forward():
+        for b in range(3):
+            one = J.column(b)
+            assert one.formed().dtype == np.float64
+            unit, eps = np.eye(chain.size), 20 * np.finfo(np.float64).eps
+            around, through = one.push_apart(unit)
+            assert np.allclose(one.formed(), around + through, rtol=0, atol=eps)
+            assert np.allclose(one.formed(around=False), through, rtol=0, atol=eps)
+            found = max(found, np.abs(one.formed()).sum(axis=0).max(), np.abs(one.formed()).sum(axis=1).max())
+    block = cell.linearise(chain.trajectory.inputs, chain.trajectory.states[:-1])
+    assert found <= block.bound() * (1 + 1e-6)  # sums in single precision

@@ -250,7 +250,7 @@ class _Pickler(pickle.Pickler):
         if not isinstance(obj, JacobianChain):
             return NotImplemented
         if obj.trajectory is not None:
-            return linearise, (obj.trajectory,)
+            return linearise, (obj.trajectory.bare(),)
         return JacobianChain.from_arrays, (np.stack([getattr(J, "matrix") for _, J in obj.forward()]),)  # noqa: B009
 
 

@@ -16,6 +16,7 @@ from gradscope.analysis._loss import given_loss, random_loss
 from gradscope.analysis.growth import LONGEST_BURN, usual_burn
 from gradscope.analysis.orbits import orbits
 from gradscope.analysis.reach import THRESHOLD
+from gradscope.budget import EVERYTHING, Plan
 from gradscope.cells._base import BaseCell
 from gradscope.cells._loop import Loop
 from gradscope.cells._stack import Stack, backward, cells_of
@@ -72,6 +73,7 @@ def analyze(
     threshold: float = THRESHOLD,
     remedies: bool = False,
     threads: int = 1,
+    max_memory: int | None = None,
     name: str | None = None,
     progress: Progress | None = None,
     origin: Origin | None = None,
@@ -96,6 +98,8 @@ def analyze(
         remedies: where the gradient vanishes or explodes, also measure what changes of the weights do to it.
         threads: how many processor cores may be used. Products, exponents and the other spectra are taken in processes
             of their own, each with one BLAS thread, where that pays. The numbers are the same however many there are.
+        max_memory: bytes; where not all of the run fits, less of it is kept, and the rest computed again. The numbers
+            are the same. None for half of what is free, and 1 GiB at most.
         name: what the model is called in the sentence.
         progress: called with a word when a part begins, and with "products: 16 of 200 steps back" and the like.
         origin: what is known of model and input, for the document.
@@ -115,6 +119,7 @@ def analyze(
     counts = {"steps": steps, "batch": BATCH if batch is None else batch, "warmup": warmup or 0}
     _check_range(threshold, **counts, seed=seed, lags=lags, spectrum=spectrum, threads=threads)
     tell = progress or (lambda _: None)
+    storage = EVERYTHING
     if isinstance(cell, JacobianChain):
         chain, longer, warmup, burn = cell, cell, 0, None
     else:
@@ -125,7 +130,8 @@ def analyze(
             batch = len(lead_in) if batch is None and lead_in is not None else batch or BATCH
             inputs = drive("noise", batch, steps + warmup, cell.network_input_size, seed=seed)
         lead = min(warmup, LONGEST_BURN)  # the end of the warm-up turns the frame of the exponents, too
-        whole = run(cell, inputs, warmup=warmup, keep=lead, start=start_of(cell, lead_in))
+        storage = _storage(cell, inputs, dense=lags > 0, limit=max_memory)
+        whole = run(cell, inputs, warmup=warmup, keep=lead, start=start_of(cell, lead_in), storage=storage)
         chain, longer = linearise(whole.after(lead)), linearise(whole)
         burn = max(lead, usual_burn(longer.steps))
     if (
@@ -165,7 +171,7 @@ def analyze(
         config["remedies"], tried = True, ()
         if along is not None and inputs is not None and isinstance(cell, BaseCell):
             try:
-                tried = try_changes(cell, inputs, lead_in, warmup, readout, measured, along, tell)
+                tried = try_changes(cell, inputs, lead_in, warmup, readout, measured, along, storage, tell)
             except Interrupted:
                 tried, measured = None, replace(measured, missing=("remedies",))
     tell("report")
@@ -187,6 +193,15 @@ def analyze(
     )
     document["run"] = environment.describe(started, time.perf_counter() - clock)
     return Result(document)
+
+
+def _storage(cell: BaseCell, inputs: Array, *, dense: bool, limit: int | None) -> str:
+    """Choose what is kept of a run."""
+    weights, keeps = sum(w.size for w in cell.weights().values()), sum(cell.keeps)
+    batch, steps = np.shape(inputs)[:2] if np.ndim(inputs) == 3 else (1, np.shape(inputs)[0])
+    width = cell.network_input_size
+    plan = Plan(cell.state_size, width, weights, steps, batch, cell.dtype.itemsize, dense, keeps=keeps)
+    return plan.fitting(limit).storage
 
 
 def _check_cell(cell: Any) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, replace
 
 from gradscope.errors import ResourceError
 
-__all__ = ["Plan", "allowed_bytes", "available_bytes", "human"]
+__all__ = ["CHECKPOINTS", "EVERYTHING", "STATES", "STORAGE", "Plan", "allowed_bytes", "available_bytes", "human"]
 
+EVERYTHING, STATES, CHECKPOINTS = STORAGE = ("states and pre-activations", "states", "checkpoints")
 FLOOR = 200 << 20  # the libraries, and the Jacobians of a chunk of steps
+MODEST = 1 << 30  # what is used unasked, where less would take longer
+NORMS = 24  # numbers a step and sequence: norms, shares of roads, and their percentiles
 FALLBACK = 4 << 30  # where the system does not tell
 
 
@@ -26,6 +30,8 @@ class Plan:
         itemsize: bytes of a number.
         dense: whether Jacobian products and spectra are taken, n x n each.
         columns: columns of the frames that are pushed along for Lyapunov exponents, over all sequences.
+        keeps: numbers beside the state that a step of a sequence may keep, pre-activations of its gates.
+        storage: what is kept of the run, one of `STORAGE`.
         polar: recurrent weights that are made orthogonal, one of the changes that may be tried; 0 for none.
     """
 
@@ -38,17 +44,23 @@ class Plan:
     dense: bool = True
     polar: int = 0
     columns: int = 0
+    keeps: int = 0
+    storage: str = EVERYTHING
 
     @property
     def parts(self) -> dict[str, int]:
         """Bytes by purpose. Inputs are held twice (as read, as run), states once more as cotangents."""
         rows = self.steps * self.batch * self.itemsize
+        length = 3 * math.isqrt(self.steps) + 3 if self.storage == CHECKPOINTS else self.steps
+        kept = 0 if self.storage == STATES else length
         # measured: the decomposition and its factors are eight times the matrix
         changed = {"orthogonal weights": 8 * self.polar * self.itemsize} if self.polar else {}
         return changed | {
             "weights": 2 * self.weights * self.itemsize,
             "inputs": 2 * rows * self.inputs,
-            "states": 2 * rows * self.state,
+            "states": 2 * length * self.batch * self.itemsize * self.state,
+            "pre-activations": kept * self.batch * self.itemsize * self.keeps,
+            "norms and shares": 8 * NORMS * self.steps * self.batch,
             # in float64 whatever the cell is in; 16 and 4: counted with their work arrays
             "dense Jacobians": 8 * self.state * (16 * self.state + 4 * self.columns) if self.dense else 0,
         }
@@ -57,6 +69,16 @@ class Plan:
     def total(self) -> int:
         """Bytes in all."""
         return sum(self.parts.values()) + FLOOR
+
+    def fitting(self, limit: int | None = None) -> Plan:
+        """Return the plan with as much kept of the run as fits, the rest being computed again when it is needed.
+
+        Args:
+            limit: bytes that may be used; None for half of what is free, and no more than `MODEST`.
+        """
+        allowed = min(available_bytes() // 2, MODEST) if limit is None else limit
+        plans = [replace(self, storage=storage) for storage in STORAGE]
+        return next((p for p in plans if p.total <= allowed), plans[-1])
 
     def check(self, limit: int | None = None) -> None:
         """Refuse a run that does not fit.
@@ -67,14 +89,14 @@ class Plan:
         Raises:
             ResourceError: the estimate is above the limit.
         """
-        allowed = allowed_bytes(limit)
-        if self.total <= allowed:
+        allowed, plan = allowed_bytes(limit), self.fitting(limit)
+        if plan.total <= allowed:
             return
-        largest = max(self.parts, key=lambda k: self.parts[k])
+        largest = max(plan.parts, key=lambda k: plan.parts[k])
         raise ResourceError(
-            f"this run needs about {human(self.total)} ({human(self.parts[largest])} for {largest}), "
+            f"this run needs about {human(plan.total)} ({human(plan.parts[largest])} for {largest}), "
             f"and {human(allowed)} may be used",
-            f"{self._advice(largest, allowed)}; --max-memory raises the limit",
+            f"{plan._advice(largest, allowed)}; --max-memory raises the limit",
         )
 
     def processes(self, wanted: int, limit: int | None = None) -> int:

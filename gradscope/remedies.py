@@ -38,6 +38,7 @@ def try_changes(
     loss: Loss,
     measured: Measured,
     along: Array,
+    storage: str,
     tell: Callable[[str], None],
 ) -> tuple[Remedy, ...]:
     """Measure every change that the cell knows, best first; none where the gradient neither vanishes nor explodes.
@@ -50,6 +51,7 @@ def try_changes(
         loss: the loss that the cell was measured with.
         measured: what was found of the cell as it is.
         along: the orbits of its sequences, (B,).
+        storage: what is kept of a run.
         tell: called with a word when a change begins.
     """
     before, state = (measured.last or measured.norms).state, state_of(measured)
@@ -62,7 +64,8 @@ def try_changes(
     for name, make in cell.changes(lack, measured.reach.steps).items():
         tell(f"remedies: {name}")
         changed = make()
-        chain = linearise(run(changed, inputs, warmup=warmup, start=start_of(changed, lead_in)))
+        start = start_of(changed, lead_in)
+        chain = linearise(run(changed, inputs, warmup=warmup, start=start, storage=storage))
         after, kept, other = _gradients(chain, loss.last_only(), measured.reach.threshold)
         shift = rate_change(before, after.norms.state, joined(along[kept], other))
         new, r = state_of(after), after.reach

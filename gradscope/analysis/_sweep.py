@@ -14,14 +14,12 @@ import numpy as np
 from gradscope._tape import Call
 from gradscope.analysis._loss import Loss
 from gradscope.analysis._scaled import LN2, add, rescale
-from gradscope.dynamics.chain import JacobianChain
+from gradscope.dynamics.chain import PASSING_BYTES, PASSING_STEPS, JacobianChain
 from gradscope.jacobian import Array
 from gradscope.linear import Linear, Puller
 
-__all__ = ["Piece", "log_norms", "sweep"]
+__all__ = ["Piece", "again", "log_norms", "sweep"]
 
-CACHE = 1 << 19  # bytes that the steps of one list of calls may touch: half of a second-level cache
-LONGEST = 32  # steps: making more calls costs as much as it saves
 ROOM = {4: 20, 8: 200}  # {bytes of a number: powers of two by which a column may grow or shrink within a piece}
 
 
@@ -94,11 +92,20 @@ class _Rows:
 
 def sweep(chain: JacobianChain, loss: Loss) -> Iterator[Piece]:
     """Yield pieces from the last state to the first; each begins with the state that the one before ended with."""
-    steps = chain.steps
-    rows = _Rows(chain, max(1, min(steps, LONGEST, CACHE // chain.step_bytes)), direct=loss.at_every_step)
-    u, exponent = _received(np.zeros_like(rows.u[0]), np.zeros(chain.batch, np.int64), loss, steps, chain)
-    for stop in range(steps, 0, -rows.size):
-        start = max(0, stop - rows.size)
+    begin = np.zeros((chain.size, chain.batch), chain.dtype), np.zeros(chain.batch, np.int64)
+    return _swept(chain, loss, *_received(*begin, loss, chain.steps, chain), 0, chain.steps)
+
+
+def again(chain: JacobianChain, loss: Loss, u: Array, first: int, last: int) -> Iterator[Piece]:
+    """Yield the pieces from s_last, with dL/ds_last in `u`, to s_first, of a loss that has no other terms."""
+    return _swept(chain, loss, u, np.zeros(chain.batch, np.int64), first, last)
+
+
+def _swept(chain: JacobianChain, loss: Loss, u: Array, exponent: Array, begin: int, end: int) -> Iterator[Piece]:
+    steps = end - begin
+    rows = _Rows(chain, max(1, min(steps, PASSING_STEPS, PASSING_BYTES // chain.step_bytes)), direct=loss.at_every_step)
+    for stop in range(end, begin, -rows.size):
+        start = max(begin, stop - rows.size)
         block = rows.read(start, stop)
         last = stop
         while last > start:

@@ -13,6 +13,8 @@ from gradscope.jacobian import Array
 
 __all__ = ["NonFinite", "check_finite", "nonfinite_jacobian", "nonfinite", "nonfinite_in"]
 
+WINDOW = 1000  # steps that are looked at together
+
 
 @dataclass(frozen=True)
 class NonFinite:
@@ -50,7 +52,23 @@ def nonfinite(trajectory: Trajectory) -> list[NonFinite]:
     for name, weights in trajectory.cell.weights().items():
         found += nonfinite_in(f"model.weights.{name}", weights)
     found += nonfinite_in("inputs", trajectory.inputs)
-    return found + nonfinite_in("states", trajectory.states)
+    return found + _in_states(trajectory)
+
+
+def _in_states(trajectory: Trajectory) -> list[NonFinite]:
+    """List what is not finite in the states, a window at a time where they are computed again."""
+    if trajectory.at is None:
+        return nonfinite_in("states", trajectory.states)
+    if not trajectory.odd:
+        return []
+    found: dict[str, NonFinite] = {}
+    for start, window in trajectory.windows(WINDOW):
+        states = window.states[(start > 0) :]
+        for r in nonfinite_in("states", states):
+            first = (r.first[0] + start + (start > 0), *r.first[1:])
+            known = found.get(r.kind, NonFinite(r.path, r.kind, 0, first))
+            found[r.kind] = NonFinite(r.path, r.kind, known.count + r.count, known.first)
+    return sorted(found.values(), key=lambda r: r.first)
 
 
 def nonfinite_jacobian(chain: JacobianChain, t: int) -> NonFinite:

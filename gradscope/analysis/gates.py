@@ -62,10 +62,9 @@ def gate_statistics(trajectory: Trajectory) -> dict[str, GateStatistics]:
 def _chunks(trajectory: Trajectory) -> Iterator[dict[str, Array]]:
     row = trajectory.cell.jacobian_numbers * trajectory.batch * trajectory.states.itemsize
     chunk = max(1, CHUNK_BYTES // row)
-    for start in range(0, trajectory.steps, chunk):
-        rows = slice(start, min(start + chunk, trajectory.steps))
+    for _, (x, states, _) in trajectory.windows(chunk):
         with np.errstate(over="ignore", invalid="ignore"):
-            yield trajectory.cell.gate_values(trajectory.inputs[rows], trajectory.states[rows])
+            yield trajectory.cell.gate_values(x, states[:-1])
 
 
 class _Counter:

@@ -18,11 +18,11 @@ import numpy as np
 
 from gradscope.analysis._loss import Loss
 from gradscope.analysis._scaled import log_norm
-from gradscope.analysis._sweep import Piece, log_norms, sweep
+from gradscope.analysis._sweep import Piece, again, log_norms, sweep
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.jacobian import Array
 
-__all__ = ["GradientNorms", "gradient_norms"]
+__all__ = ["Cotangents", "GradientNorms", "gradient_norms"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,11 +32,12 @@ class GradientNorms:
     Attributes:
         logs: {"state" | part | part_total: (T + 1, B)}; entry t belongs to s_t. -inf: exactly zero.
             nan: not finite. A part that is the whole state is left out where it would repeat it.
-        cotangents: dL/ds_t scaled to length one, (T + 1, n, B), if they were asked for.
+        cotangents: dL/ds_t scaled to length one, (T + 1, n, B), if they were asked for; where the run keeps some of
+            its states only, likewise computed again as they are asked for.
     """
 
     logs: dict[str, Array]
-    cotangents: Array | None = None
+    cotangents: Array | Cotangents | None = None
 
     @property
     def state(self) -> Array:
@@ -48,6 +49,36 @@ class GradientNorms:
         return GradientNorms({name: logs[:, sequences] for name, logs in self.logs.items()})
 
 
+class Cotangents:
+    """dL/ds_t scaled to length one, of a loss that reads the last state: those of some steps, and others from these.
+
+    `cotangents[t]` is (n, B), as of an array; who goes along the steps, either way, has each computed once.
+    """
+
+    def __init__(self, chain: JacobianChain, loss: Loss, at: Array) -> None:
+        self._chain, self._loss, self._at = chain, loss, at
+        self._given: dict[int, Array] = {}
+        self._first, self._rows = 0, np.zeros((0, chain.size, chain.batch), chain.dtype)
+
+    def note(self, first: int, u: Array) -> None:
+        """Take those that are kept from u[k], which belongs to step first + k."""
+        low, high = np.searchsorted(self._at, (first, first + len(u)))
+        self._given |= {int(t): unit(u[t - first]) for t in self._at[low:high]}
+
+    def __getitem__(self, t: int) -> Array:
+        t = t + self._chain.steps + 1 if t < 0 else t
+        if not self._first <= t < self._first + len(self._rows):
+            row = int(np.searchsorted(self._at, t))
+            first, end = int(self._at[max(row - 1, 0)]), int(self._at[row])
+            rows = np.empty((end - first + 1, self._chain.size, self._chain.batch), self._chain.dtype)
+            rows[-1] = self._given[end]
+            with np.errstate(over="ignore", invalid="ignore"):
+                for piece in again(self._chain, self._loss, rows[-1].copy(), first, end):
+                    rows[piece.first - first : piece.last - first] = unit(piece.u[:-1])
+            self._first, self._rows = first, rows
+        return np.asarray(self._rows[t - self._first])
+
+
 def gradient_norms(chain: JacobianChain, loss: Loss, *, keep: bool = False) -> GradientNorms:
     """Sweep a loss gradient back along the chain and measure it at every step.
 
@@ -56,7 +87,7 @@ def gradient_norms(chain: JacobianChain, loss: Loss, *, keep: bool = False) -> G
         loss: its direct gradients.
         keep: keep the cotangents themselves, n * B * (T + 1) numbers.
     """
-    norms = _Norms(chain, keep=keep)
+    norms = _Norms(chain, loss, keep=keep)
     with np.errstate(over="ignore", invalid="ignore"):
         for piece in sweep(chain, loss):
             norms.note(piece)
@@ -66,14 +97,18 @@ def gradient_norms(chain: JacobianChain, loss: Loss, *, keep: bool = False) -> G
 class _Norms:
     """Sums of squares of every part, at every state, with their exponents, and later their logarithms."""
 
-    def __init__(self, chain: JacobianChain, *, keep: bool) -> None:
+    def __init__(self, chain: JacobianChain, loss: Loss, *, keep: bool) -> None:
         self._parts, self._steps = chain.parts, chain.steps
         shape = (chain.steps + 1, chain.batch)
         self._squares = np.zeros((len(self._parts), *shape), chain.dtype)
         self._exponent = np.zeros(shape, np.int64)
         self._totals: dict[str, Array] = {}  # logs
         self._careful: list[tuple[int, dict[str, Array]]] = []  # of pieces in which sums of squares do not do
-        self._kept = np.zeros((chain.steps + 1, chain.size, chain.batch), chain.dtype) if keep else None
+        self._kept: Array | Cotangents | None = None
+        at = chain.trajectory.at if chain.trajectory and not loss.at_every_step else None
+        if keep:
+            whole = (chain.steps + 1, chain.size, chain.batch)
+            self._kept = np.zeros(whole, chain.dtype) if at is None else Cotangents(chain, loss, at)
 
     def note(self, piece: Piece) -> None:
         """Take down the norms of a piece. Its last state was the first of the piece before."""
@@ -85,8 +120,10 @@ class _Norms:
             exponent = self._exponent[to]
             own = {name: log_norm(piece.u[:count, s], exponent) for name, s in self._parts.items()}
             self._careful.append((piece.first, {"state": log_norm(piece.u[:count], exponent), **own}))
-        if self._kept is not None:
-            self._kept[to] = _unit(piece.u[:count])
+        if isinstance(self._kept, Cotangents):
+            self._kept.note(piece.first, piece.u[:count])
+        elif self._kept is not None:
+            self._kept[to] = unit(piece.u[:count])
         for rows, within in piece.within():
             self._note_totals(piece, rows, within)
 
@@ -120,7 +157,7 @@ class _Norms:
         return GradientNorms(logs, self._kept)
 
 
-def _unit(u: Array) -> Array:
+def unit(u: Array) -> Array:
     """Scale columns to length one; what is zero stays zero."""
     size = np.abs(u).max(axis=-2, keepdims=True, initial=0.0)
     u = np.divide(u, size, out=np.zeros_like(u), where=size > 0)

@@ -17,7 +17,7 @@ __all__ = ["joined", "orbits"]
 
 def orbits(trajectory: Trajectory) -> Array:
     """Return a number for each sequence, (B,): the first sequence that it runs together with, itself if none."""
-    states = trajectory.states[[trajectory.steps // 2, -1]]  # (2, n, B)
+    states = np.stack([trajectory.state(trajectory.steps // 2), trajectory.state(trajectory.steps)])  # (2, n, B)
     label = np.arange(trajectory.batch)
     tolerance = np.sqrt(np.finfo(states.dtype).eps) * np.abs(states).max(axis=1, initial=0.0)  # (2, B)
     with np.errstate(invalid="ignore"):  # what is not finite agrees with nothing

@@ -76,7 +76,7 @@ def paths(chain: JacobianChain, last: GradientNorms) -> Paths:
     v = last.cotangents[0].copy()
     arrived = np.isfinite(last.state[0])
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        for t, J in chain.forward():
+        for t, J in chain.passing():
             u = last.cotangents[t + 1]
             roads = J.roads(u, v)
             whole = (u * roads.pushed).sum(axis=0)

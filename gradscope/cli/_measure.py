@@ -137,6 +137,7 @@ def _measured(job: Job, *, prefix: str, threads: int, progress: Callable[[str], 
         step_spectra=request.spectra_of,
         threshold=request.threshold,
         remedies=request.remedies,
+        max_memory=request.max_memory,
         threads=1 if threads == 1 else plan.processes(threads, request.max_memory),
         name=model.title,
         progress=lambda text: progress(prefix + text),
@@ -180,7 +181,9 @@ def plan_of(request: Request, model: Model, batch: int, steps: int) -> Plan:
     polar = sum(c.U.size for c in cells_of(cell) if not c.keep_gates) if request.remedies else 0
     values = min(request.spectrum, cell.state_size)
     columns = 2 * values * min(batch, affordable(steps, cell.state_size, values))  # one frame leads, one counts
-    return Plan(cell.state_size, inputs, weights, steps, batch, cell.dtype.itemsize, dense, polar, columns)
+    size, keeps = cell.dtype.itemsize, sum(cell.keeps)
+    plan = Plan(cell.state_size, inputs, weights, steps, batch, size, dense, polar, columns, keeps)
+    return plan.fitting(request.max_memory)
 
 
 def size_of(request: Request, model: Model, batch: int, steps: int) -> Size:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gradscope.budget import available_bytes, human
+from gradscope.budget import CHECKPOINTS, EVERYTHING, STATES, available_bytes, human
 from gradscope.cli._calibrate import read_speeds
 from gradscope.cli._measure import Job, lengths, plan_of, size_of
 from gradscope.cli._models import Model
@@ -12,6 +12,11 @@ from gradscope.errors import GradscopeError
 
 __all__ = ["expect", "plan_text"]
 
+KEPT = {
+    EVERYTHING: "states and pre-activations of every step",
+    STATES: "states of every step; pre-activations are computed again",
+    CHECKPOINTS: "the state of every so many steps; the others are computed again",
+}
 UNKNOWN = "time: not known on this machine; gradscope doctor --calibrate measures how fast it is"
 
 
@@ -26,7 +31,8 @@ def plan_text(request: Request, models: list[Model]) -> str:
         batch, steps = lengths(request, model)
         plan = plan_of(request, model, batch, steps)
         lines += [f"{model.title}: {steps} steps with warm-up, {batch} sequences, state of {cell.state_size}"]
-        lines += [f"  {name}: {human(size)}" for name, size in plan.parts.items()]
+        lines += [f"  {name}: {human(size)}" for name, size in plan.parts.items() if size]
+        lines += [f"  kept of the run: {KEPT[plan.storage]}"]
         lines += [f"  in all about {human(plan.total)}; {human(available_bytes())} are free"]
         if speeds:
             seconds = predict(size_of(request, model, batch, steps), speeds.speeds)

@@ -18,6 +18,8 @@ from gradscope.jacobian import Dense, Linear
 
 __all__ = ["JacobianChain", "linearise"]
 
+PASSING_BYTES = 1 << 19  # of Jacobians that are looked at once: half of a second-level cache
+PASSING_STEPS = 32
 CHUNK_BYTES = 64 << 20  # Jacobians of this size are made at once: enough to hide the loop, little to hold
 
 
@@ -116,8 +118,7 @@ class JacobianChain:
         if low <= 0 and high >= self.batch:
             return self
         if self.trajectory is not None:
-            inputs, states = (x[..., low:high] for x in (self.trajectory.inputs, self.trajectory.states))
-            return linearise(Trajectory(self.trajectory.cell, inputs, states))
+            return linearise(self.trajectory.between(low, high))
         source = lambda start, stop: Dense(self._source(start, stop).matrix[:, low:high])  # type: ignore[attr-defined]  # noqa: E731
         return JacobianChain(source, self.steps, high - low, self.sizes, self.output, dtype=self.dtype)
 
@@ -136,8 +137,8 @@ class JacobianChain:
         block = run.cell.lineariser(steps, run.batch)
 
         def read(start: int, stop: int) -> Linear:
-            rows = slice(start, stop)
-            return block(run.inputs[rows], run.states[rows], [k[rows] for k in run.kept])
+            x, s, kept = run.window(start, stop)
+            return block(x, s[:-1], kept)
 
         return read
 
@@ -147,6 +148,15 @@ class JacobianChain:
             stop = min(start + self._chunk, self.steps)
             block = self._source(start, stop)
             for t in range(start, stop):
+                yield t, block.at(t - start)
+
+    def passing(self) -> Iterator[tuple[int, Linear]]:
+        """Yield (t, J[t]) from the first step to the last, for those who look at each once: J[t] does not last."""
+        size = max(1, min(self.steps, PASSING_STEPS, PASSING_BYTES // self.step_bytes))
+        read = self.reader(size)
+        for start in range(0, self.steps, size):
+            block = read(start, min(start + size, self.steps))
+            for t in range(start, min(start + size, self.steps)):
                 yield t, block.at(t - start)
 
     def backward(self, last: int | None = None) -> Iterator[tuple[int, Linear]]:
@@ -164,7 +174,8 @@ def linearise(trajectory: Trajectory) -> JacobianChain:
 
     def source(start: int, stop: int) -> Linear:
         with np.errstate(over="ignore", invalid="ignore"):
-            return cell.linearise(trajectory.inputs[start:stop], trajectory.states[start:stop])
+            x, s, _ = trajectory.window(start, stop)
+            return cell.linearise(x, s[:-1])
 
     return JacobianChain(
         source,

@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
+from gradscope.budget import CHECKPOINTS, EVERYTHING, STATES
 from gradscope.cells._base import BaseCell
 from gradscope.cells._stack import Direction
 from gradscope.errors import InputError
 from gradscope.jacobian import Array
 
-__all__ = ["Trajectory", "prepare_inputs", "run"]
+__all__ = ["Trajectory", "Window", "prepare_inputs", "run"]
 
 PIECE = 256  # steps whose states are held while a run warms up
+
+
+class Window(NamedTuple):
+    """Some of the steps.
+
+    Attributes:
+        inputs: (K, m, B).
+        states: (K + 1, n, B), before the first step and after each.
+        kept: what was kept of these steps, (K, *, B) each.
+    """
+
+    inputs: Array
+    states: Array
+    kept: list[Array]
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,14 +42,19 @@ class Trajectory:
     Attributes:
         cell: the cell.
         inputs: (T, m, B), in the cell's own time order.
-        states: (T + 1, n, B); states[0] is where the measured steps begin.
+        states: (T + 1, n, B); states[0] is where the measured steps begin. With `at`, only some of them.
         kept: what the run kept for the linearisation, (T, *, B) each: `BaseCell.keeps`; () for nothing.
+        at: (M,), the steps whose states are there, from 0 to T; others are computed again. None: all are there.
+        odd: whether one of these others is not finite.
     """
 
     cell: BaseCell
     inputs: Array
     states: Array
     kept: tuple[Array, ...] = ()
+    at: Array | None = None
+    odd: bool = False
+    _last: list[tuple[int, Array, list[Array]]] = field(default_factory=list, repr=False)
 
     @property
     def steps(self) -> int:
@@ -42,14 +66,60 @@ class Trajectory:
         """Number of sequences B."""
         return int(self.states.shape[-1])
 
-    def first(self, count: int) -> Trajectory:
-        """Return what the first `count` sequences went through."""
-        kept = tuple(k[..., :count] for k in self.kept)
-        return Trajectory(self.cell, self.inputs[..., :count], self.states[..., :count], kept)
+    def window(self, start: int, stop: int) -> Window:
+        """Return steps start, ..., stop - 1."""
+        rows = slice(start, stop)
+        if self.at is None:
+            return Window(self.inputs[rows], self.states[start : stop + 1], [k[rows] for k in self.kept])
+        first = int(self.at[np.searchsorted(self.at, start, side="right") - 1])
+        end = int(self.at[np.searchsorted(self.at, stop)])  # to the next one: who goes back asks for what lies before
+        if not self._last or self._last[0][0] != first or len(self._last[0][1]) <= end - first:
+            self._last[:] = []
+            self._last.append((first, *_again(self, first, end)))
+        _, states, kept = self._last[0]
+        inside = slice(start - first, stop - first)
+        return Window(self.inputs[rows], states[start - first : stop - first + 1], [k[inside] for k in kept])
+
+    def state(self, t: int) -> Array:
+        """Return s_t, (n, B)."""
+        return self.window(t, t).states[0] if t < self.steps else np.asarray(self.states[-1])
+
+    def windows(self, steps: int) -> Iterator[tuple[int, Window]]:
+        """Yield (number of the first step, window) of so many steps each, from the first to the last."""
+        for start in range(0, self.steps, steps):
+            yield start, self.window(start, min(start + steps, self.steps))
+
+    def between(self, low: int, high: int) -> Trajectory:
+        """Return what sequences number `low` to `high - 1` went through."""
+        states, inputs = self.states[..., low:high], self.inputs[..., low:high]
+        return Trajectory(self.cell, inputs, states, tuple(k[..., low:high] for k in self.kept), self.at, self.odd)
+
+    def bare(self) -> Trajectory:
+        """Return the same without what can be computed again."""
+        return Trajectory(self.cell, self.inputs, self.states, (), self.at, self.odd)
 
     def after(self, steps: int) -> Trajectory:
-        """Return what comes after the first `steps` steps."""
-        return Trajectory(self.cell, self.inputs[steps:], self.states[steps:], tuple(k[steps:] for k in self.kept))
+        """Return what comes after the first `steps` steps; with `at`, after one of these."""
+        kept = tuple(k[steps:] for k in self.kept)
+        if self.at is None:
+            return Trajectory(self.cell, self.inputs[steps:], self.states[steps:], kept)
+        row = int(np.searchsorted(self.at, steps))
+        return Trajectory(self.cell, self.inputs[steps:], self.states[row:], kept, self.at[row:] - steps, self.odd)
+
+
+def _again(path: Trajectory, first: int, end: int) -> tuple[Array, list[Array]]:
+    """Compute states and what a run keeps of steps first, ..., end - 1 once more."""
+    assert path.at is not None
+    states = np.empty((end - first + 1, *path.states.shape[1:]), path.states.dtype)
+    states[0] = path.states[np.searchsorted(path.at, first)]
+    kept = _room(path.cell, end - first, path.batch)
+    with np.errstate(over="ignore", invalid="ignore"):
+        path.cell.run(path.inputs[first:end], states, kept)
+    return states, kept
+
+
+def _room(cell: BaseCell, steps: int, batch: int) -> list[Array]:
+    return [np.empty((steps, rows, batch), cell.dtype) for rows in cell.keeps]
 
 
 def prepare_inputs(cell: BaseCell, inputs: Array) -> Array:
@@ -70,12 +140,20 @@ def _outputs(pair: tuple[Direction, ...], inputs: Array) -> Array:
     outputs = []
     for direction in pair:
         own = seen[:, ::-1] if direction.reverse else seen
-        states = run(direction.cell, own).states[1:, direction.output]
+        states = run(direction.cell, own, storage=STATES).states[1:, direction.output]
         outputs.append(states[::-1] if direction.reverse else states)
     return np.concatenate(outputs, axis=1).transpose(2, 0, 1)
 
 
-def run(cell: BaseCell, inputs: Array, *, warmup: int = 0, keep: int = 0, start: Array | None = None) -> Trajectory:
+def run(
+    cell: BaseCell,
+    inputs: Array,
+    *,
+    warmup: int = 0,
+    keep: int = 0,
+    start: Array | None = None,
+    storage: str = EVERYTHING,
+) -> Trajectory:
     """Run a cell from `start` (zeros unless given), drop the first `warmup` steps, keep the rest.
 
     Values that overflow become inf and go on; whoever reads the states looks for them.
@@ -86,6 +164,7 @@ def run(cell: BaseCell, inputs: Array, *, warmup: int = 0, keep: int = 0, start:
         warmup: steps that are run and not measured; one has to be left after them.
         keep: the last of these that are kept all the same.
         start: state before the first step, (n,) or (B, n).
+        storage: one of `budget.STORAGE`; what is not kept is computed again when it is asked for, and is the same.
 
     Raises:
         InputError: the shapes do not fit, or no step is left.
@@ -107,14 +186,35 @@ def run(cell: BaseCell, inputs: Array, *, warmup: int = 0, keep: int = 0, start:
     if start is not None:
         s = s + np.asarray(start, cell.dtype).reshape(-1, cell.state_size).T
     dropped = warmup - keep
-    states = np.empty((steps - dropped + 1, cell.state_size, batch), cell.dtype)
     with np.errstate(over="ignore", invalid="ignore"):
         for first in range(0, dropped, PIECE):
-            piece = np.empty((min(PIECE, dropped - first) + 1, *s.shape), cell.dtype)
-            piece[0] = s
-            cell.run(x[first : first + len(piece) - 1], piece)
-            s = piece[-1]
+            s = _ran(cell, x[first : min(first + PIECE, dropped)], s)[-1]
+        x = x[dropped:]
+        if storage == CHECKPOINTS:
+            return _with_checkpoints(cell, x, s, keep)
+        states = np.empty((len(x) + 1, cell.state_size, batch), cell.dtype)
         states[0] = s
-        kept = tuple(np.empty((steps - dropped, rows, batch), cell.dtype) for rows in cell.keeps)
-        cell.run(x[dropped:], states, kept)
-    return Trajectory(cell, x[dropped:], states, kept)
+        kept = _room(cell, len(x), batch) if storage == EVERYTHING else []
+        cell.run(x, states, kept)
+    return Trajectory(cell, x, states, tuple(kept))
+
+
+def _ran(cell: BaseCell, x: Array, s: Array) -> Array:
+    """Return the states of a few steps from s on."""
+    states = np.empty((len(x) + 1, *s.shape), cell.dtype)
+    states[0] = s
+    cell.run(x, states)
+    return states
+
+
+def _with_checkpoints(cell: BaseCell, x: Array, s: Array, begin: int) -> Trajectory:
+    """Keep the states of about sqrt(T) steps, the one after the first `begin` among them."""
+    length = max(1, math.isqrt(len(x)))
+    at = np.unique([0, *range(begin, len(x), length), len(x)])
+    states = np.empty((len(at), *s.shape), cell.dtype)
+    states[0] = s
+    odd = False
+    for row, (first, end) in enumerate(itertools.pairwise(at.tolist())):
+        went = _ran(cell, x[first:end], states[row])
+        states[row + 1], odd = went[-1], odd or not np.isfinite(went).all()
+    return Trajectory(cell, x, states, (), at, odd)

@@ -128,7 +128,7 @@ def _reached(result: Document) -> int:
 
 
 def _steps(result: Document) -> int:
-    return len(result["series"]["timestep"]) - 1
+    return int(result["series"]["timestep"][-1])
 
 
 def _verdict(verdict: Verdict) -> Document:

@@ -23,9 +23,10 @@ from gradscope.analysis.reach import Reach
 from gradscope.analysis.steps import StepSpectra
 from gradscope.jacobian import Array
 
-__all__ = ["LN10", "Measured", "median", "metrics", "series"]
+__all__ = ["LN10", "Measured", "median", "metrics", "series", "timesteps"]
 
 EIGENVALUES_KEPT = 1600  # enough to draw the cloud; the spectra of all steps would be most of the file
+LONGEST_SERIES = 100_000  # entries; beyond, a document would be hundreds of megabytes
 NEGLIGIBLE = 1e-6  # of the largest share by crossings: smaller ones at both ends are left out of the document
 LN10 = math.log(10.0)
 MOST = 709.0  # e^709 is the largest float64
@@ -157,17 +158,17 @@ def _mean_times(values: Array, steps: int) -> float | None:
 
 def series(m: Measured) -> Document:
     """Return the numbers by time step, by lag and by gate."""
-    steps = m.reach.steps
+    at = timesteps(m.reach.steps)
     document: Document = {
-        "timestep": list(range(steps + 1)),
-        "log10_gradient_norm": {name: _band(logs / LN10) for name, logs in m.norms.logs.items()},
+        "timestep": at.tolist(),
+        "log10_gradient_norm": {name: _band(logs[at] / LN10) for name, logs in m.norms.logs.items()},
     }
     if m.last is not None:
-        document["log10_last_step_gradient_norm"] = {"state": _band(m.last.state / LN10)}
+        document["log10_last_step_gradient_norm"] = {"state": _band(m.last.state[at] / LN10)}
     if m.steps is not None:
-        at = m.steps.timestep.tolist()
-        document["step_spectral_radius"] = {"timestep": at} | _spread(m.steps.radius)
-        document["step_spectral_norm"] = {"timestep": at} | _spread(np.exp(m.steps.log_norm))
+        of = m.steps.timestep.tolist()
+        document["step_spectral_radius"] = {"timestep": of} | _spread(m.steps.radius)
+        document["step_spectral_norm"] = {"timestep": of} | _spread(np.exp(m.steps.log_norm))
         document["eigenvalues"] = _cloud(m.steps)
     if m.products is not None:
         p = m.products
@@ -197,12 +198,17 @@ def series(m: Measured) -> Document:
     document["gates"] = {name: _gate(s) for name, s in m.gates.items()}
     if m.paths is not None:
         document["paths"] = {
-            "around_share": _known_median(m.paths.around_share),
-            "gate_share": {name: _known_median(share) for name, share in m.paths.gate_share.items()},
+            "around_share": _known_median(m.paths.around_share[at[1:] - 1]),
+            "gate_share": {name: _known_median(share[at[1:] - 1]) for name, share in m.paths.gate_share.items()},
         }
         if m.crossings is not None:
             document["paths"]["crossings"] = _crossings(m.crossings)
     return document
+
+
+def timesteps(steps: int) -> Array:
+    """Return the steps that series are given at: all, or of very long runs every so many, and the last."""
+    return np.append(np.arange(0, steps, -(-steps // LONGEST_SERIES)), steps)
 
 
 def _crossings(c: Crossings) -> Document:
@@ -254,8 +260,13 @@ def _percentiles(values: Array, method: Literal["linear", "lower"]) -> list[Arra
 
 
 def _known_median(values: Array) -> list[float | None]:
-    known = [row[np.isfinite(row)] for row in values]
-    return [float(np.median(row)) if row.size else None for row in known]
+    known = np.isfinite(values)
+    whole = np.asarray(known.all(axis=-1))
+    found: list[float | None] = np.median(np.where(whole[:, None], values, 0), axis=-1).tolist()
+    for k in np.flatnonzero(~whole):
+        row = values[k][known[k]]
+        found[k] = float(np.median(row)) if row.size else None
+    return found
 
 
 def _known(value: float) -> float | None:

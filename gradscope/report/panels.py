@@ -53,7 +53,7 @@ def comparison(document: Document) -> tuple[Panel, ...]:
     products, exponents = [], []
     for role, r in enumerate(results):
         band = _followed(r)
-        lags = list(range(len(band["median"])))
+        lags = _lags(r)
         style = STYLES[role % len(STYLES)]
         curves.append(Curve(r["name"], lags, *_relative(band), role=role, style=style))
         if "product" in r["series"]:
@@ -111,9 +111,15 @@ def _relative(band: Document) -> tuple[list[Any], list[Any], list[Any]]:
     return y, low, high
 
 
+def _lags(document: Document) -> list[int]:
+    """Return how many steps before the last one each entry of a series is, the last one first."""
+    timestep = document["series"]["timestep"]
+    return [timestep[-1] - t for t in reversed(timestep)]
+
+
 def _decay(document: Document) -> Panel:
     series = document["series"]["log10_gradient_norm"]
-    lags = list(range(len(document["series"]["timestep"])))
+    lags = _lags(document)
     parts = [n for n in series if n not in ("state", "h") and not n.endswith("_total")]
     names = ["state", *(["h"] if parts and "h" in series else []), *parts] if len(parts) < 3 else ["state"]
     label = {"state": "whole state" if len(names) > 1 else "|dL/dh|" if "h" in series else "|dL/ds|"}
@@ -155,7 +161,7 @@ def _eigenvalues(document: Document) -> Panel:
         "imaginary part",
         points=(Points("", flat[0], flat[1]),),
         unit_circle=True,
-        note=f"first sequence; {len(e['timestep'])} of {len(document['series']['timestep']) - 1} steps are drawn",
+        note=f"first sequence; {len(e['timestep'])} of {document['series']['timestep'][-1]} steps are drawn",
     )
 
 
@@ -256,7 +262,7 @@ def _road(document: Document) -> Panel:
     gates = list(document["series"]["gates"])[-4:]  # those of the panel of gates keep their colours
     means = {name: abs(mean or 0.0) for name, mean in metrics.get("gate_share", {}).items()}
     drawn = [n for n in sorted(means, key=lambda n: -means[n])[:ROADS] if means[n] >= SLIGHT]
-    lags = list(range(1, len(paths["around_share"]) + 1))
+    lags = [lag + 1 for lag in _lags(document)[:-1]]  # of the step that ends there
     curves = []
     if "around_share" in metrics:
         curves.append(Curve("around", lags, _back(paths["around_share"]), role=4))
@@ -279,7 +285,7 @@ def _road(document: Document) -> Panel:
 
 
 def _crossings(document: Document) -> Panel:
-    c, steps = document["series"]["paths"]["crossings"], len(document["series"]["timestep"]) - 1
+    c, steps = document["series"]["paths"]["crossings"], document["series"]["timestep"][-1]
     bar = VISIBLE * max(map(abs, c["share"]))
     seen = [i for i, x in enumerate(c["share"]) if abs(x) >= bar]
     count, share = (c[key][seen[0] : seen[-1] + 1] for key in ("count", "share"))

@@ -32,7 +32,7 @@ def analysis(document: Document) -> tuple[Table, ...]:
 
 def _reach_table(document: Document) -> Table:
     m = document["metrics"]
-    steps = len(document["series"]["timestep"]) - 1
+    steps = document["series"]["timestep"][-1]
     interval = m["rate_ci95"]
     known = f"nats/step, 95 % {_between(*interval)}" if interval else "nats/step, no interval"
     whole, followed = m["reach"] == steps, m["reach"] is not None
@@ -100,7 +100,7 @@ COLUMNS = 6  # of gradient norms; more do not fit a terminal, and all are in the
 
 def _decay_table(document: Document) -> Table:
     series = document["series"]["log10_gradient_norm"]
-    steps = len(document["series"]["timestep"]) - 1
+    steps = document["series"]["timestep"][-1]
     parts = [n for n in series if n != "state"]
     totals = [n for n in parts if n.endswith("_total")]
     single = [n for n in parts if n not in totals]
@@ -129,7 +129,7 @@ def _product_table(document: Document) -> Table:
     """Return four quantities that are often taken for one another, of one sequence."""
     m = document["metrics"]["log10_product"]
     some = len(document["series"].get("step_spectral_radius", {"timestep": []})["timestep"])
-    steps = len(document["series"]["timestep"]) - 1
+    steps = document["series"]["timestep"][-1]
     sampled = f"estimated from {some} of {steps} steps" if some < steps else "every step"
     bound = f"{sampled}; bounds the first line" if some < steps else "bounds the first line"
     rows = [
@@ -188,7 +188,7 @@ def _gate_table(document: Document) -> Table:
 
 def _road_table(document: Document) -> Table:
     """Return by which roads the gradient went, and how often it crossed weights."""
-    m, steps = document["metrics"], len(document["series"]["timestep"]) - 1
+    m, steps = document["metrics"], document["series"]["timestep"][-1]
     around = [("around the weights", m["around_share"], "")] if "around_share" in m else []
     rows: list[tuple[Any, ...]] = [*around, *((_road(n), share, "") for n, share in m["gate_share"].items())]
     crossed = document["series"]["paths"].get("crossings")

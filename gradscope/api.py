@@ -171,7 +171,7 @@ def analyze(
         config["remedies"], tried = True, ()
         if along is not None and inputs is not None and isinstance(cell, BaseCell):
             try:
-                tried = try_changes(cell, inputs, lead_in, warmup, readout, measured, along, storage, tell)
+                tried = try_changes(cell, inputs, lead_in, warmup, readout, measured, along, storage, tell, threads)
             except Interrupted:
                 tried, measured = None, replace(measured, missing=("remedies",))
     tell("report")

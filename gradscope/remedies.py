@@ -1,7 +1,7 @@
 """What would help? Each change of the weights is made, run on the same inputs, and measured.
 
 Only gradient norms are taken of a changed cell, one sweep back along its run, and only one changed cell exists at a
-time: without products and spectra, a change costs a small part of an analysis.
+time, unless there are processors for several: without products and spectra, a change costs a small part of an analysis.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from gradscope._workers import Task, finished
 from gradscope.analysis import finite
 from gradscope.analysis._loss import Loss
 from gradscope.analysis.gradients import gradient_norms
@@ -28,6 +29,7 @@ from gradscope.report.remedy import KINDS, Base, Remedy, best, helps
 __all__ = ["try_changes"]
 
 LARGEST = 700.0  # exp of more overflows
+CALLS, FLOP = 1.0e-4, 6.0e-10  # seconds of a step, and of each number of the weights and each sequence in it, roughly
 
 
 def try_changes(
@@ -40,6 +42,7 @@ def try_changes(
     along: Array,
     storage: str,
     tell: Callable[[str], None],
+    threads: int = 1,
 ) -> tuple[Remedy, ...]:
     """Measure every change that the cell knows, best first; none where the gradient neither vanishes nor explodes.
 
@@ -53,6 +56,7 @@ def try_changes(
         along: the orbits of its sequences, (B,).
         storage: what is kept of a run.
         tell: called with a word when a change begins.
+        threads: how many processor cores may be used.
     """
     before, state = (measured.last or measured.norms).state, state_of(measured)
     if state not in KINDS:
@@ -60,18 +64,42 @@ def try_changes(
     rate = measured.reach.rate
     base = Base(state, rate, bool(np.isneginf(before[0]).all()))
     lack = math.inf if rate is None else math.exp(min(-rate, LARGEST))
+    last, steps, threshold = loss.last_only(), measured.reach.steps, measured.reach.threshold
+    names = list(cell.changes(lack, steps))
+    numbers = last.direct.shape[-1] * sum(w.size for w in cell.weights().values())
+    seconds = np.shape(inputs)[-2] * (CALLS + FLOP * numbers)
+    rest = (steps, inputs, lead_in, warmup, last, threshold, storage)
+    tasks = [Task(f"remedies: {n}", _changed, (cell, n, lack, *rest), seconds=seconds) for n in names]
+    tried = dict(finished(tasks, threads, tell))
     found = []
-    for name, make in cell.changes(lack, measured.reach.steps).items():
-        tell(f"remedies: {name}")
-        changed = make()
-        start = start_of(changed, lead_in)
-        chain = linearise(run(changed, inputs, warmup=warmup, start=start, storage=storage))
-        after, kept, other = _gradients(chain, loss.last_only(), measured.reach.threshold)
+    for number, name in enumerate(names):
+        after, kept, other = tried[number]
         shift = rate_change(before, after.norms.state, joined(along[kept], other))
         new, r = state_of(after), after.reach
         better = helps(base, new, r.rate, shift)
         found.append(Remedy(name, new, r.rate, r.interval, shift, r.reach, median(r.log_gain / LN10), better))
     return best(tuple(found))
+
+
+def _changed(
+    cell: BaseCell,
+    name: str,
+    lack: float,
+    steps: int,
+    inputs: Array,
+    lead_in: Array | None,
+    warmup: int,
+    loss: Loss,
+    threshold: float,
+    storage: str,
+    *,
+    progress: Callable[[str], None],
+) -> tuple[Measured, Array, Array]:
+    """Make a change, run it, and return what `_gradients` does."""
+    changed = cell.changes(lack, steps)[name]()
+    start = start_of(changed, lead_in)
+    chain = linearise(run(changed, inputs, warmup=warmup, start=start, storage=storage))
+    return _gradients(chain, loss, threshold)
 
 
 def _gradients(chain: JacobianChain, loss: Loss, threshold: float) -> tuple[Measured, Array, Array]:

@@ -2,7 +2,8 @@
 
     python tests/benchmarks/bench.py                   # the whole table: a quarter of an hour on two cores
     python tests/benchmarks/bench.py --rows 'start*'   # some of it; --list names all rows
-    python tests/benchmarks/bench.py --record          # also writes the page, its picture and its record
+    python tests/benchmarks/bench.py --record          # also writes the page, its picture and its record; with --rows,
+                                                       # those rows of it
 
 Every row has a process of its own, with one thread on one core, in which ours and the peers take turns: a peer that is
 not installed, or a row that fails, costs that row only. Larger ratios are better: peer / ours.
@@ -53,7 +54,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
 
     seconds = QUICK if options.quick else SECONDS
     if name == "memory":
-        found = bench_start.memory(options.full, 10_000 if options.quick else bench_start.STEPS)
+        found = bench_start.memory(bench_start.SHORT if options.quick else bench_start.STEPS, full=options.full)
     elif name in bench_scaling.CASES:
         bench_machine.one_core()
         return {"points": bench_scaling.measure(name, quick=options.quick)}
@@ -122,7 +123,7 @@ def main(arguments: Sequence[str]) -> int:
     began = time.perf_counter()
     for name in chosen:
         found = apart(name, options)
-        record["lines"] += found.get("lines", [])
+        record["lines"] += [entry | {"row": name} for entry in found.get("lines", [])]
         record["points"] |= found.get("points", {})
         for entry in found.get("lines", []):
             print(bench_table.row(entry), flush=True)
@@ -132,7 +133,7 @@ def main(arguments: Sequence[str]) -> int:
     if options.record:
         import bench_page
 
-        bench_page.write(record)
+        bench_page.write(bench_page.renewed(record, names()))
     wrong = [entry for entry in record["lines"] if entry["verdict"] in ("failed", "differs")]
     return FAILED if wrong else 0
 

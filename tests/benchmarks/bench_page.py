@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,24 @@ def draw(points: Mapping[str, Any], path: Path) -> None:
         axis.margins(y=0.28)
     axes[0].set_ylabel("seconds, one core")
     figure.savefig(path)
+
+
+def renewed(record: Mapping[str, Any], names: Sequence[str], path: Path = RECORD) -> dict[str, Any]:
+    """Return the record on file with the rows that were measured anew, all of them in the order of `names`.
+
+    What was measured on another machine, or with other versions, is left out.
+    """
+    old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if old.get("machine") != record["machine"]:
+        old = {}
+    again = {entry["row"] for entry in record["lines"]}
+    lines = [*(e for e in old.get("lines", []) if e["row"] not in again), *record["lines"]]
+    points = {**old.get("points", {}), **record["points"]}
+    return {
+        "machine": record["machine"],
+        "lines": [entry for name in names for entry in lines if entry["row"] == name],
+        "points": {name: points[name] for name in names if name in points},
+    }
 
 
 def write(record: Mapping[str, Any]) -> None:

@@ -21,6 +21,8 @@ CASES = {  # (what is typed, what it is held against, target)
 START, MEMORY = "start-up / python -c imports", "memory"
 LONG = ("analyze", "--cell", "gru", "--hidden", "256", "--batch", "1", "--lags", "0", "--json", "--steps")
 STEPS, SHARES = 1_000_000, (0.05, 0.1)  # the run, and the parts of it from which its memory is extrapolated
+SHORT = 10_000  # steps of a run that only shows that all of this works
+TIGHT = ("--max-memory", "400MB")  # under which these parts keep as little of the run as all of it has to under 1 GiB
 ALLOWED = 1.0  # GiB
 PEAK = "import resource, subprocess, sys; subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, check=True); \
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
@@ -40,9 +42,9 @@ def measure(name: str, seconds: float) -> list[Line]:
     return [Line(START, case, *found, target=target, note=f"at most twice: {imports}")]
 
 
-def peak(steps: int) -> float:
+def peak(steps: int, *options: str) -> float:
     """Return the largest resident memory of the long run with so many steps, GiB."""
-    command = [sys.executable, "-c", PEAK, *GRADSCOPE, *LONG, str(steps)]
+    command = [sys.executable, "-c", PEAK, *GRADSCOPE, *LONG, str(steps), *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ})
     if done.returncode:
         raise RuntimeError(done.stderr.strip().splitlines()[-1])
@@ -50,13 +52,16 @@ def peak(steps: int) -> float:
     return int(done.stdout) * unit / 2**30
 
 
-def memory(full: bool, steps: int = STEPS) -> list[Line]:
-    """Measure the memory of a long run, or extrapolate it, a straight line through two shorter ones."""
-    case = f"gru H=256 B=1 T={steps}: gradient norms, peak memory"
-    if full:
+def memory(steps: int = STEPS, *, full: bool = False) -> list[Line]:
+    """Measure the memory of a long run, or extrapolate it from two parts of it.
+
+    What grows with the root of the steps makes a straight line through the two too high further on, never too low.
+    """
+    if full or steps <= SHORT:
         found, note = peak(steps), "measured"
     else:
-        short, longer = (max(1, int(steps * share)) for share in SHARES)
-        a, b = peak(short), peak(longer)
-        found, note = a + (b - a) * (steps - short) / (longer - short), f"extrapolated from {short} and {longer} steps"
+        short, longer = (int(steps * share) for share in SHARES)
+        a, b = peak(short, *TIGHT), peak(longer, *TIGHT)
+        found, note = a + (b - a) * (steps - short) / (longer - short), f"at most, from {short} and {longer} steps"
+    case = f"gru H=256 B=1 T={steps}: gradient norms, peak memory"
     return [Line(MEMORY, case, found, ALLOWED, ALLOWED / found, target=1.0, note=note, unit="GiB")]

@@ -120,6 +120,20 @@ def test_tables_go_between_their_markers():
         bench_page.written("no marker", record())
 
 
+def test_rows_are_renewed_one_by_one(tmp_path):
+    """Those that were not measured stay; what another machine measured does not."""
+    file = tmp_path / "record.json"
+    old = {"machine": "m", "lines": [{"row": r, "n": 1} for r in ("a", "b", "b", "c")], "points": {"p": 1, "q": 1}}
+    new = {"machine": "m", "lines": [{"row": "b", "n": 2}], "points": {"q": 2}}
+    order = ["q", "c", "b", "a", "p"]
+    assert bench_page.renewed(new, order, file) == new
+    file.write_text(json.dumps(old), encoding="utf-8")
+    found = bench_page.renewed(new, order, file)
+    assert [(e["row"], e["n"]) for e in found["lines"]] == [("c", 1), ("b", 2), ("a", 1)]
+    assert list(found["points"].items()) == [("q", 2), ("p", 1)]
+    assert bench_page.renewed(new | {"machine": "other"}, order, file)["lines"] == new["lines"]
+
+
 def test_the_picture_is_drawn(tmp_path):
     bench_page.draw(record()["points"], tmp_path / "x.png")
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")

@@ -78,11 +78,11 @@ def renewed(record: Mapping[str, Any], names: Sequence[str], path: Path = RECORD
     if old.get("machine") != record["machine"]:
         old = {}
     again = {entry["row"] for entry in record["lines"]}
-    lines = [*(e for e in old.get("lines", []) if e["row"] not in again), *record["lines"]]
+    lines = [*(e for e in old.get("lines", []) if e.get("row") not in again), *record["lines"]]
     points = {**old.get("points", {}), **record["points"]}
     return {
         "machine": record["machine"],
-        "lines": [entry for name in names for entry in lines if entry["row"] == name],
+        "lines": [entry for name in names for entry in lines if entry.get("row") == name],
         "points": {name: points[name] for name in names if name in points},
     }
 

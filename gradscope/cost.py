@@ -21,6 +21,7 @@ CUBIC = 25  # operations times n^3 of all eigenvalues (Golub & Van Loan 2013, se
 
 START = "start and report"
 LARGEST_VALUES = "products (largest values)"  # large states take another way, with a speed of its own
+ALL_VALUES = "products (all values)"  # and so do all values
 
 Features = dict[str, tuple[float, ...]]
 
@@ -88,9 +89,10 @@ def _spectra(size: Size) -> Features:
     parts: Features = {}
     lags = products.log_lags(T, size.lags).tolist()
     if k == n or n <= products.FORMED:
+        name = ALL_VALUES if 2 * k > n else "products"
         radii = min(len(lags), max(2, products.RADIUS_WORK / n**3))
         grown = FLOP * T * n * size.recurrent, FLOP * T * n**3, FLOP * len(lags) * n**3, FLOP * CUBIC * radii * n**3
-        parts["products"] = (CALL * T, *grown)
+        parts[name] = (CALL * T, *grown)
     else:
         c = k + singular.SPARE
         swept = sum(lags)

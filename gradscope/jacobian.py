@@ -129,16 +129,22 @@ class Jacobian(Linear):
     def dense(self) -> Array:
         if self.states > 1:
             return super().dense()
-        made = np.zeros(self.shape, self.dtype)
+        return self._filled(self.dtype, around=True)
+
+    def formed(self, *, around: bool = True) -> Array:
+        return self._filled(np.dtype(float), around=around)
+
+    def _filled(self, dtype: np.dtype[Any], *, around: bool) -> Array:
+        made = np.zeros(self.shape, dtype)
         for p, (row, rows) in enumerate(zip(self.through, self._new, strict=True)):
             there = [g for g, e in enumerate(row) if not absent(e)]
             if self.U is not None and there:
                 span = slice(there[0], there[-1] + 1)
-                gates = np.array([np.broadcast_to(np.ravel(e), self.new[p]) for e in row[span]], self.dtype)
+                gates = np.array([np.broadcast_to(np.ravel(e), self.new[p]) for e in row[span]], dtype)
                 blocks = self.U.reshape(len(row), self.new[p], -1)[span]
                 np.einsum("gi,gij->ij", gates, blocks, out=made[rows, self._old[self.reads]])
             for e, columns in zip(self.around[p], self._old, strict=True):
-                if not absent(e):
+                if around and not absent(e):
                     np.einsum("ii->i", made[rows, columns])[...] += np.ravel(e)
         return made
 
@@ -161,21 +167,6 @@ class Jacobian(Linear):
         if self.U is not None:
             rows[self.reads] = rows[self.reads] + self.U.T @ self._gate_cotangents(self.through, u)
         return np.concatenate(rows)
-
-    def formed(self, *, around: bool = True) -> Array:
-        out, term = np.zeros(self.shape), np.empty(0)
-        for p, rows in enumerate(self._new):
-            if self.U is not None:
-                block = out[rows, self._old[self.reads]]
-                for entry, weights in zip(self.through[p], self._split(self.U), strict=True):
-                    if not absent(entry):
-                        term = np.empty(block.shape) if term.shape != block.shape else term
-                        block += np.multiply(entry, weights, out=term, dtype=float)
-            for entry, columns in zip(self.around[p], self._old, strict=True):
-                if around and not absent(entry):
-                    diagonal = np.einsum("ii->i", out[rows, columns])
-                    diagonal += np.asarray(entry, float).reshape(-1)
-        return out
 
     def bound(self) -> float:
         gates = len(self.through[0])

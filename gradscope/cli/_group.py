@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from gradscope.cli._plain import convert_plainly
+
 if TYPE_CHECKING:
     from rich.text import Text
 
@@ -32,6 +34,12 @@ COMMANDS = {
     "doctor": "Show versions, BLAS, threads and memory, and check the installation against closed forms.",
 }
 STYLES = {"name": "bold cyan", "flag": "bold green", "usage": "yellow", "border": "dim"}  # as typer has them
+
+
+class _Command(TyperCommand):
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        convert_plainly(self.get_params(ctx))
+        return super().parse_args(ctx, args)
 
 
 class _Commands(Mapping[str, Any]):
@@ -55,7 +63,7 @@ class _Commands(Mapping[str, Any]):
             pretty_exceptions_enable=False,
             rich_markup_mode=self._markup,
         )
-        app.command(name, epilog=getattr(module, "EPILOG", None))(module.command)
+        app.command(name, cls=_Command, epilog=getattr(module, "EPILOG", None))(module.command)
         return typer.main.get_command(app)
 
     def __iter__(self) -> Iterator[str]:
@@ -81,6 +89,11 @@ class Group(TyperGroup):
         """Return the command that is called, with its name and the arguments that are left for it."""
         name, command, rest = super().resolve_command(ctx, args)
         return name, command and self.commands[str(name)], rest
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the options before the command."""
+        convert_plainly(self.get_params(ctx))
+        return super().parse_args(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the options and the commands."""

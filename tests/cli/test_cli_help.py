@@ -7,6 +7,7 @@ import pytest
 import typer
 
 from gradscope import _rooms
+from gradscope.cli._plain import convert_plainly
 from gradscope.cli.app import COMMANDS, build
 
 GROUP = typer.main.get_command(build())
@@ -135,3 +136,27 @@ def test_debug_shows_where(run):
     assert done.code == 4
     assert "Traceback" in done.err
     assert "error: " in done.err
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_options_are_converted_as_typer_does(name):
+    """What is left out of typer's own conversion makes no difference."""
+    texts = ("gru", "7", "1e-1", "2GiB", "tanh", "btf", "keep", "json", "last", "auto", "noise", "float32", "zeros")
+    for parameter in typer.main.get_command(build()).commands[name].params:
+        if not hasattr(parameter, "type_descriptor"):
+            continue
+        several = parameter.multiple or parameter.nargs == -1
+        values = [None, parameter.default, *([list(texts)] if several else texts)]
+        for value in values:
+            if isinstance(value, bool):
+                continue
+            found = []
+            for plain in (True, False):
+                parameter._runtime_param = None
+                if plain:
+                    convert_plainly([parameter])
+                try:
+                    found.append(parameter.get_runtime_param().coerce(value, param=parameter, ctx=None))
+                except Exception as error:
+                    found.append((type(error), str(error)))
+            assert found[0] == found[1], (parameter.name, value)

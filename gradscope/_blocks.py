@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["absent", "block_log_det", "log_abs", "split"]
+__all__ = ["STEEP", "absent", "block_log_det", "log_abs", "row_spread", "split"]
 
 Array = NDArray[Any]
 Grid = Sequence[Sequence[Any]]  # [row][column], arrays (H, B) or numbers, as in jacobian.Partials
@@ -36,13 +36,13 @@ def absent(entry: Any) -> bool:
 def log_abs(matrix: Array) -> Array:
     """Return log|det| of square matrices (..., n, n), in float64; -inf where they are singular."""
     with np.errstate(divide="ignore"):  # denormal pivots
-        return np.asarray(np.linalg.slogdet(matrix.astype(float))[1])
+        return np.asarray(np.linalg.slogdet(np.asarray(matrix, float))[1])
 
 
 def block_log_det(
     around: Grid, through: Grid, within: Grid | None, reads: int, units: int, weights: Callable[[int], float]
 ) -> Array | None:
-    """Return log|det J|, (B,) or a number, or None where blocks do not come apart.
+    """Return log|det J|, (..., B) or a number, or None where blocks do not come apart.
 
     Args:
         around: a grid of `Partials`, every part `units` wide.
@@ -123,7 +123,7 @@ def _alone(blocks: dict[tuple[int, int], Any], rows: set[int], columns: set[int]
 def _log_sum(entry: Any, units: int) -> Any:
     with np.errstate(divide="ignore"):
         logs = np.log(np.abs(np.asarray(entry, float)))
-    return logs.sum(axis=0) if logs.ndim == 2 and len(logs) == units else units * np.squeeze(logs)
+    return logs.sum(axis=-2) if logs.ndim >= 2 and logs.shape[-2] == units else units * np.squeeze(logs)
 
 
 def _per_unit(
@@ -135,26 +135,63 @@ def _per_unit(
     entries = [np.asarray(around[p][q], float) for p in rows for q in columns]
     shape = np.broadcast_shapes((units, 1), *(e.shape for e in entries))
     small = np.stack([np.broadcast_to(e, shape) for e in entries], axis=-1)
-    return np.asarray(total + log_abs(small.reshape(*shape, len(rows), len(rows))).sum(axis=0))
+    return np.asarray(total + log_abs(small.reshape(*shape, len(rows), len(rows))).sum(axis=-2))
 
 
 def split(through: Grid, around: Grid, within: Grid | None) -> list[Grid] | None:
     """Return grids (through, around) of M, and around of S and, where there is one, of E; None for J as it is."""
     parts = range(len(through))
-    if within is not None and any(
-        not _is_zero(within[p][q]) and not _is_zero(within[q][r]) for p in parts for q in parts for r in parts
-    ):
+    if within is not None and _twice(within):
         return None
+    scales, direct, old = _scaled_rows(through, around, within)
+    if within is None and all(np.ptp(_log(s)) < STEEP for s in scales):
+        return None
+    found: list[Grid] = [direct, old, [[scales[p] if p == q else 0 for q in parts] for p in parts]]
+    return found if within is None else [*found, [[1 if p == q else within[p][q] for q in parts] for p in parts]]
+
+
+def row_spread(through: Grid, around: Grid, within: Grid | None) -> Array:
+    """Return by how many nats the rows differ that come through one gate only, of each of many steps, (T,).
+
+    What one new part owes to another is undone first, and its size counts as that of a row: it is what such a row is
+    rounded with. inf: a step has zeros that others do not have. Entries are (T, H, B) or numbers, and (1,) is
+    returned where all are numbers.
+    """
+    if within is not None and _twice(within):
+        return np.zeros(1)
+    scales, _, _ = _scaled_rows(through, around, within)
+    entries = [e for grid in (through, around, within or ()) for row in grid for e in row]
+    arrays = [e for e in entries if np.ndim(e) == 3]
+    if not arrays:
+        return np.array([max(float(np.ptp(_log(s))) for s in scales)])
+    odd = np.any([~e.any(axis=(1, 2)) & e.any() for e in arrays], axis=0)
+    tops = [_log(e).max(axis=1) for row in within or () for e in row if np.ndim(e) == 3 and not _is_zero(e)]
+    spreads = []
+    for logs in (_log(s) for s in scales if np.ndim(s) == 3):
+        top = np.max(np.broadcast_arrays(logs.max(axis=1), *tops), axis=0)
+        spreads.append((top - logs.min(axis=1)).max(axis=1))
+    return np.where(odd, np.inf, np.max([np.zeros(len(odd)), *spreads], axis=0))
+
+
+def _log(entry: Any) -> Array:
+    return np.asarray(np.log(np.abs(np.asarray(entry, float)) + TINY))
+
+
+def _twice(within: Grid) -> bool:
+    """Tell whether a part owes something to another that itself owes something."""
+    parts = range(len(within))
+    return any(not _is_zero(within[p][q]) and not _is_zero(within[q][r]) for p in parts for q in parts for r in parts)
+
+
+def _scaled_rows(through: Grid, around: Grid, within: Grid | None) -> tuple[list[Any], list[Any], list[Any]]:
+    """Return the size of the rows that come through one gate only, one elsewhere, and the grids without it."""
     direct, old = (
         [[0 if _is_zero(e) else e for e in row] for row in (grid if within is None else _undone(grid, within))]
         for grid in (through, around)
     )
-    scales: list[Any] = [1] * len(parts)
-    for p in parts:
+    scales: list[Any] = [1] * len(direct)
+    for p in range(len(direct)):
         gates = [g for g, e in enumerate(direct[p]) if not absent(e)]
         if len(gates) == 1 and all(absent(e) for e in old[p]):
             scales[p], direct[p][gates[0]] = direct[p][gates[0]], 1
-    if within is None and all(np.ptp(np.log(np.abs(np.asarray(s, float)) + TINY)) < STEEP for s in scales):
-        return None
-    found: list[Grid] = [direct, old, [[scales[p] if p == q else 0 for q in parts] for p in parts]]
-    return found if within is None else [*found, [[1 if p == q else within[p][q] for q in parts] for p in parts]]
+    return scales, direct, old

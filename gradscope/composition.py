@@ -227,7 +227,8 @@ class Stacked(Linear):
 def _sum_of_log_dets(maps: Sequence[Linear], states: int) -> Array | None:
     logs = [m.log_abs_det() for m in maps]
     known = [log for log in logs if log is not None]
-    return np.broadcast_to(sum(known), (states,)).copy() if len(known) == len(logs) else None
+    total = np.asarray(sum(known))
+    return np.broadcast_to(total, (*total.shape[:-1], states)).copy() if len(known) == len(logs) else None
 
 
 @dataclass(frozen=True, eq=False)

@@ -223,7 +223,7 @@ class Jacobian(Linear):
             return None
         through: Grid = [()] * len(self.new) if self.U is None else self.through
         log = block_log_det(self.around, through, self.partials.within, self.reads, units, self._log_det_of_gate)
-        return None if log is None else np.broadcast_to(log, (self.states,)).copy()
+        return None if log is None else np.broadcast_to(log, (*log.shape[:-1], self.states)).copy()
 
     @cached_property
     def _log_dets(self) -> dict[int, float]:

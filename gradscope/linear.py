@@ -17,7 +17,20 @@ from numpy.typing import NDArray
 from gradscope._blocks import log_abs
 from gradscope._tape import Call
 
-__all__ = ["Array", "Dense", "Entry", "Factor", "Grid", "Linear", "Partials", "Puller", "Roads", "Transposed", "ranges"]
+__all__ = [
+    "Array",
+    "Dense",
+    "Entry",
+    "Factor",
+    "Grid",
+    "Linear",
+    "Partials",
+    "Puller",
+    "Roads",
+    "Transposed",
+    "largest",
+    "ranges",
+]
 
 Array = NDArray[Any]
 Entry = Any  # an array (..., H, B), or a number; the integer 0 means that there is no path
@@ -160,7 +173,7 @@ class Linear(ABC):
     def log_abs_det(self) -> Array | None:
         """Return log|det J| of every state, (B,), in closed form; None where there is none.
 
-        Natural log, -inf where J is singular. Of one step: after `at`. Without a closed form,
+        Natural log, -inf where J is singular. Before `at`, (T, B) of many steps. Without a closed form,
         `numpy.linalg.slogdet(J.dense())` takes n^3 operations a state.
         """
         return None
@@ -231,6 +244,11 @@ class Transposed:
         return self.of.pull(u[:, None])[:, 0] if u.ndim == 1 else self.of.pull(u)
 
 
+def largest(array: Array) -> float:
+    """Return the largest absolute value, as float64 has it; nan where there is one."""
+    return max(float(array.max(initial=0.0)), -float(array.min(initial=0.0)))
+
+
 def ranges(sizes: Sequence[int]) -> list[slice]:
     """Return where blocks of these sizes lie, one after the other."""
     ends = np.cumsum([0, *sizes]).tolist()
@@ -292,7 +310,7 @@ class Dense(Linear):
         return []
 
     def log_abs_det(self) -> Array | None:
-        return log_abs(self.matrix).reshape(-1) if self.shape[0] == self.shape[1] else None
+        return np.atleast_1d(log_abs(self.matrix)) if self.shape[0] == self.shape[1] else None
 
     def push_input(self, x: Array) -> Array:
         assert self.inputs is not None

@@ -163,6 +163,6 @@ def test_lines_are_broken_on_a_narrow_terminal(capsys, monkeypatch):
 
 
 def test_frames_allow_less_where_all_steps_are_alike():
-    (steady, _), (any_, why) = _check.of_frames(4, 100, steady=True), _check.of_frames(4, 100)
+    (steady, _), (any_, why) = _check.of_frames(4, steady=True), _check.of_frames(4)
     assert steady < 1e-10 < any_ < 1e-4
     assert "of an interval" in why

@@ -13,16 +13,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gradscope._blocks import log_abs
-from gradscope.analysis._frames import completed, orthonormal, random_frame
+from gradscope.analysis._frames import ROUGH, completed, lengths, orthonormal, random_frame
 from gradscope.analysis._graded import in_range, next_interval
+from gradscope.analysis._push import Chunk, Chunks, Pusher, Step
 from gradscope.analysis._scaled import log_norm
 from gradscope.dynamics.chain import JacobianChain
-from gradscope.jacobian import Array, Factor, Linear
+from gradscope.jacobian import Array
 
 __all__ = ["Followed", "Frame", "follow"]
 
-EASY = 5.5  # nats of spread in an interval: what is small loses e^5.5 eps = 5e-14 of itself
+EASY = 7.0  # nats of spread in an interval: what is small loses e^7 eps = 2e-13 of itself
+LATE = 1.15  # times an interval, that it may become longer by where the frame has to be settled then anyhow
+TOGETHER = 64  # steps of which the first column's length is taken at once
 TURNING = 1000  # counted steps, at most, along which the first columns go beforehand
 LEADING = 16  # columns that do: more than are asked for by default, and few beside all of them
 
@@ -90,128 +92,176 @@ def follow(
     marks += [chain.steps] if marks[-1] < chain.steps else []
     met = min(len(marks) - 1, int(np.searchsorted(marks, burn + TURNING)))
 
-    def turning(t: int, _: Linear) -> None:
+    def turning(t: int, _: Chunk, __: int) -> None:
         if t % 16 == 0:
             tell(f"Lyapunov exponents: directions, {t} of {marks[met]} steps")
 
+    chunks = Chunks(chain)
     lead = Frame(chain.size, min(k, LEADING), chain.batch, seed, number)
-    before = _grow(lead, chain, burn, marks[: met + 1], turning)
+    before = _grow(lead, chunks, burn, marks[: met + 1], turning)
     frame = Frame(chain.size, k, chain.batch, seed, number)
     frame.begin(lead.Q)
-    first, logdet = np.zeros((chain.steps - burn, chain.batch)), np.zeros(chain.batch)
+    first, logdet = _First(chain, burn), np.zeros(chain.batch)
 
-    def note(t: int, J: Linear) -> None:
+    def note(t: int, chunk: Chunk, i: int) -> None:
         if t >= burn:
-            first[t - burn] = frame.first()
+            first.note(t, *frame.first())
             if k == chain.size:
-                logdet[:] += _log_abs_det(J)
+                logdet[:] += chunk.log_abs_det(i)
         if t % 16 == 0:
             tell(f"Lyapunov exponents: {t} of {chain.steps} steps")
 
-    grown, doubt = _grow(frame, chain, burn, marks, note), frame.doubt
+    grown, doubt = _grow(frame, chunks, burn, marks, note), frame.doubt
     gone = np.isneginf(grown[-1]).all(axis=1)
     if gone.any() and burn:  # what was turned lay along units that died; others may be there where counting begins
         frame = Frame(chain.size, k, chain.batch, seed, number)
         frame.anew = gone
-        again = _grow(frame, chain, burn, marks, lambda *_: None)
+        again = _grow(frame, chunks, burn, marks, lambda *_: None)
         grown[:, gone], doubt[gone], before[-1][gone] = again[:, gone], frame.doubt[gone], np.nan
-    return Followed(grown, np.array(marks) - burn, first, before[-1], met, burn, chain.size, doubt, logdet)
+    return Followed(grown, np.array(marks) - burn, first.logs(), before[-1], met, burn, chain.size, doubt, logdet)
 
 
-def _grow(
-    frame: Frame, chain: JacobianChain, burn: int, marks: list[int], note: Callable[[int, Linear], None]
-) -> Array:
+class _First:
+    """How much the first column has grown, step by step: lengths are taken of many at once."""
+
+    def __init__(self, chain: JacobianChain, burn: int) -> None:
+        self._burn = burn
+        self._logs = np.zeros((chain.steps - burn, chain.batch))
+        self._columns = np.empty((TOGETHER, chain.batch, chain.size))
+        self._done = 0
+
+    def note(self, t: int, grown: Array, column: Array) -> None:
+        """Take in what had grown until the frame was settled, (S,), and the column since, (S, n)."""
+        at = t - self._burn
+        self._logs[at] = grown
+        self._columns[at - self._done] = column
+        if at + 1 - self._done == TOGETHER:
+            self._finish(at + 1)
+
+    def _finish(self, stop: int) -> None:
+        columns = self._columns[: stop - self._done]
+        logs = log_norm(columns.reshape(-1, columns.shape[2]).T, np.zeros(columns.shape[0] * columns.shape[1]))
+        self._logs[self._done : stop] += logs.reshape(columns.shape[:2])
+        self._done = stop
+
+    def logs(self) -> Array:
+        """Return nats until each step, (T, S)."""
+        self._finish(len(self._logs))
+        return self._logs
+
+
+def _grow(frame: Frame, chunks: Chunks, burn: int, marks: list[int], note: Callable[[int, Chunk, int], None]) -> Array:
     """Push a frame to the last mark; return how much its columns have grown at each, (M, S, k), since the burn-in."""
-    at_mark = []
-    for t, J in chain.forward():
-        frame.push(J)
-        if t + 1 == burn:
-            frame.settle()
-            frame.forget()
-        note(t, J)
-        if t + 1 in marks:
-            frame.settle()
-            at_mark.append(frame.grown.copy())
-            if t + 1 == marks[-1]:
-                break
+    at_mark: list[Array] = []
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is gone through again
+        for t, (chunk, i) in enumerate(chunks):
+            mark = marks[len(at_mark)]
+            frame.push(chunk.pusher, i, left=min((burn if t < burn else mark) - t, chunk.steps - i) - 1)
+            if i + 1 == chunk.steps:
+                frame.settle()  # its Jacobians do not last
+            if t + 1 == burn:
+                frame.forget()
+            note(t, chunk, i)
+            if t + 1 == mark:
+                at_mark.append(frame.settled())
+                if len(at_mark) == len(marks):
+                    break
     return np.array(at_mark)
 
 
 class Frame:
-    """A frame for each of S sequences, side by side: columns b k to (b + 1) k belong to sequence b."""
+    """A frame for each of S sequences."""
 
     def __init__(self, n: int, k: int, count: int, seed: int, number: int = 0) -> None:
-        self.k, self.count, self.seed, self.number = k, count, seed, number
-        self.Q = np.hstack([random_frame(n, k, [seed, 3, number + b]) for b in range(count)])
-        self.grown = np.zeros((count, k))  # nats since the burn-in
+        self.seed, self.number = seed, number
+        self.Q = np.array([random_frame(n, k, [seed, 3, number + b]).T for b in range(count)])  # row j: column j
+        self.grown = np.zeros((count, k))  # nats since the burn-in, until Q
         self.doubt = np.zeros((count, k))
         self.anew = np.zeros(count, bool)  # sequences whose frames begin in random directions where counting begins
+        self._spare = [np.empty_like(self.Q), np.empty_like(self.Q)]
         self._block = self.Q
-        self._pending: list[Linear] = []
+        self._pending: list[Step] = []
         self._interval = 1
+        self._rough = False  # whether the length of Q's columns does not say how far it is from orthonormal
 
     def begin(self, lead: Array) -> None:
-        """Begin with the columns of another frame, (n, S * j), and fill up with random ones; lost columns are zero."""
-        pairs = zip(np.split(lead, self.count, axis=1), np.split(self.Q, self.count, axis=1), strict=True)
-        blocks = [np.linalg.qr(np.hstack([a[:, a.any(axis=0)], b])[:, : self.k])[0] for a, b in pairs]
-        self.Q = self._block = np.hstack(blocks)
+        """Begin with the columns of another frame, (S, j, n), and fill up with random ones; lost columns are zero."""
+        for own, other in zip(self.Q, lead, strict=True):
+            own[:] = np.linalg.qr(np.vstack([other[other.any(axis=1)], own])[: len(own)].T)[0].T
 
-    def first(self) -> Array:
-        """Return what the first column has grown by until now, (S,), nats."""
-        pending = log_norm(self._block[:, :: self.k], np.zeros(self.count)) if self._pending else 0.0
-        return np.asarray(self.grown[:, 0] + pending)
+    def first(self) -> tuple[Array, Array]:
+        """Return what the first column had grown by until the frame was last settled, (S,), and itself, (S, n)."""
+        return self.grown[:, 0], self._block[:, 0]
 
-    def push(self, J: Linear) -> None:
-        """Take one more step."""
-        factors = J.factors() if self.k > self.Q.shape[0] // 2 else (Factor(J),)
-        for factor in factors:
-            with np.errstate(over="ignore", invalid="ignore"):  # it is gone through again
-                self._block = factor.map.push_blocks(self._block)
-            self._pending.append(factor.map)
-            if factor.steep:
+    def push(self, pusher: Pusher, i: int, left: int) -> None:
+        """Take one more step; `left` more are to come until the frame has to be settled anyhow."""
+        _, k, n = self.Q.shape
+        maps = pusher.apart(i) if k > n // 2 else []
+        for step, steep in maps or [((pusher, i), False)]:
+            self._push(step)
+            if steep:
                 self.settle(careful=True)
-        if len(self._pending) >= self._interval and not any(f.steep for f in factors):
+        count = len(self._pending)
+        if count >= self._interval and count + left > LATE * self._interval and not any(steep for _, steep in maps):
             self.settle()
+
+    def _push(self, step: Step) -> None:
+        pusher, i = step
+        out = self._spare[1 if self._block is self._spare[0] else 0]
+        pusher.push(i, self._block, out)
+        self._block = out
+        self._pending.append(step)
 
     def settle(self, *, careful: bool = False) -> None:
         """Make the frame orthonormal, and count what has grown; `careful`: rows were kept apart, one QR will do."""
         pending, self._pending = self._pending, []
         if pending and not self._divide(len(pending), careful=careful):
-            self._block, self._interval = self.Q, 1
-            for map in pending:  # too much for one interval: once more, a step at a time
-                self._block = map.push_blocks(self._block)
+            self._interval = 1
+            for step in pending:  # too much for one interval: once more, a step at a time
+                self._block = self.Q
+                self._push(step)
                 self._divide(1, careful=True)
+            self._pending = []
+
+    def settled(self) -> Array:
+        """Settle, and return what the columns have grown by if they are made orthonormal to the last digit, (S, k)."""
+        self.settle()
+        if self._rough:
+            self._polish()
+        return np.asarray(self.grown + lengths(self.Q))
+
+    def _polish(self) -> None:
+        interval, self._block = self._interval, self._spare[0]
+        self._block[:] = self.Q
+        self._divide(1, careful=True)
+        self._interval = interval
 
     def forget(self) -> None:
         """Start counting here, with new directions for those that are lost."""
-        blocks = np.split(self.Q, self.count, axis=1)
-        pairs = [(np.zeros_like(q) if self.anew[b] else q, self.number + b) for b, q in enumerate(blocks)]
-        self.Q = self._block = np.hstack([completed(q, [self.seed, 6, b]) for q, b in pairs])
-        self.grown[:], self.doubt[:] = 0, 0
+        self.settle()
+        self._polish()
+        for b, q in enumerate(self.Q):
+            kept = np.zeros_like(q) if self.anew[b] else q
+            q[:] = completed(kept.T, [self.seed, 6, self.number + b]).T
+        self.grown, self.doubt = -lengths(self.Q), np.zeros(self.grown.shape)
 
     def _divide(self, steps: int, *, careful: bool) -> bool:
-        if steps > 1 and not in_range(self._block):
+        block = self._block
+        if steps > 1 and not in_range(block):
             return False
-        blocks = np.split(self._block, self.count, axis=1)
-        found = [orthonormal(b, careful=careful or steps == 1) for b in blocks]
-        if any(f is None for f in found):
-            return False
-        Q, logs, doubt = (np.array(x) for x in zip(*(f for f in found if f is not None), strict=True))
+        logs, doubt = np.empty(self.grown.shape), np.empty(self.grown.shape)
+        for b, columns in enumerate(block):
+            found = orthonormal(columns.T, careful=careful or steps == 1)
+            if found is None:
+                return False
+            Q, logs[b], doubt[b] = found
+            if not np.may_share_memory(Q, columns):
+                columns[:] = Q.T
         self.grown = self.grown + logs
         self.doubt = np.where(np.isneginf(self.grown), 0, self.doubt + doubt)  # what is lost stays lost
-        self.Q = self._block = np.hstack(list(Q))
+        self._spare = [self.Q, *(x for x in self._spare if x is not block)]
+        self.Q = block
+        top = logs.max(axis=1, keepdims=True)
+        self._rough = bool((np.where(np.isneginf(logs), top, logs) < top - ROUGH).any())
         self._interval = min(next_interval(steps, row, EASY) for row in logs)
         return True
-
-
-def _log_abs_det(J: Linear) -> Array:
-    """Return log|det J| of every sequence: in closed form where the cell has one, else by elimination."""
-    stated = J.log_abs_det() if J.dtype == np.float64 else None  # in float32 the form is only as good as that
-    if stated is not None:
-        return np.asarray(stated)
-    unit = np.eye(J.shape[1])
-    total = np.zeros(J.states)
-    for factor in J.factors():
-        each = np.split(factor.map.push_blocks(np.tile(unit, J.states)), J.states, axis=1)
-        total = total + log_abs(np.stack(each))
-    return total

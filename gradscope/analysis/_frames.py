@@ -9,10 +9,11 @@ from gradscope.analysis._graded import HARD, SMALLEST, sorted_qr
 from gradscope.analysis._scaled import LN2
 from gradscope.jacobian import Array
 
-__all__ = ["completed", "orthonormal", "random_frame"]
+__all__ = ["NORMAL", "ROUGH", "completed", "lengths", "orthonormal", "random_frame"]
 
 EPS = float(np.finfo(float).eps)
-ONCE = 3.0  # nats of spread from which Cholesky is done twice: up to there Q is orthonormal to eps e^6
+ROUGH = 8.0  # nats of spread up to which Q is orthonormal to eps e^16: what its columns lack of length says the rest
+NORMAL = 1e200  # squares of columns, and their inverses, up to which nothing has to be scaled
 
 
 def random_frame(size: int, columns: int, seed: list[int]) -> Array:
@@ -40,22 +41,35 @@ def orthonormal(block: Array, *, careful: bool) -> tuple[Array, Array, Array] | 
 
     A column that is exactly zero, or has to be since fewer rows than columns are left, stays zero: log -inf.
 
-    Cholesky's R will do: any triangular factor that is divided off leaves the product of all of them exact. Where
-    the columns are nearly dependent, Householder's is taken, with rows sorted by size. Cholesky twice is as good as
-    Householder (Yamamoto et al. 2015).
+    Cholesky's R will do: any triangular factor that is divided off leaves the product of all of them exact. Q is as
+    far from orthonormal then as the condition squared, which counts once, where the product ends: see `lengths`.
+    Where the columns are nearly dependent, Householder's is taken, with rows sorted by size.
 
     Args:
-        block: the columns, finite.
+        block: the columns, finite; one after the other in memory, and overwritten where that is quick.
         careful: whether there are no shorter steps.
     """
-    live = _independent(block)
-    columns = block.shape[1]
-    found = _divided(block if live.size == columns else block[:, live], careful=careful)
-    if found is None or live.size == columns:
+    found = _divided(block)
+    if found is not None:
         return found
-    Q, logs, doubt = np.zeros_like(block), np.full(columns, -np.inf), np.zeros(columns)
+    live = _independent(block)
+    if live.size == block.shape[1]:
+        return _slowly(block) if careful else None
+    found = _divided(np.asfortranarray(block[:, live])) or (_slowly(block[:, live]) if careful else None)
+    if found is None:
+        return None
+    Q, logs, doubt = np.zeros_like(block), np.full(block.shape[1], -np.inf), np.zeros(block.shape[1])
     Q[:, live], logs[live], doubt[live] = found
     return Q, logs, doubt
+
+
+def lengths(columns: Array) -> Array:
+    """Return log of the length of columns (..., n) that are nearly orthonormal: zero for those that are lost.
+
+    To first order that is what another decomposition would find on the diagonal of R.
+    """
+    squares = np.einsum("...n,...n->...", columns, columns)
+    return np.where(squares > 0, np.log1p(squares - 1, where=squares > 0, out=np.zeros_like(squares)) / 2, 0.0)
 
 
 def _independent(block: Array) -> Array:
@@ -70,32 +84,32 @@ def _independent(block: Array) -> Array:
     return np.array(kept, int)
 
 
-def _divided(block: Array, *, careful: bool) -> tuple[Array, Array, Array] | None:
-    """Do so for columns that zeros leave independent."""
-    scale = np.frexp(np.abs(block).max(initial=0.0))[1]
-    found = _cholesky(np.ldexp(block, -scale))  # or squares would be zero below 1e-162
-    if found is not None and np.ptp(found[1]) > ONCE:  # as far from orthonormal as the condition squared: once more
-        again = _cholesky(found[0])
-        found = None if again is None else (again[0], found[1] + again[1])
-    if found is not None:
-        Q, logs = found
-        digits = max(EPS, float(np.ldexp(SMALLEST, -scale)))
-        return Q, logs + scale * LN2, digits * np.exp(logs.max() - logs)
-    if not careful:
+def _divided(block: Array) -> tuple[Array, Array, Array] | None:
+    """Do so by Cholesky decomposition of block^T block, in place; None where the columns are too dependent."""
+    if not block.size:
         return None
+    gram = blas.dsyrk(1.0, block, trans=1, lower=1)
+    squares = gram.diagonal()
+    scale = 0
+    if not (squares.min() > 1 / NORMAL and squares.max() < NORMAL):  # or squares would be zero below 1e-162
+        scale = int(np.frexp(np.abs(block).max(initial=0.0))[1])
+        block = np.asfortranarray(np.ldexp(block, -scale))
+        gram = blas.dsyrk(1.0, block, trans=1, lower=1)
+    factor, failed = lapack.dpotrf(gram, lower=1, clean=0, overwrite_a=1)
+    d = factor.diagonal()
+    least, most = float(d.min()), float(d.max())
+    if failed or not least > 0 or most > least * np.exp(HARD):
+        return None
+    logs = np.log(d)
+    digits = max(EPS, float(np.ldexp(SMALLEST, -scale)))
+    Q = blas.dtrsm(1.0, factor, block, side=1, lower=1, trans_a=1, overwrite_b=1)
+    return Q, logs + scale * LN2, digits * (most / d)
+
+
+def _slowly(block: Array) -> tuple[Array, Array, Array]:
+    """Do so by Householder's reflections, with rows sorted by size."""
     if not block.shape[1]:
         return block, np.zeros(0), np.zeros(0)
     Q, R, *_, doubt = sorted_qr(block)
     with np.errstate(divide="ignore"):
         return Q, np.log(np.abs(np.diag(R))), doubt
-
-
-def _cholesky(block: Array) -> tuple[Array, Array] | None:
-    """Return (Q, log diag R) by Cholesky decomposition of block^T block; None where the columns are too dependent."""
-    if not block.size:
-        return None
-    factor, failed = lapack.dpotrf(block.T @ block, lower=0)
-    d = np.diag(factor)
-    if failed or not d.min() > 0 or np.log(d.max() / d.min()) > HARD:
-        return None
-    return blas.dtrsm(1.0, factor, block, side=1), np.log(d)

@@ -24,6 +24,7 @@ from scipy.linalg import lapack
 from gradscope.analysis._power import direction, power
 from gradscope.analysis._scaled import log_norm
 from gradscope.jacobian import Array, Linear
+from gradscope.linear import largest
 
 __all__ = ["HARD", "SMALLEST", "Graded", "in_range", "next_interval", "sorted_qr", "windows"]
 
@@ -62,7 +63,7 @@ def next_interval(steps: int, logs: Array, easy: float) -> int:
 
 def in_range(block: Array) -> bool:
     """Tell whether a block of several steps is far from where numbers overflow, or become zero."""
-    return bool(1 / FAR < np.abs(block).max(initial=0.0) < FAR)
+    return 1 / FAR < largest(block) < FAR
 
 
 class Decomposed(NamedTuple):

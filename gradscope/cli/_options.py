@@ -304,8 +304,7 @@ MaxMemory = Annotated[
         panel=ANALYSIS,
         metavar="SIZE",
         parser=size,
-        help="Keep less of a run than would be quickest, or refuse it, to use no more than this, such as 2GiB "
-        "(half of what is free; over 1GiB only where it must).",
+        help="Refuse to use more, such as 2GiB (half of what is free).",
     ),
 ]
 

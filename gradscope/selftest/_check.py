@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gradscope.analysis._follow import EASY
-from gradscope.analysis._frames import ONCE
+from gradscope.analysis._follow import EASY, LATE
 from gradscope.analysis._graded import HARD
 
 __all__ = ["CHANCE", "EPS", "Check", "apart", "of_frames"]
@@ -60,17 +59,16 @@ def apart(found: Any, wanted: Any) -> float:
         return float(np.where(a == b, 0.0, np.abs(a - b)).max())
 
 
-def of_frames(size: int, steps: int, *, steady: bool = False) -> tuple[float, str]:
+def of_frames(size: int, *, steady: bool = False) -> tuple[float, str]:
     """Return how far a mean of log r over steps may be off, and why.
 
     The columns of an interval spread by so many nats, and the smallest is rounded like the largest: at worst in every
-    interval, with one sign. What a frame lacks of being orthonormal, eps e^(2 x 3), counts once, at the end.
+    interval, with one sign. What a frame lacks of being orthonormal counts once, at the end, and is taken account of.
 
     Args:
         size: n.
-        steps: T.
         steady: whether all steps are alike, so that no interval is larger than was meant.
     """
-    nats = EASY if steady else HARD
-    allowed = 64 * EPS + size * EPS * (math.exp(nats) + math.exp(2 * ONCE) / steps)
+    nats = LATE * EASY if steady else HARD
+    allowed = 64 * EPS + size * EPS * math.exp(nats)
     return allowed, f"64 eps, and n e^{nats:.3g} eps of an interval"

@@ -35,14 +35,14 @@ def _periodic() -> Iterator[Check]:
     )
     for name, pair, want in cases:
         residual = apart(_exponents(_repeated(*pair, times=150), burn=100), want)
-        yield Check(name, residual, *of_frames(2, 200, steady=True))
+        yield Check(name, residual, *of_frames(2, steady=True))
 
 
 def _order() -> Iterator[Check]:
     """Backwards it would be +-0.890; a period of two would not tell."""
     want = np.sort(np.log(np.abs(np.linalg.eigvals(TRIO[2] @ TRIO[1] @ TRIO[0]))))[::-1] / 3
     residual = apart(_exponents(_repeated(*TRIO, times=100), burn=90), want)
-    yield Check("order in time, period 3: +-0.557", residual, *of_frames(2, 210, steady=True))
+    yield Check("order in time, period 3: +-0.557", residual, *of_frames(2, steady=True))
 
 
 def _orthogonal() -> Iterator[Check]:
@@ -66,7 +66,7 @@ def _triangular() -> Iterator[Check]:
     found = _exponents(JacobianChain.from_arrays(J))
     each = np.log(np.abs(np.diagonal(J, axis1=1, axis2=2))).sum(axis=1)
     residual = apart(found.sum(), each.mean())
-    yield Check("upper triangular N(0, 1): the sum is log|det|", residual, *of_frames(n, steps))
+    yield Check("upper triangular N(0, 1): the sum is log|det|", residual, *of_frames(n))
     mean, sd = -(np.euler_gamma + np.log(2)) / 2, np.pi / np.sqrt(8 * n * steps)
     residual = abs(float(found.mean() - mean)) / sd
     yield Check("upper triangular N(0, 1): mean of -0.635, |z|", residual, CHANCE, "standard errors")
@@ -81,7 +81,7 @@ def _henon() -> Iterator[Check]:
         x, y = 1 - a * x * x + y, b * x
     found = _exponents(JacobianChain.from_arrays(J))
     residual = apart(found.sum(), np.log(b))
-    yield Check("Henon map: the exponents add up to log 0.3", residual, *of_frames(2, steps))
+    yield Check("Henon map: the exponents add up to log 0.3", residual, *of_frames(2))
     residual = abs(found[0] - 0.41922) / (0.37 / np.sqrt(steps))
     yield Check("Henon map: 0.41922, |z|", residual, CHANCE, "standard errors, 0.37 / sqrt T of one orbit")
 

@@ -68,7 +68,7 @@ def _determinants() -> Iterator[Check]:
         why = "n^2 eps times the mean condition of a step"
         yield Check(f"{name}: singular values multiply to |det|", residual, allowed, why)
         residual = apart(lyapunov(chain, burn=0).exponents.sum(), want)
-        yield Check(f"{name}: exponents add up to the mean of log|det|", residual, *of_frames(chain.size, steps))
+        yield Check(f"{name}: exponents add up to the mean of log|det|", residual, *of_frames(chain.size))
 
 
 def _chrono() -> Iterator[Check]:

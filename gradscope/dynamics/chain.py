@@ -103,10 +103,15 @@ class JacobianChain:
     def first_odd(self) -> int | None:
         """The first step whose Jacobian is not finite, or None."""
         ones = np.ones((self.size, self.batch), self.dtype)
+        sure = float(np.finfo(self.dtype).max) / 2  # whatever is rounded
         with np.errstate(over="ignore", invalid="ignore"):
-            for t, J in self.forward():
-                if not (np.isfinite(J.push(ones)).all() and np.isfinite(J.pull(ones)).all()):
-                    return t
+            for start, stop, block in self._passed():
+                if block.bound() < sure:
+                    continue
+                for t in range(start, stop):
+                    J = block.at(t - start)
+                    if not (np.isfinite(J.push(ones)).all() and np.isfinite(J.pull(ones)).all()):
+                        return t
         return None
 
     def first(self, count: int) -> JacobianChain:
@@ -152,12 +157,17 @@ class JacobianChain:
 
     def passing(self) -> Iterator[tuple[int, Linear]]:
         """Yield (t, J[t]) from the first step to the last, for those who look at each once: J[t] does not last."""
+        for start, stop, block in self._passed():
+            for t in range(start, stop):
+                yield t, block.at(t - start)
+
+    def _passed(self) -> Iterator[tuple[int, int, Linear]]:
+        """Yield (start, stop, Jacobians of these steps) from the first to the last: they do not last."""
         size = max(1, min(self.steps, PASSING_STEPS, PASSING_BYTES // self.step_bytes))
         read = self.reader(size)
         for start in range(0, self.steps, size):
-            block = read(start, min(start + size, self.steps))
-            for t in range(start, min(start + size, self.steps)):
-                yield t, block.at(t - start)
+            stop = min(start + size, self.steps)
+            yield start, stop, read(start, stop)
 
     def backward(self, last: int | None = None) -> Iterator[tuple[int, Linear]]:
         """Yield (t, J[t]) from the step before `last`, or the last one, to the first, as gradients go."""

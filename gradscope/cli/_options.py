@@ -304,7 +304,8 @@ MaxMemory = Annotated[
         panel=ANALYSIS,
         metavar="SIZE",
         parser=size,
-        help="Refuse to use more, such as 2GiB (half of what is free).",
+        help="Keep less of a run than would be quickest, or refuse it, to use no more than this, such as 2GiB "
+        "(half of what is free; over 1GiB only where it must).",
     ),
 ]
 

@@ -250,7 +250,8 @@ class _Pickler(pickle.Pickler):
         if not isinstance(obj, JacobianChain):
             return NotImplemented
         if obj.trajectory is not None:
-            return linearise, (obj.trajectory.bare(),)
+            # with what the run kept: computed again, it may differ in the last digit
+            return linearise, (obj.trajectory.between(0, obj.trajectory.batch),)
         return JacobianChain.from_arrays, (np.stack([getattr(J, "matrix") for _, J in obj.forward()]),)  # noqa: B009
 
 
@@ -264,7 +265,8 @@ def _size(value: Any) -> int:
     if isinstance(value, JacobianChain):
         if value.trajectory is None:
             return int(value.steps * value.batch * value.size**2 * value.dtype.itemsize)
-        return _size(value.trajectory.inputs) + _size(value.trajectory.states)
+        run = value.trajectory
+        return sum(_size(x) for x in (run.inputs, run.states, *run.kept))
     return int(getattr(value, "nbytes", 0))
 
 

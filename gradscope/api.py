@@ -132,7 +132,8 @@ def analyze(
         lead = min(warmup, LONGEST_BURN)  # the end of the warm-up turns the frame of the exponents, too
         storage = _storage(cell, inputs, dense=lags > 0, limit=max_memory)
         whole = run(cell, inputs, warmup=warmup, keep=lead, start=start_of(cell, lead_in), storage=storage)
-        chain, longer = linearise(whole.after(lead)), linearise(whole)
+        longer = linearise(whole)
+        chain = longer.after(lead)
         burn = max(lead, usual_burn(longer.steps))
     if (
         loss_gradient is not None

@@ -81,7 +81,7 @@ class _Counter:
         """Count values of shape (steps, units, sequences)."""
         finite = y[np.isfinite(y)]
         margin = EDGE * (self.high - self.low)
-        self.counts += np.histogram(finite, self.edges)[0]
+        self.counts += np.histogram(finite, BINS, (self.low, self.high))[0]  # quicker than by the same edges
         self.sum += float(finite.sum(dtype=float))
         self.total += finite.size
         self.lowest += int((finite == self.low if self.open_end else finite <= self.low + margin).sum())

@@ -21,6 +21,7 @@ __all__ = ["JacobianChain", "linearise"]
 PASSING_BYTES = 1 << 19  # of Jacobians that are looked at once: half of a second-level cache
 PASSING_STEPS = 32
 CHUNK_BYTES = 64 << 20  # Jacobians of this size are made at once: enough to hide the loop, little to hold
+KEPT_BYTES = 32 << 20  # up to this size all of them are kept
 
 
 class _Source(Protocol):
@@ -51,7 +52,8 @@ class JacobianChain:
         dtype: Any = np.float64,
         numbers: int | None = None,
     ) -> None:
-        self._source = source
+        self._made = source
+        self._kept: Linear | None = None  # all of it, where it is small: it is asked for many times
         self.steps = steps
         self.batch = batch
         self.sizes = sizes
@@ -61,6 +63,16 @@ class JacobianChain:
         row = (numbers or self.size**2) * batch * self.dtype.itemsize
         self.step_bytes = max(row, 1)
         self._chunk = max(1, min(steps, CHUNK_BYTES // self.step_bytes))
+        whole = trajectory is not None and trajectory.at is None  # nothing of the run is computed again
+        self._keeps = whole and steps * self.step_bytes <= KEPT_BYTES
+
+    def _source(self, start: int, stop: int) -> Linear:
+        """Return J[start], ..., J[stop - 1], with a time axis."""
+        if not self._keeps or self._chunk < self.steps:
+            return self._made(start, stop)
+        if self._kept is None:
+            self._kept = self._made(0, self.steps)
+        return self._kept if (start, stop) == (0, self.steps) else self._kept.at(slice(start, stop))
 
     @property
     def size(self) -> int:
@@ -126,6 +138,14 @@ class JacobianChain:
             return linearise(self.trajectory.between(low, high))
         source = lambda start, stop: Dense(self._source(start, stop).matrix[:, low:high])  # type: ignore[attr-defined]  # noqa: E731
         return JacobianChain(source, self.steps, high - low, self.sizes, self.output, dtype=self.dtype)
+
+    def after(self, steps: int) -> JacobianChain:
+        """Return the chain of what comes after the first `steps` steps of a run; what is kept, is kept once."""
+        assert self.trajectory is not None
+        rest = linearise(self.trajectory.after(steps))
+        if self._keeps:
+            rest._keeps, rest._made = False, lambda start, stop: self._source(steps + start, steps + stop)
+        return rest
 
     def at(self, t: int) -> Linear:
         """Return J[t] for all sequences."""

@@ -144,12 +144,13 @@ def _answer(
         return
     whole = None if wanted.spectrum >= chain.size else wanted.spectrum
     parts, put_together = growth_tasks(longer, whole, burn=wanted.burn, orbits=together, seed=wanted.seed)
-    cube = chain.size**3 / SPEED  # how long they take decides only on whether they are done at once, and in which order
+    # how long they take decides only on whether they are done at once, and in which order
+    cube, every = chain.steps * chain.size**3 / SPEED, whole is None
     tasks = [
-        Task(PRODUCTS, _products, (chain, wanted.lags, whole), seconds=12 * chain.steps * cube),
+        Task(PRODUCTS, _products, (chain, wanted.lags, whole), seconds=(30 if every else 10) * cube),
         *(replace(part, name=EXPONENTS) for part in parts),
-        Task(EIGENVALUES, _eigenvalues, (chain.first(1), whole), seconds=4 * chain.steps * cube),
-        Task(STEPS, _step_spectra, (chain, wanted.step_spectra), seconds=1.0),
+        Task(EIGENVALUES, _eigenvalues, (chain.first(1), whole), seconds=(60 if every else 5) * cube),
+        Task(STEPS, _step_spectra, (chain, wanted.step_spectra), seconds=0.2),
     ]
     done: dict[int, Any] = {}
     for number, found in finished(tasks, wanted.threads, tell):

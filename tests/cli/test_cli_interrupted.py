@@ -127,34 +127,27 @@ def test_a_comparison_keeps_what_is_finished(process, schema, begins, names):
     assert "lyapunov" in document["results"][0]["series"]
 
 
+def marked(mark):
+    """Return the processes whose environment has a mark."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            found += [path.name] if mark.encode() in (path / "environ").read_bytes() else []
+        except OSError:
+            continue
+    return found
+
+
 def test_with_processes(process):
     """What is finished in one of them is kept, and none of them stays."""
-    line = (
-        "analyze",
-        "--cell",
-        "gru",
-        "--hidden",
-        "160",
-        "--steps",
-        "1500",
-        "--batch",
-        "2",
-        "--threads",
-        "2",
-        "--lags",
-        "2",
-    )
-    mark = {"GRADSCOPE_TEST_MARK": str(os.getpid())}
-    started = process(*line, *PLAIN, "--json", env=mark)
-    while not started.stderr.readline().startswith(b"products"):
-        pass
+    size = ("--hidden", "160", "--steps", "1500", "--batch", "2", "--spectrum", "full", "--lags", "2", "--threads", "2")
+    mark = f"test-{os.getpid()}"
+    started = process("analyze", "--cell", "gru", *size, *PLAIN, "--json", env={"GRADSCOPE_TEST_MARK": mark})
+    while not (line := started.stderr.readline()).startswith(b"products"):
+        assert line
+    assert len(marked(mark)) == 3  # the command and two others
     started.send_signal(INT)
     out, err = started.communicate(timeout=60)
     assert (started.returncode, b"Traceback" in err) == (130, False), err
     assert "products" in json.loads(out)["warnings"][-1]["message"]
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            marked = f"GRADSCOPE_TEST_MARK={os.getpid()}".encode() in (path / "environ").read_bytes()
-        except OSError:
-            continue
-        assert not marked, path
+    assert marked(mark) == []

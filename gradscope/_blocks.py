@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["STEEP", "absent", "block_log_det", "log_abs", "row_spread", "split"]
+__all__ = ["STEEP", "absent", "block_log_det", "log_abs", "row_spread", "split", "unit", "without"]
 
 Array = NDArray[Any]
 Grid = Sequence[Sequence[Any]]  # [row][column], arrays (H, B) or numbers, as in jacobian.Partials
@@ -147,7 +147,7 @@ def split(through: Grid, around: Grid, within: Grid | None) -> list[Grid] | None
     if within is None and all(np.ptp(_log(s)) < STEEP for s in scales):
         return None
     found: list[Grid] = [direct, old, [[scales[p] if p == q else 0 for q in parts] for p in parts]]
-    return found if within is None else [*found, [[1 if p == q else within[p][q] for q in parts] for p in parts]]
+    return found if within is None else [*found, unit(within)]
 
 
 def row_spread(through: Grid, around: Grid, within: Grid | None) -> Array:
@@ -173,6 +173,18 @@ def row_spread(through: Grid, around: Grid, within: Grid | None) -> Array:
     return np.where(odd, np.inf, np.max([np.zeros(len(odd)), *spreads], axis=0))
 
 
+def without(through: Grid, around: Grid, within: Grid | None) -> list[list[list[Any]]]:
+    """Return grids (through, around) without what one new part gives another, which is `unit(within)` times these."""
+    grids = (grid if within is None else _undone(grid, within) for grid in (through, around))
+    return [[[0 if _is_zero(e) else e for e in row] for row in grid] for grid in grids]
+
+
+def unit(within: Grid) -> Grid:
+    """Return the grid I + within."""
+    parts = range(len(within))
+    return [[1 if p == q else within[p][q] for q in parts] for p in parts]
+
+
 def _log(entry: Any) -> Array:
     return np.asarray(np.log(np.abs(np.asarray(entry, float)) + TINY))
 
@@ -185,10 +197,7 @@ def _twice(within: Grid) -> bool:
 
 def _scaled_rows(through: Grid, around: Grid, within: Grid | None) -> tuple[list[Any], list[Any], list[Any]]:
     """Return the size of the rows that come through one gate only, one elsewhere, and the grids without it."""
-    direct, old = (
-        [[0 if _is_zero(e) else e for e in row] for row in (grid if within is None else _undone(grid, within))]
-        for grid in (through, around)
-    )
+    direct, old = without(through, around, within)
     scales: list[Any] = [1] * len(direct)
     for p in range(len(direct)):
         gates = [g for g, e in enumerate(direct[p]) if not absent(e)]

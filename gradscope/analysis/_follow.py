@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gradscope.analysis._frames import ROUGH, completed, lengths, orthonormal, random_frame
+from gradscope.analysis._frames import completed, lengths, orthonormal, random_frame
 from gradscope.analysis._graded import in_range, next_interval
 from gradscope.analysis._push import Chunk, Chunks, Pusher, Step
 from gradscope.analysis._scaled import log_norm
@@ -99,8 +99,7 @@ def follow(
     chunks = Chunks(chain)
     lead = Frame(chain.size, min(k, LEADING), chain.batch, seed, number)
     before = _grow(lead, chunks, burn, marks[: met + 1], turning)
-    frame = Frame(chain.size, k, chain.batch, seed, number)
-    frame.begin(lead.Q)
+    frame = Frame(chain.size, k, chain.batch, seed, number, lead.Q)
     first, logdet = _First(chain, burn), np.zeros(chain.batch)
 
     def note(t: int, chunk: Chunk, i: int) -> None:
@@ -170,11 +169,13 @@ def _grow(frame: Frame, chunks: Chunks, burn: int, marks: list[int], note: Calla
 
 
 class Frame:
-    """A frame for each of S sequences."""
+    """A frame for each of S sequences; it begins with the columns of `lead`, (S, j, n), but for those that are lost."""
 
-    def __init__(self, n: int, k: int, count: int, seed: int, number: int = 0) -> None:
+    def __init__(self, n: int, k: int, count: int, seed: int, number: int = 0, lead: Array | None = None) -> None:
         self.seed, self.number = seed, number
-        self.Q = np.array([random_frame(n, k, [seed, 3, number + b]).T for b in range(count)])  # row j: column j
+        first = [None] * count if lead is None else [q[q.any(axis=1)].T for q in lead]
+        frames = [random_frame(n, k, [seed, 3, number + b], own) for b, own in enumerate(first)]
+        self.Q = np.array([q.T for q in frames])  # row j: column j
         self.grown = np.zeros((count, k))  # nats since the burn-in, until Q
         self.doubt = np.zeros((count, k))
         self.anew = np.zeros(count, bool)  # sequences whose frames begin in random directions where counting begins
@@ -182,12 +183,6 @@ class Frame:
         self._block = self.Q
         self._pending: list[Step] = []
         self._interval = 1
-        self._rough = False  # whether the length of Q's columns does not say how far it is from orthonormal
-
-    def begin(self, lead: Array) -> None:
-        """Begin with the columns of another frame, (S, j, n), and fill up with random ones; lost columns are zero."""
-        for own, other in zip(self.Q, lead, strict=True):
-            own[:] = np.linalg.qr(np.vstack([other[other.any(axis=1)], own])[: len(own)].T)[0].T
 
     def first(self) -> tuple[Array, Array]:
         """Return what the first column had grown by until the frame was last settled, (S,), and itself, (S, n)."""
@@ -226,8 +221,6 @@ class Frame:
     def settled(self) -> Array:
         """Settle, and return what the columns have grown by if they are made orthonormal to the last digit, (S, k)."""
         self.settle()
-        if self._rough:
-            self._polish()
         return np.asarray(self.grown + lengths(self.Q))
 
     def _polish(self) -> None:
@@ -261,7 +254,5 @@ class Frame:
         self.doubt = np.where(np.isneginf(self.grown), 0, self.doubt + doubt)  # what is lost stays lost
         self._spare = [self.Q, *(x for x in self._spare if x is not block)]
         self.Q = block
-        top = logs.max(axis=1, keepdims=True)
-        self._rough = bool((np.where(np.isneginf(logs), top, logs) < top - ROUGH).any())
         self._interval = min(next_interval(steps, row, EASY) for row in logs)
         return True

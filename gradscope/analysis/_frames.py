@@ -9,19 +9,21 @@ from gradscope.analysis._graded import HARD, SMALLEST, sorted_qr
 from gradscope.analysis._scaled import LN2
 from gradscope.jacobian import Array
 
-__all__ = ["NORMAL", "ROUGH", "completed", "lengths", "orthonormal", "random_frame"]
+__all__ = ["completed", "lengths", "orthonormal", "random_frame"]
 
 EPS = float(np.finfo(float).eps)
-ROUGH = 8.0  # nats of spread up to which Q is orthonormal to eps e^16: what its columns lack of length says the rest
+LACKS = 1e-7  # of the length of a column: up to there that is what Q lacks of being orthonormal, but for its square
 NORMAL = 1e200  # squares of columns, and their inverses, up to which nothing has to be scaled
 
 
-def random_frame(size: int, columns: int, seed: list[int]) -> Array:
-    """Return orthonormal columns in random directions, (size, columns).
+def random_frame(size: int, columns: int, seed: list[int], first: Array | None = None) -> Array:
+    """Return orthonormal columns in random directions, (size, columns), after the `first` ones where there are some.
 
     Never the identity: its columns can lie in an invariant subspace, and then they stay there.
     """
-    return np.asarray(np.linalg.qr(np.random.default_rng(seed).standard_normal((size, columns)))[0])
+    made = np.random.default_rng(seed).standard_normal((size, columns))
+    made = made if first is None else np.hstack([first, made])[:, :columns]
+    return np.asarray(np.linalg.qr(made)[0])
 
 
 def completed(frame: Array, seed: list[int]) -> Array:
@@ -63,13 +65,20 @@ def orthonormal(block: Array, *, careful: bool) -> tuple[Array, Array, Array] | 
     return Q, logs, doubt
 
 
-def lengths(columns: Array) -> Array:
-    """Return log of the length of columns (..., n) that are nearly orthonormal: zero for those that are lost.
+def lengths(frames: Array) -> Array:
+    """Return log diag R, (S, k), of frames (S, k, n) that are nearly orthonormal, by columns; zero for lost ones.
 
-    To first order that is what another decomposition would find on the diagonal of R.
+    To first order that is the length of the columns; where the square of what they lack counts, it is decomposed.
     """
-    squares = np.einsum("...n,...n->...", columns, columns)
-    return np.where(squares > 0, np.log1p(squares - 1, where=squares > 0, out=np.zeros_like(squares)) / 2, 0.0)
+    squares = np.einsum("skn,skn->sk", frames, frames)
+    known = squares > 0
+    logs: Array = np.log1p(squares - 1, where=known, out=np.zeros_like(squares)) / 2
+    for b in np.flatnonzero(np.abs(logs).max(axis=1) > LACKS):
+        live = frames[b, known[b]].T
+        factor, failed = lapack.dpotrf(blas.dsyrk(1.0, live, trans=1, lower=1), lower=1, clean=0, overwrite_a=1)
+        if not failed:
+            logs[b, known[b]] = np.log(factor.diagonal())
+    return logs
 
 
 def _independent(block: Array) -> Array:

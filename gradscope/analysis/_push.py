@@ -17,10 +17,10 @@ from typing import Protocol
 import numpy as np
 from scipy.linalg import lapack
 
-from gradscope._blocks import STEEP, absent, log_abs, row_spread
+from gradscope._blocks import STEEP, absent, log_abs, row_spread, unit, without
 from gradscope.composition import Composite
 from gradscope.dynamics.chain import JacobianChain
-from gradscope.jacobian import Array, Dense, Jacobian, Linear, ranges
+from gradscope.jacobian import Array, Dense, Jacobian, Linear, Partials, ranges
 from gradscope.linear import Entry
 
 __all__ = ["Chunk", "Chunks", "Pusher", "Step", "pusher_of"]
@@ -332,10 +332,17 @@ class _Grid:
 
     @cached_property
     def _factors(self) -> list[tuple[Pusher, bool]]:
-        return [
-            (pusher_of(f.map, self._steps, self._sequences, self._room, f"{self._name}/{i}"), f.steep)
-            for i, f in enumerate(self._block.factors())
+        """What one new part gives another comes last: rows of the rest may differ in size, and none is rounded off."""
+        block, within = self._block, self._block.partials.within
+        through, around = without(block.through, block.around, within)
+        first = Jacobian(Partials(through, around), block.U, None, block.reads, block.old, block.new)
+        found: list[tuple[Pusher, bool]] = [
+            (_Grid(first, self._steps, self._sequences, self._room, f"{self._name}/"), True)
         ]
+        if within is not None:
+            last = Jacobian(Partials([[0]] * len(block.new), unit(within)), None, None, 0, block.new, block.new)
+            found.append((_Diagonals(last, self._steps, self._sequences), False))
+        return found
 
     def apart(self, i: int) -> list[tuple[Step, bool]]:
         if self._spreads is None:
@@ -346,7 +353,7 @@ class _Grid:
         return [((p, i), steep) for p, steep in self._factors] if np.isfinite(spread) else self._plain.apart(i)
 
     def log_abs_det(self, i: int) -> Array:
-        if len(self.apart(i)) > 1:
+        if self.apart(i):
             return self._plain.log_abs_det(i)
         at = self._gathered(i)
         if self._logs is None:

@@ -20,7 +20,10 @@ CASES = {  # (what is typed, what it is held against, target)
 }
 START, MEMORY = "start-up / python -c imports", "memory"
 LONG = ("analyze", "--cell", "gru", "--hidden", "256", "--batch", "1", "--lags", "0", "--json", "--steps")
-STEPS, SHARES = 1_000_000, (0.05, 0.1)  # the run, and the parts of it from which its memory is extrapolated
+STEPS, SHARES = (
+    1_000_000,
+    (0.1, 0.2),
+)  # the run, and parts of it with as many entries in their series, which are thinned
 SHORT = 10_000  # steps of a run that only shows that all of this works
 TIGHT = ("--max-memory", "400MB")  # under which these parts keep as little of the run as all of it has to under 1 GiB
 ALLOWED = 1.0  # GiB

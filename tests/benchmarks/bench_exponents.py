@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from bench_timing import Line, paired, rounds_of
@@ -43,39 +43,58 @@ def ours(cell: Any, inputs: np.ndarray) -> Any:
     return gradscope.lyapunov(linearise(run(cell, inputs)))
 
 
-def first_frame(cell: Any, inputs: np.ndarray) -> tuple[Any, np.ndarray]:
-    """Return the spectrum, and the frame (n, n) that its counting began with: the last one that was told to forget."""
-    seen: list[np.ndarray] = []
-    forget = _follow.Frame.forget
+class Watched(NamedTuple):
+    """A spectrum, and what happened on the way to it.
 
-    def note(frame: Any) -> None:
+    Attributes:
+        growth: the spectrum.
+        frame: (n, n), what its counting began with: the last frame that was told to forget.
+        decompositions: how often all n columns were made orthonormal.
+    """
+
+    growth: Any
+    frame: np.ndarray
+    decompositions: int
+
+
+def watched(cell: Any, inputs: np.ndarray) -> Watched:
+    """Return the spectrum, and look on."""
+    frames: list[np.ndarray] = []
+    done: list[bool] = []
+    forget, orthonormal = _follow.Frame.forget, _follow.orthonormal
+
+    def note_frame(frame: Any) -> None:
         forget(frame)
-        seen.append((frame.Q[0].T if frame.Q.ndim == 3 else frame.Q).copy())
+        frames.append(frame.Q[0].T.copy())
 
-    _follow.Frame.forget = note  # type: ignore[method-assign]
+    def note_decomposition(block: np.ndarray, **options: Any) -> Any:
+        found = orthonormal(block, **options)
+        done.append(found is not None and block.shape[0] == block.shape[1])
+        return found
+
+    _follow.Frame.forget, _follow.orthonormal = note_frame, note_decomposition  # type: ignore[method-assign]
     try:
-        return ours(cell, inputs), seen[-1]
+        growth = ours(cell, inputs)
     finally:
-        _follow.Frame.forget = forget  # type: ignore[method-assign]
+        _follow.Frame.forget, _follow.orthonormal = forget, orthonormal  # type: ignore[method-assign]
+    return Watched(growth, frames[-1], sum(done))
 
 
-def limit(n: int, spread: float) -> Callable[[], None]:
+def limit(n: int, share: float) -> Callable[[], None]:
     """Return a function that does what cannot be left out of `MEASURED_STEPS` steps with n columns.
 
     Args:
         n: size of the frame.
-        spread: nats by which the first and the last exponent differ. It sets how often the frame has to be made
-            orthonormal again, with the spread in one interval that is allowed.
+        share: of the steps after which the frame is made orthonormal again, as often as ours does it.
     """
     rng = np.random.default_rng(0)
     J, Q, out = (np.asfortranarray(rng.standard_normal((n, n)) / np.sqrt(n)) for _ in range(3))
     positive = np.asfortranarray(np.eye(n) + Q.T @ Q)
-    every = max(1, int(_follow.EASY / max(spread, 1e-9)))
 
     def steps() -> None:
         for t in range(MEASURED_STEPS):
             blas.dgemm(1.0, J, Q, c=out, overwrite_c=1)
-            if (t + 1) % every == 0:
+            for _ in range(int((t + 1) * share) - int(t * share)):
                 blas.dsyrk(1.0, out, trans=1)
                 factor, _ = lapack.dpotrf(positive, lower=0)
                 blas.dtrsm(1.0, factor, out, side=1)
@@ -85,7 +104,7 @@ def limit(n: int, spread: float) -> Callable[[], None]:
 
 def check(peer: Callable[[np.ndarray, np.ndarray, np.ndarray], Any], cell: Any, inputs: np.ndarray) -> float:
     """Return the largest relative difference of the exponents from a peer's: (inputs, state, frame) -> exponents."""
-    growth, frame = first_frame(cell, inputs)
+    growth, frame, _ = watched(cell, inputs)
     state = run(cell, inputs).states[growth.burn, :, 0]
     found = np.sort(np.asarray(peer(inputs[0, growth.burn :], state, frame)))[::-1]
     return float(np.abs(found / growth.exponents - 1).max())
@@ -99,7 +118,6 @@ def measure(name: str, seconds: float, steps: int | None = None) -> list[Line]:
     inputs = np.random.default_rng(0).standard_normal((1, steps, INPUTS))
     n, w = cell.state_size, cell.weights()
     start, frame = np.zeros(n), np.linalg.qr(np.random.default_rng(1).standard_normal((n, n)))[0]
-    growth = ours(cell, inputs)
     lines: list[Line] = []
     case = f"{kind} H={units} n={n} T={steps}"
     functions: dict[str, Callable[[], Any]] = {"ours": lambda: ours(cell, inputs)}
@@ -132,10 +150,10 @@ def measure(name: str, seconds: float, steps: int | None = None) -> list[Line]:
         notes[WARM] = f"compiles in {time.perf_counter() - began:.2g} s, not counted"
     except ImportError as absent:
         lines.append(Line(WARM, case, note=f"not installed: {absent.name}"))
-    spread = float(growth.exponents[0] - growth.exponents[-1])
-    functions[LIMIT] = limit(n, spread)
+    share = watched(cell, inputs).decompositions / steps
+    functions[LIMIT] = limit(n, share)
     times_of[LIMIT] = steps / MEASURED_STEPS
-    notes[LIMIT] = f"QR every {max(1, int(_follow.EASY / spread))} steps"
+    notes[LIMIT] = f"a decomposition every {1 / share:.2g} steps"
     times = rounds_of(functions, seconds)
     for group, target in ((TORCH, asked), (WARM, 1.5), (LIMIT, 0.65), (PUBLISHED, 40.0)):
         if group in functions:

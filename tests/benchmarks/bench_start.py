@@ -27,8 +27,8 @@ STEPS, SHARES = (
 SHORT = 10_000  # steps of a run that only shows that all of this works
 TIGHT = ("--max-memory", "400MB")  # under which these parts keep as little of the run as all of it has to under 1 GiB
 ALLOWED = 1.0  # GiB
-PEAK = "import resource, subprocess, sys; subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, check=True); \
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+PEAK = "import resource, subprocess, sys; done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL); \
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(done.returncode)"
 
 
 def _call(command: Sequence[str]) -> Callable[[], None]:
@@ -50,7 +50,7 @@ def peak(steps: int, *options: str) -> float:
     command = [sys.executable, "-c", PEAK, *GRADSCOPE, *LONG, str(steps), *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ})
     if done.returncode:
-        raise RuntimeError(done.stderr.strip().splitlines()[-1])
+        raise RuntimeError(f"exit {done.returncode}: {(done.stderr.strip().splitlines() or ['no word'])[0]}")
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
     return int(done.stdout) * unit / 2**30
 

@@ -40,7 +40,7 @@ def test_measured_and_used(run, cache):
     assert all(x >= 0 for row in document["speeds"].values() for x in row)
     out = run(*RUN, "--dry-run").out
     assert UNKNOWN not in out
-    whole, parts = re.search(r"  time: about (.+) on one core\n    (.+)$", out, re.MULTILINE).groups()
+    whole, parts = re.search(r"  time: about (.+) on a core that is free\n    (.+)$", out, re.MULTILINE).groups()
     each = {name: float(s) for name, s in re.findall(r"(\D[^,]*?) ([\d.e+-]+) s(?:, |$)", parts)}
     assert set(each) >= {"gradients", "products", "Lyapunov exponents", "start and report"}
     assert sum(each.values()) == pytest.approx(float(whole.removesuffix(" s")), rel=0.15, abs=0.15)  # two digits each

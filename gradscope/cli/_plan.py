@@ -37,7 +37,8 @@ def plan_text(request: Request, models: list[Model]) -> str:
         if speeds:
             seconds = predict(size_of(request, model, batch, steps), speeds.speeds)
             parts = (f"{part} {_short(s)}" for part, s in sorted(seconds.items(), key=lambda row: -row[1]))
-            lines += [f"  time: about {_short(sum(seconds.values()))} on a core that is free", f"    {', '.join(parts)}"]
+            whole = _short(sum(seconds.values()))
+            lines += [f"  time: about {whole} on a core that is free", f"    {', '.join(parts)}"]
     if not speeds:
         lines.append(UNKNOWN)
     if request.remedies:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from typing import Any
 
 from gradscope.report import panels
@@ -100,7 +101,8 @@ COLUMNS = 6  # of gradient norms; more do not fit a terminal, and all are in the
 
 def _decay_table(document: Document) -> Table:
     series = document["series"]["log10_gradient_norm"]
-    steps = document["series"]["timestep"][-1]
+    timestep = document["series"]["timestep"]
+    steps = timestep[-1]
     parts = [n for n in series if n != "state"]
     totals = [n for n in parts if n.endswith("_total")]
     single = [n for n in parts if n not in totals]
@@ -110,10 +112,11 @@ def _decay_table(document: Document) -> Table:
     columns = [Column("steps back", "d"), *(Column(n, ".2f") for n in names)]
     columns += [Column(f"{names[0]} {q} %", ".2f") for q in (5, 95)]
     rows = []
-    for lag in [*(k for k in LAGS if k < steps), steps]:
-        t = steps - lag
-        row = [_text(series[n]["median"][t], document, n) for n in names]
-        rows.append((lag, *row, series[names[0]]["p05"][t], series[names[0]]["p95"][t]))
+    wanted = [steps - k for k in LAGS if k < steps]
+    # of a very long run not every step is there: the next later one
+    for i in sorted({0, *(bisect.bisect_left(timestep, t) for t in wanted)}, reverse=True):
+        row = [_text(series[n]["median"][i], document, n) for n in names]
+        rows.append((steps - timestep[i], *row, series[names[0]]["p05"][i], series[names[0]]["p95"][i]))
     return Table("log10 |dL/ds|, median over sequences", tuple(columns), tuple(rows))
 
 

@@ -152,14 +152,14 @@ def test_standard_input_for_two_things(refused):
 @pytest.mark.parametrize(
     ("sizes", "words"),
     [
-        (["--steps", "10000000000"], ["TiB", "for states", "use fewer steps"]),
+        (["--steps", "10000000000"], ["TiB", "for inputs", "use fewer steps"]),
         (["--max-memory", "1M"], ["Python and its libraries alone"]),
-        (["--batch", "1e12"], ["for states", "sequences (--batch)"]),
+        (["--batch", "1e12"], ["for inputs", "sequences (--batch)"]),
         (["--hidden", "100000"], ["1.6", "TiB", "the weights alone", "--lags 0", "does not help", "use fewer units"]),
         (["--hidden", "1e300"], ["more than a million EiB"]),
         (["--layers", "1e12"], ["EiB"]),
         (["--hidden", "6000", "--max-memory", "3GiB"], ["for dense Jacobians", "--lags 0 needs 1."]),
-        (["--steps", "1e5", "--max-memory", "1500M", "--lags", "0"], ["--dtype float32 needs"]),
+        (["--steps", "1e5", "--max-memory", "700M", "--lags", "0"], ["--dtype float32 needs"]),
     ],
 )
 def test_more_memory_than_there_is(refused, sizes, words):

@@ -27,7 +27,7 @@ import bench_table
 
 HERE = Path(__file__).resolve().parent
 OUTPUT = HERE.parents[1] / "build" / "bench.json"
-SECONDS, QUICK = 4.0, 0.2  # about so long ours and all peers of a row take turns
+SECONDS, QUICK = 3.0, 0.2  # about so long ours and all peers of a row take turns
 LONGEST = 3600  # seconds of a row: then something is wrong
 FAILED = 3
 

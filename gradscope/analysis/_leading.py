@@ -18,6 +18,7 @@ import numpy as np
 import scipy.linalg
 from scipy.linalg import lapack
 
+from gradscope.analysis._graded import EACH
 from gradscope.analysis._power import MIXED
 from gradscope.analysis._scaled import LN2
 from gradscope.jacobian import Array
@@ -25,7 +26,6 @@ from gradscope.jacobian import Array
 __all__ = ["Leading"]
 
 EPS = float(np.finfo(float).eps)
-EACH = 4.0  # in eps, what an entry of a Jacobian may be wrong by, as in `_graded`
 SAMPLES = 4  # of errors, and of what is left out
 SAMPLED = 3.0  # times the root mean square of samples, for a size
 FAR = 20.0  # nats below the smallest value asked for, from where the rest is left out: e^-40 is below eps

@@ -14,7 +14,7 @@ import numpy as np
 from gradscope._tape import Call
 from gradscope.analysis._loss import Loss
 from gradscope.analysis._scaled import LN2, add, rescale
-from gradscope.dynamics.chain import PASSING_BYTES, PASSING_STEPS, JacobianChain
+from gradscope.dynamics.chain import JacobianChain
 from gradscope.jacobian import Array
 from gradscope.linear import Linear, Puller
 
@@ -102,8 +102,7 @@ def again(chain: JacobianChain, loss: Loss, u: Array, first: int, last: int) -> 
 
 
 def _swept(chain: JacobianChain, loss: Loss, u: Array, exponent: Array, begin: int, end: int) -> Iterator[Piece]:
-    steps = end - begin
-    rows = _Rows(chain, max(1, min(steps, PASSING_STEPS, PASSING_BYTES // chain.step_bytes)), direct=loss.at_every_step)
+    rows = _Rows(chain, max(1, min(end - begin, chain.at_once)), direct=loss.at_every_step)
     for stop in range(end, begin, -rows.size):
         start = max(begin, stop - rows.size)
         block = rows.read(start, stop)

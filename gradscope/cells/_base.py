@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import ModuleType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 
@@ -26,9 +26,22 @@ from gradscope.composition import Composite
 from gradscope.errors import InputError, UsageError
 from gradscope.jacobian import Array, Linear
 
-__all__ = ["BaseCell", "Cell", "Map", "Parts", "cell_class"]
+__all__ = ["BaseCell", "Cell", "Map", "Parts", "Runner", "cell_class"]
 
 WEIGHTS = ("W", "U", "b_ih", "b_hh")
+
+
+class Runner(Protocol):
+    """Runs a cell from a state on."""
+
+    def __call__(self, x: Array, states: Array, kept: Sequence[Array] = ()) -> None:
+        """Fill states[1:], (T + 1, n, B), from states[0] and inputs x, (T, m, B).
+
+        Args:
+            x: inputs.
+            states: states, the first of them given.
+            kept: arrays (T, *, B), of the rows that `BaseCell.keeps` asks for, to be filled; () for none.
+        """
 
 
 class BaseCell:
@@ -42,14 +55,11 @@ class BaseCell:
         """Return the next state, (..., n, B), from input (..., m, B) and state (..., n, B)."""
         raise NotImplementedError
 
-    def run(self, x: Array, states: Array, kept: Sequence[Array] = ()) -> None:
-        """Fill states[1:], (T + 1, n, B), from states[0] and inputs x, (T, m, B).
+    def runner(self, steps: int, batch: int) -> Runner:
+        """Return what runs about so many steps at a time, any number of times."""
+        return self._step_by_step
 
-        Args:
-            x: inputs.
-            states: states, the first of them given.
-            kept: arrays of the shapes (T, *) that `keeps` asks for, to be filled for `lineariser`; () for none.
-        """
+    def _step_by_step(self, x: Array, states: Array, kept: Sequence[Array] = ()) -> None:
         for t, seen in enumerate(x):
             states[t + 1] = self.evolve(seen, states[t])
 
@@ -213,8 +223,8 @@ class Cell(Map, BaseCell):
             s = Map.evolve(m, x, s)
         return s
 
-    def run(self, x: Array, states: Array, kept: Sequence[Array] = ()) -> None:
-        Stepper(self.maps, states.shape[2], len(x), states.dtype).run(x, states, kept)
+    def runner(self, steps: int, batch: int) -> Runner:
+        return Stepper(self.maps, batch, steps, self.dtype).run
 
     @property
     def keeps(self) -> tuple[int, ...]:

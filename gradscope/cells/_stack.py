@@ -8,7 +8,7 @@ from functools import cached_property, partial
 
 import numpy as np
 
-from gradscope.cells._base import BaseCell, Cell
+from gradscope.cells._base import BaseCell, Cell, Runner
 from gradscope.composition import Stacked
 from gradscope.jacobian import Array, Linear
 
@@ -65,10 +65,16 @@ class Stack(BaseCell):
     def evolve(self, x: Array, s: Array) -> Array:
         return np.concatenate([new for *_, new in self._inputs(x, s)], axis=-2)
 
-    def run(self, x: Array, states: Array, kept: Sequence[Array] = ()) -> None:
-        for cell, own in zip(self._cells, self._split(states), strict=True):  # a layer's inputs are there beforehand
-            cell.run(x, own)
-            x = own[1:, cell.output]
+    def runner(self, steps: int, batch: int) -> Runner:
+        runners = [cell.runner(steps, batch) for cell in self._cells]
+
+        def run(x: Array, states: Array, kept: Sequence[Array] = ()) -> None:
+            owns = self._split(states)
+            for runner, cell, own in zip(runners, self._cells, owns, strict=True):
+                runner(x, own)
+                x = own[1:, cell.output]  # all inputs of the next layer are there beforehand
+
+        return run
 
     def linearise(self, x: Array, s: Array) -> Linear:
         steps = tuple(cell.linearise(u, old) for cell, u, old, _ in self._inputs(x, s))
@@ -140,8 +146,8 @@ class Direction(BaseCell):
     def evolve(self, x: Array, s: Array) -> Array:
         return self.cell.evolve(x, s)
 
-    def run(self, x: Array, states: Array, kept: Sequence[Array] = ()) -> None:
-        self.cell.run(x, states, kept)
+    def runner(self, steps: int, batch: int) -> Runner:
+        return self.cell.runner(steps, batch)
 
     @property
     def keeps(self) -> tuple[int, ...]:

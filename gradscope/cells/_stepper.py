@@ -8,6 +8,7 @@ next few.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ class Stepper:
         each = (sum(self._sizes) + 2 * sum(len(m.U) for m in maps)) * batch * np.dtype(dtype).itemsize
         self.steps = max(1, min(steps, LONGEST, CACHE // max(each, 1)))
         self._maps = [_MapSteps(m, self.steps, batch, dtype) for m in maps]
+        self._rows = np.empty((self.steps + 1, self._sizes[-1], batch), dtype)
         self._between = [np.empty((n, batch), dtype) for n in self._sizes[1:-1]]
 
     def run(self, x: Array, states: Array, kept: Sequence[Array] = ()) -> None:
@@ -39,7 +41,7 @@ class Stepper:
         Args:
             x: inputs.
             states: states, the first of them given.
-            kept: where to keep what `Map.keeps` says, for a cell of one map.
+            kept: where to keep what `BaseCell.keeps` says, for a cell of one map.
         """
         if self.steps > 1 or self._maps[0].a.nbytes < LARGE:
             self._in_lists(x, states, kept)
@@ -54,10 +56,7 @@ class Stepper:
                 to[t] = self._maps[0].v[0, self._maps[0].map.apart]
 
     def _in_lists(self, x: Array, states: Array, kept: Sequence[Array]) -> None:
-        rows = np.empty((self.steps + 1, *states.shape[1:]), states.dtype)
-        pre = [[m.a[k] for m in self._maps] for k in range(self.steps)]
-        lists = [self._calls(k, rows[k], rows[k + 1], a) for k, a in enumerate(pre)]
-        first = self._maps[0]
+        rows, lists, first = self._rows, self._lists, self._maps[0]
         for start in range(0, len(x), self.steps):
             count = min(self.steps, len(x) - start)
             to = slice(start, start + count)
@@ -69,6 +68,11 @@ class Stepper:
             states[start + 1 : start + count + 1] = rows[1 : count + 1]
             for own, made in zip(kept, (first.a, first.v[:, first.map.apart]), strict=False):
                 own[to] = made[:count]
+
+    @cached_property
+    def _lists(self) -> list[list[Call]]:
+        pre = [[m.a[k] for m in self._maps] for k in range(self.steps)]
+        return [self._calls(k, self._rows[k], self._rows[k + 1], a) for k, a in enumerate(pre)]
 
     def _read(self, x: Array) -> None:
         for m in self._maps:

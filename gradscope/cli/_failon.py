@@ -6,15 +6,22 @@ import ast
 import math
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import typer
 
 from gradscope import _rooms
+from gradscope.cli._progress import note
 from gradscope.errors import UsageError
+
+if TYPE_CHECKING:
+    from gradscope.result import Result
 
 __all__ = ["Condition", "parse"]
 
+TRIPPED = 3  # the exit code
 STATES = ("vanishing", "stable", "exploding", "inconclusive", "nonfinite")
 # Metrics that are single numbers.
 METRICS = (
@@ -48,10 +55,12 @@ class Condition:
     """A test of a document of kind "analysis".
 
     Attributes:
+        text: as it was written.
         holds: the test.
         names: the metrics that it asks for.
     """
 
+    text: str
     holds: Callable[[dict[str, Any]], bool]
     names: tuple[str, ...] = ()
 
@@ -69,6 +78,19 @@ class Condition:
         """Return the metrics that are asked for and are not there, or not determined."""
         return [name for name in self.names if document["metrics"].get(name) is None]
 
+    def end_if_it_holds(self, results: Mapping[str, Result]) -> None:
+        """Say on standard error what could not be tested, and where the condition holds.
+
+        Raises:
+            typer.Exit: it holds for one of {name: result}; code 3.
+        """
+        for name, r in results.items():
+            if missing := self.unmeasured(r.document):
+                note(f"--fail-on: {', '.join(missing)}: not measured, or not determined, for {name}")
+        if names := [name for name, r in results.items() if self.holds(r.document)]:
+            note(f"--fail-on {self.text}: holds for {', '.join(names)}")
+            raise typer.Exit(TRIPPED)
+
 
 def parse(text: str) -> Condition:
     """Read a list of verdicts, or an expression.
@@ -85,7 +107,7 @@ def parse(text: str) -> Condition:
                     f"{_rooms.suggest(word, STATES)}known: {', '.join(STATES)}; "
                     "or write an expression such as 'reach < 50'",
                 )
-        return Condition(lambda document: document["verdict"]["state"] in wanted)
+        return Condition(text, lambda document: document["verdict"]["state"] in wanted)
     try:
         tree = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -94,7 +116,7 @@ def parse(text: str) -> Condition:
     names = tuple(sorted({node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}))
     if not names:
         raise UsageError(f"--fail-on: '{text[:80]}' names no metric", EXAMPLE)
-    return Condition(lambda document: bool(_value(tree, document["metrics"])), names)
+    return Condition(text, lambda document: bool(_value(tree, document["metrics"])), names)
 
 
 def _check_condition(node: ast.AST) -> None:

@@ -18,7 +18,7 @@ from gradscope.jacobian import Dense, Linear
 
 __all__ = ["JacobianChain", "linearise"]
 
-PASSING_BYTES = 1 << 19  # of Jacobians that are looked at once: half of a second-level cache
+PASSING_BYTES = 1 << 21  # of Jacobians that are looked at once, an estimate from above: about a second-level cache
 PASSING_STEPS = 32
 CHUNK_BYTES = 64 << 20  # Jacobians of this size are made at once: enough to hide the loop, little to hold
 KEPT_BYTES = 32 << 20  # up to this size all of them are kept
@@ -78,6 +78,11 @@ class JacobianChain:
     def size(self) -> int:
         """Number of state variables n."""
         return sum(self.sizes.values())
+
+    @property
+    def at_once(self) -> int:
+        """Number of steps whose Jacobians fit into the cache, for those who look at each once."""
+        return max(1, min(self.steps, PASSING_STEPS, int(PASSING_BYTES // self.step_bytes)))
 
     @cached_property
     def parts(self) -> dict[str, slice]:
@@ -183,7 +188,7 @@ class JacobianChain:
 
     def _passed(self) -> Iterator[tuple[int, int, Linear]]:
         """Yield (start, stop, Jacobians of these steps) from the first to the last: they do not last."""
-        size = max(1, min(self.steps, PASSING_STEPS, PASSING_BYTES // self.step_bytes))
+        size = self.at_once
         read = self.reader(size)
         for start in range(0, self.steps, size):
             stop = min(start + size, self.steps)

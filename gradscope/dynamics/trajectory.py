@@ -6,12 +6,13 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
 from gradscope.budget import CHECKPOINTS, EVERYTHING, STATES
-from gradscope.cells._base import BaseCell
+from gradscope.cells._base import BaseCell, Runner
 from gradscope.cells._stack import Direction
 from gradscope.errors import InputError
 from gradscope.jacobian import Array
@@ -55,6 +56,11 @@ class Trajectory:
     at: Array | None = None
     odd: bool = False
     _last: list[tuple[int, Array, list[Array]]] = field(default_factory=list, repr=False)
+
+    @cached_property
+    def _runner(self) -> Runner:
+        assert self.at is not None
+        return self.cell.runner(int(np.diff(self.at).max(initial=1)), self.batch)
 
     @property
     def steps(self) -> int:
@@ -114,7 +120,7 @@ def _again(path: Trajectory, first: int, end: int) -> tuple[Array, list[Array]]:
     states[0] = path.states[np.searchsorted(path.at, first)]
     kept = _room(path.cell, end - first, path.batch)
     with np.errstate(over="ignore", invalid="ignore"):
-        path.cell.run(path.inputs[first:end], states, kept)
+        path._runner(path.inputs[first:end], states, kept)
     return states, kept
 
 
@@ -187,23 +193,24 @@ def run(
         s = s + np.asarray(start, cell.dtype).reshape(-1, cell.state_size).T
     dropped = warmup - keep
     with np.errstate(over="ignore", invalid="ignore"):
+        runner = cell.runner(PIECE, batch)
         for first in range(0, dropped, PIECE):
-            s = _ran(cell, x[first : min(first + PIECE, dropped)], s)[-1]
+            s = _ran(runner, x[first : min(first + PIECE, dropped)], s)[-1]
         x = x[dropped:]
         if storage == CHECKPOINTS:
             return _with_checkpoints(cell, x, s, keep)
         states = np.empty((len(x) + 1, cell.state_size, batch), cell.dtype)
         states[0] = s
         kept = _room(cell, len(x), batch) if storage == EVERYTHING else []
-        cell.run(x, states, kept)
+        cell.runner(len(x), batch)(x, states, kept)
     return Trajectory(cell, x, states, tuple(kept))
 
 
-def _ran(cell: BaseCell, x: Array, s: Array) -> Array:
+def _ran(runner: Runner, x: Array, s: Array) -> Array:
     """Return the states of a few steps from s on."""
-    states = np.empty((len(x) + 1, *s.shape), cell.dtype)
+    states = np.empty((len(x) + 1, *s.shape), s.dtype)
     states[0] = s
-    cell.run(x, states)
+    runner(x, states)
     return states
 
 
@@ -213,8 +220,8 @@ def _with_checkpoints(cell: BaseCell, x: Array, s: Array, begin: int) -> Traject
     at = np.unique([0, *range(begin, len(x), length), len(x)])
     states = np.empty((len(at), *s.shape), cell.dtype)
     states[0] = s
-    odd = False
+    runner, odd = cell.runner(length, s.shape[1]), False
     for row, (first, end) in enumerate(itertools.pairwise(at.tolist())):
-        went = _ran(cell, x[first:end], states[row])
+        went = _ran(runner, x[first:end], states[row])
         states[row + 1], odd = went[-1], odd or not np.isfinite(went).all()
     return Trajectory(cell, x, states, (), at, odd)

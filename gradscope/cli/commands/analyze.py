@@ -7,21 +7,19 @@ from typing import Annotated
 
 import typer
 
-from gradscope.cli import _failon
 from gradscope.cli import _options as o
+from gradscope.cli._failon import parse
 from gradscope.cli._idle import refuse_idle
 from gradscope.cli._measure import jobs_of, measure
 from gradscope.cli._models import existing_or_suggest, models_of_cell, models_of_file
 from gradscope.cli._output import Sink, write_stdout
 from gradscope.cli._plan import expect, plan_text
-from gradscope.cli._progress import note
 from gradscope.cli._progress import progress as progress_line
 from gradscope.cli._request import Request, one_blas_thread
 from gradscope.cli._signals import end_if_stopped, stoppable
 from gradscope.errors import UsageError
 
 EPILOG = "Example: gradscope analyze model.pt --data batch.npy -o report.png"
-TRIPPED = 3
 
 
 def command(
@@ -91,7 +89,7 @@ def command(
     Standard output begins with the answer in one sentence. A bad verdict is not an error: see --fail-on.
     """
     request = Request.of(locals())
-    condition = None if fail_on is None else _failon.parse(fail_on)
+    condition = None if fail_on is None else parse(fail_on)
     if condition:
         condition.check_measured(lags)
     name = o.format_of(format, as_json)
@@ -123,9 +121,5 @@ def command(
                 report = result.report
             sink.write(report if verbose else report.without_notes())
     end_if_stopped(stop)
-    for name, r in results.items() if condition else ():
-        if condition and (missing := condition.unmeasured(r.document)):
-            note(f"--fail-on: {', '.join(missing)}: not measured, or not determined, for {name}")
-    if condition and (names := [name for name, r in results.items() if condition.holds(r.document)]):
-        note(f"--fail-on {fail_on}: holds for {', '.join(names)}")
-        raise typer.Exit(TRIPPED)
+    if condition:
+        condition.end_if_it_holds(results)

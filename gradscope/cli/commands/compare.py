@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gradscope import _rooms
-from gradscope.cli import _failon
 from gradscope.cli import _options as o
+from gradscope.cli._failon import parse
 from gradscope.cli._idle import refuse_idle
 from gradscope.cli._measure import Job, jobs_of, measure_all, sorted_out
 from gradscope.cli._models import models_of_cell, models_of_file
 from gradscope.cli._output import Sink, shown
 from gradscope.cli._plan import expect
-from gradscope.cli._progress import Progress, note
+from gradscope.cli._progress import Progress
 from gradscope.cli._progress import progress as progress_line
 from gradscope.cli._request import Request, exists, one_blas_thread, settings_of
 from gradscope.cli._saved import read_saved
 from gradscope.cli._signals import Stop, end_if_stopped, stoppable
-from gradscope.cli.commands.analyze import TRIPPED
 from gradscope.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -94,7 +93,7 @@ def command(
     Cells share seed and input; a checkpoint with another number of inputs gets its own, and that is said.
     """
     request = Request.of(locals())
-    condition = None if fail_on is None else _failon.parse(fail_on)
+    condition = None if fail_on is None else parse(fail_on)
     if condition:
         condition.check_measured(lags)
     name = o.format_of(format, as_json)
@@ -120,12 +119,8 @@ def command(
                 report = combined.report
             sink.write(report if verbose else report.without_notes())
     end_if_stopped(stop)
-    for name, r in results.items() if condition else ():
-        if condition and (missing := condition.unmeasured(r.document)):
-            note(f"--fail-on: {', '.join(missing)}: not measured, or not determined, for {name}")
-    if condition and (names := [name for name, r in results.items() if condition.holds(r.document)]):
-        note(f"--fail-on {fail_on}: holds for {', '.join(names)}")
-        raise typer.Exit(TRIPPED)
+    if condition:
+        condition.end_if_it_holds(results)
 
 
 def _results(request: Request, targets: list[str], tell: Progress, stop: Stop) -> tuple[dict[str, Result], list[str]]:

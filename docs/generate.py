@@ -130,12 +130,11 @@ def cells() -> str:
         lines.append(f"| [`{name}`](#{name}) | {escaped(o.summary.rstrip('.'))} | {parts} | {gates} |")
     for name, o in rows.items():
         names = o.constants.get("gate_names", {})
-        settings = {k: v for k, v in o.constants.items() if isinstance(v, str | float | bool) and k != "reads"}
         lines += ["", f"## {name}", "", escaped(o.summary), "", *blocks(o.class_doc), ""]
         lines += ["state", f": {', '.join(f'`{p}`' for p in o.constants.get('parts', ('h',)))}", ""]
         lines += ["gates, in the order of their weights"]
         lines += [": " + ", ".join(f"`{g}` ({names.get(g, g)})" for g in o.constants.get("gates", ())), ""]
-        pairs = [f"`{k}={v}`" for k, v in settings.items()] + [f"`{n}_bias`" for n in names.values()]
+        pairs = [f"`{k}={v}`" for k, v in o.settings.items()] + [f"`{n}_bias`" for n in names.values()]
         lines += ["settings (`--set KEY=VALUE`)", f": {', '.join(pairs)}"]
     return "\n".join(lines) + "\n"
 

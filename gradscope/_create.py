@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from gradscope import _rooms
-from gradscope.cells._base import BaseCell, Cell, cell_class
+from gradscope.cells._base import WEIGHTS, BaseCell, Cell, cell_class
 from gradscope.cells._stack import Direction, Stack
 from gradscope.errors import UsageError
 from gradscope.inits._base import Shape
 
-__all__ = ["create", "directions", "known_settings"]
+__all__ = ["create", "directions", "known_settings", "made"]
 
 
-def known_settings(cell: str, init: str) -> dict[str, Any]:
+def known_settings(cell: str, init: str | None) -> dict[str, Any]:
     """Return the settings that a cell and an initialisation accept, with their defaults.
 
     Gate biases (`forget_bias`, ...) have None: unless set, they are what the initialisation draws.
     """
     cls = cell_class(cell)
-    return cls.settings() | _init_settings(init) | dict.fromkeys(cls.bias_settings())
+    return cls.settings() | _init_settings(init or cls.usual_init) | dict.fromkeys(cls.bias_settings())
 
 
 def _init_settings(init: str) -> dict[str, Any]:
@@ -39,6 +40,8 @@ def _checked(name: str, value: Any, default: Any) -> Any:
         if isinstance(default, str):
             return str(value)
         number = float(value)
+        if isinstance(default, int):
+            return _whole(name, number)
     except (KeyError, ValueError, TypeError):
         kind = "true or false" if isinstance(default, bool) else "a number"
         raise UsageError(f"setting {name} must be {kind}, not '{value}'") from None
@@ -47,13 +50,19 @@ def _checked(name: str, value: Any, default: Any) -> Any:
     return number
 
 
+def _whole(name: str, number: float) -> int:
+    if not (number.is_integer() and number > 0):
+        raise UsageError(f"setting {name} must be a whole number above 0, not {number:g}")
+    return int(number)
+
+
 def create(
     name: str,
     *,
     hidden_size: int = 128,
     input_size: int = 32,
     layers: int = 1,
-    init: str = "pytorch",
+    init: str | None = None,
     gain: float = 1.0,
     seed: int | Sequence[int] = 0,
     dtype: Any = np.float64,
@@ -66,7 +75,7 @@ def create(
         hidden_size: units of a layer.
         input_size: inputs of the bottom layer.
         layers: how many; more than one gives a `Stack`.
-        init: name of an initialisation.
+        init: name of an initialisation; pytorch unless given, or what the cell's paper has (`Cell.usual_init`).
         gain: factor on the recurrent weights.
         seed: seed of the weights.
         dtype: float64 or float32.
@@ -80,10 +89,10 @@ def create(
         if value < 1:
             raise UsageError(f"{what} must be at least 1, not {value}")
     rng = np.random.default_rng(seed)
-    cells = [
-        _layer(name, hidden_size, hidden_size if i else input_size, init, gain, rng, settings).astype(dtype)
-        for i in range(layers)
-    ]
+    cells: list[Cell] = []
+    for _ in range(layers):
+        width = cells[-1].output.stop if cells else input_size
+        cells.append(_layer(name, hidden_size, width, init, gain, rng, settings).astype(dtype))
     return cells[0] if layers == 1 else Stack({f"l{i}": cell for i, cell in enumerate(cells)})
 
 
@@ -110,21 +119,51 @@ def directions(
     return made
 
 
+def made(
+    cls: type[Cell],
+    name: str,
+    hidden: int,
+    inputs: int,
+    rng: np.random.Generator,
+    init: str | None,
+    settings: Mapping[str, Any] = MappingProxyType({}),
+    drawn: Mapping[str, Any] = MappingProxyType({}),
+) -> Cell:
+    """Make a cell of a class, with some of its settings and of those of the initialisation; None for its usual one."""
+    shape = Shape(name, cls.gates, hidden, inputs, cls.gate_names, cls.keep_gates)
+    asked, init = init is not None, init or cls.usual_init
+    weights = _rooms.load("inits", init).initialise(shape, rng, **drawn)
+    if not cls.recurrent_weights:
+        weights |= {"U": None, "b_hh": None}
+    settings = cls.settings() | dict(settings)
+    own = cls.own(hidden, inputs, rng, **settings)
+    if asked:  # what a cell lacks, it lacks all the same
+        own = {k: w for k, w in own.items() if w is None or k not in WEIGHTS}
+    return cls(**weights | own, **settings)
+
+
 def _layer(
-    name: str, hidden: int, inputs: int, init: str, gain: float, rng: np.random.Generator, settings: dict[str, Any]
+    name: str,
+    hidden: int,
+    inputs: int,
+    init: str | None,
+    gain: float,
+    rng: np.random.Generator,
+    settings: dict[str, Any],
 ) -> Cell:
     cls = cell_class(name)
     known = known_settings(name, init)
     for key in settings:
         if key not in known:
-            hint = f"{_rooms.suggest(key, list(known))}known for {name} with {init}: {', '.join(known)}"
+            hint = (
+                f"{_rooms.suggest(key, list(known))}known for {name} with {init or cls.usual_init}: {', '.join(known)}"
+            )
             raise UsageError(f"there is no setting named '{key}'", hint)
     values = {key: _checked(key, value, known[key]) for key, value in settings.items()}
-    drawn = {k: values.pop(k) for k in _init_settings(init) if k in values}
+    drawn = {k: values.pop(k) for k in _init_settings(init or cls.usual_init) if k in values}
     biases = {k: values.pop(k) for k in cls.bias_settings() if k in values}
-    shape = Shape(name, cls.gates, hidden, inputs, cls.gate_names, cls.keep_gates)
-    weights = _rooms.load("inits", init).initialise(shape, rng, **drawn)
-    cell = cls(**weights, **values).with_gain(gain)
+    cell = made(cls, name, hidden, inputs, rng, init, values, drawn)
+    cell = cell if gain == 1 else cell.with_gain(gain)
     for key, value in biases.items():
         cell = cell.with_bias(cls.bias_settings()[key], value)
     return cell

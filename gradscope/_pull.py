@@ -51,7 +51,8 @@ class GridPuller:
     ) -> None:
         self._pattern = _pattern(partials)
         self._old, self._new, self._reads = ranges(old), ranges(new), reads
-        dtype = np.result_type(*([] if U is None else [U]), *_arrays(partials))
+        arrays = [*([] if U is None else [U]), *_arrays(partials)]
+        dtype = np.result_type(*arrays) if arrays else np.dtype(float)
         gates = len(partials.through[0]) if partials.through else 0
         width = 0 if U is None else len(U) // gates
         rows = [] if U is None else [p for p, row in enumerate(partials.through) if not all(map(absent, row))]

@@ -38,6 +38,7 @@ class Outline(NamedTuple):
     doc: str
     class_doc: str
     constants: dict[str, Any]
+    settings: dict[str, Any] = {}
 
 
 def _folder(room: str) -> Path:
@@ -138,6 +139,7 @@ def outline(room: str, name: str) -> Outline:
     doc = ast.get_docstring(tree) or ""
     public = [n for n in tree.body if isinstance(n, ast.ClassDef) and not n.name.startswith("_")]
     constants: dict[str, Any] = {}
+    settings: dict[str, Any] = {}  # what an instance may have otherwise: arrays, which begin as None, are none
     for node in public[-1].body if public else tree.body:
         target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
         value = getattr(node, "value", None)
@@ -146,5 +148,8 @@ def outline(room: str, name: str) -> Outline:
                 constants[target.id] = ast.literal_eval(value)
             except ValueError:  # not a literal: nothing that can be known without importing
                 continue
+            own = isinstance(node, ast.AnnAssign) and "ClassVar" not in ast.unparse(node.annotation)
+            if own and constants[target.id] is not None:
+                settings[target.id] = constants[target.id]
     class_doc = (ast.get_docstring(public[-1]) or "") if public else ""
-    return Outline(doc.split("\n")[0], doc, class_doc, constants)
+    return Outline(doc.split("\n")[0], doc, class_doc, constants, settings)

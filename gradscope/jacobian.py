@@ -183,6 +183,17 @@ class Jacobian(Linear):
                 )
         return total
 
+    def by_unit(self) -> Array | None:
+        units = self.new[0]
+        if self.U is not None or self.new != self.old or set(self.new) != {units}:
+            return None
+        lead = np.broadcast_shapes(*(np.shape(e) for row in self.around for e in row), (units, self.states))
+        made = np.empty((len(self.new), len(self.new), *lead), float)
+        for p, row in enumerate(self.around):
+            for q, entry in enumerate(row):
+                made[p, q] = entry
+        return made
+
     @property
     def _entry(self) -> Grid:
         return self.through if self.partials.entry is None else self.partials.entry

@@ -178,6 +178,14 @@ class Linear(ABC):
         """
         return None
 
+    def by_unit(self) -> Array | None:
+        """Return what each unit does to its own p state variables, where no unit sees another; None elsewhere.
+
+        Returns:
+            (p, p, H, B), or with a time axis in front of H; state variable i of unit h is number i H + h.
+        """
+        return None
+
     def dense(self) -> Array:
         """Return the matrix, (rows, columns), or (B, rows, columns) for B states."""
         if self.states == 1:

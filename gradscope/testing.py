@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from gradscope._create import made
 from gradscope.cells._base import BaseCell, Cell, class_in
 from gradscope.cells._function import FunctionCell
 from gradscope.cells._loop import Loop, closed_loop
-from gradscope.cells._stack import Direction, Stack
+from gradscope.cells._stack import Direction, Stack, cells_of
 from gradscope.composition import Composite, Looped, Stacked
 from gradscope.errors import InputError, UsageError
-from gradscope.inits._base import Shape, uniform
 from gradscope.jacobian import Array, Jacobian, Linear
 
 __all__ = ["check_cell", "load_cell_file"]
@@ -104,8 +104,7 @@ def load_cell_file(path: str | Path, name: str | None = None) -> type[Cell]:
 
 
 def _instance(cls: type[Cell], seed: int) -> Cell:
-    shape = Shape(cls.__name__, cls.gates, HIDDEN, INPUTS, cls.gate_names, cls.keep_gates)
-    return cls(**uniform(shape, np.random.default_rng(seed)))
+    return made(cls, cls.__name__, HIDDEN, INPUTS, np.random.default_rng(seed), None)
 
 
 def _say(cell: BaseCell, what: str) -> str:
@@ -324,7 +323,7 @@ def _changes(cell: Cell, x: Array, s: Array, rng: np.random.Generator) -> tuple[
         d, tolerance = _derivative(cell, x, s, np.zeros_like(x), v)
         found.append(d)
     for gate in range(len(cell.gates)):
-        bump = np.zeros(cell.U.shape[0])
+        bump = np.zeros(cell.rows)
         bump[gate * cell.width : (gate + 1) * cell.width] = rng.standard_normal(cell.width)
         bias = np.zeros_like(bump) if cell.b_ih is None else cell.b_ih
         h, at = (H, x) if cell.kinks else (1e-30j, x.astype(complex))
@@ -414,8 +413,10 @@ def _check_saturated(cell: BaseCell, x: Array, s: Array, scale: float) -> None:
     """Gates at the very ends of their ranges give numbers, not nan."""
 
     def grow(c: Cell) -> Cell:
-        return c.replace(**{k: w * scale for k, w in c.weights().items()})
+        return c.replace(**{k: w * scale for k, w in c.weights().items() if k not in c.no_weights})
 
+    if any(c.overflows for c in cells_of(cell)):
+        return
     layers = list(cell.network.layers.values()) if isinstance(cell.network, Stack) else []
     if len(layers) > 1 and any(c.kinks or not c.squash for c in layers) and scale > 1e6:
         return  # unbounded layers multiply: 1e30 to the power of their number is beyond float64, and rightly inf

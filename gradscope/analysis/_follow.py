@@ -20,7 +20,7 @@ from gradscope.analysis._scaled import log_norm
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.jacobian import Array
 
-__all__ = ["Followed", "Frame", "follow"]
+__all__ = ["Followed", "Frame", "follow", "marked"]
 
 EASY = 7.0  # nats of spread in an interval: what is small loses e^7 eps = 2e-13 of itself
 LATE = 1.15  # times an interval, that it may become longer by where the frame has to be settled then anyhow
@@ -87,10 +87,7 @@ def follow(
     Where the chain is a part of a longer list of sequences, `number` is that of its first one there: seeds go by it.
     """
     tell = progress or (lambda _: None)
-    length = max(1, int(np.sqrt(chain.steps - burn)))  # of a batch: Flegal & Jones 2010
-    marks = [*range(burn + length, chain.steps + 1, length)]
-    marks += [chain.steps] if marks[-1] < chain.steps else []
-    met = min(len(marks) - 1, int(np.searchsorted(marks, burn + TURNING)))
+    marks, met = marked(chain.steps, burn)
 
     def turning(t: int, _: Chunk, __: int) -> None:
         if t % 16 == 0:
@@ -118,6 +115,14 @@ def follow(
         again = _grow(frame, chunks, burn, marks, lambda *_: None)
         grown[:, gone], doubt[gone], before[-1][gone] = again[:, gone], frame.doubt[gone], np.nan
     return Followed(grown, np.array(marks) - burn, first.logs(), before[-1], met, burn, chain.size, doubt, logdet)
+
+
+def marked(steps: int, burn: int) -> tuple[list[int], int]:
+    """Return after how many steps growth is noted, and the number of the mark up to which directions are turned."""
+    length = max(1, int(np.sqrt(steps - burn)))  # of a batch: Flegal & Jones 2010
+    marks = [*range(burn + length, steps + 1, length)]
+    marks += [steps] if marks[-1] < steps else []
+    return marks, min(len(marks) - 1, int(np.searchsorted(marks, burn + TURNING)))
 
 
 class _First:

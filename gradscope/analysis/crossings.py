@@ -63,8 +63,10 @@ def crossings(chain: JacobianChain, last: GradientNorms, *, work: float = WORK) 
     Returns:
         the shares; None where it is too much work, nothing arrives, or what cancels is beyond rounding.
     """
-    assert last.cotangents is not None
     arrived = np.flatnonzero(np.isfinite(last.state[0]))
+    if chain.apart:  # there is nothing to cross
+        return Crossings(np.eye(1, chain.steps + 1)[0], 1.0, int(arrived[0])) if arrived.size else None
+    assert last.cotangents is not None
     if not arrived.size or _work(chain.size, chain.steps) > work:
         return None
     b = int(arrived[0])

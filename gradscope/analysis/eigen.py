@@ -22,6 +22,7 @@ from gradscope.analysis._arguments import check_chain, check_count
 from gradscope.analysis._dense import Matrices
 from gradscope.analysis._frames import random_frame
 from gradscope.analysis._graded import Graded, windows
+from gradscope.analysis._units import in_order, whole
 from gradscope.analysis.singular import SPARE
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.errors import UsageError
@@ -75,10 +76,18 @@ def eigenvalues(
     check_count("seed", seed, 0)
     if not settled > 0:
         raise UsageError(f"settled must be above zero, not {settled}")
-    found = [_of_sequence(chain, b, values, settled, rounds, seed) for b in range(chain.batch)]
+    by_one = (_of_sequence(chain, b, values, settled, rounds, seed) for b in range(chain.batch))
+    found = _of_units(chain, values) if chain.apart else list(by_one)
     if chain.batch == 1:
         return found[0]
     return Eigenvalues(*(np.array([getattr(f, x) for f in found]) for x in ("logs", "phases", "errors")))
+
+
+def _of_units(chain: JacobianChain, values: int | None) -> list[Eigenvalues]:
+    """Take those of every unit: in closed form."""
+    logs, phases, errors = in_order(*whole(chain).eigenvalues())
+    logs = np.where(errors > UNSURE, np.nan, logs)
+    return [Eigenvalues(*(x[:values, b] for x in (logs, phases, errors))) for b in range(chain.batch)]
 
 
 def _of_sequence(

@@ -29,6 +29,7 @@ from gradscope._workers import Task, finished
 from gradscope.analysis._arguments import check_chain, check_count
 from gradscope.analysis._follow import LEADING, Followed, follow
 from gradscope.analysis._statistics import batch_error, correlation_time, mean_error, student
+from gradscope.analysis._units import follow_units
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.errors import UsageError
 from gradscope.jacobian import Array
@@ -173,13 +174,17 @@ def growth_tasks(
     k = min(values or n, n)
     burn = usual_burn(chain.steps) if burn is None else burn
     count = min(chain.batch, sequences or affordable(chain.steps, n, k))
-    each = _work(chain.steps, n, k)
-    # whatever the number of threads: how sequences are put together decides on the last digits
-    groups = max(1, count // max(ceil(TOGETHER * chain.steps / each), ceil(COLUMNS / k)))
     tasks = []
-    for low, high in pairwise(round(i * count / groups) for i in range(groups + 1)):
-        arguments = (chain.between(low, high), k, burn, seed)
-        tasks.append(Task("Lyapunov exponents", follow, arguments, {"number": low}, (high - low) * each / SPEED))
+    if chain.apart:
+        count = sequences or chain.batch
+        tasks.append(Task("Lyapunov exponents", follow_units, (chain.first(count), k, burn, seed)))
+    else:
+        each = _work(chain.steps, n, k)
+        # whatever the number of threads: how sequences are put together decides on the last digits
+        groups = max(1, count // max(ceil(TOGETHER * chain.steps / each), ceil(COLUMNS / k)))
+        for low, high in pairwise(round(i * count / groups) for i in range(groups + 1)):
+            arguments = (chain.between(low, high), k, burn, seed)
+            tasks.append(Task("Lyapunov exponents", follow, arguments, {"number": low}, (high - low) * each / SPEED))
 
     def put_together(parts: Sequence[Followed]) -> Growth:
         run = Followed.joined(parts)

@@ -70,8 +70,10 @@ def paths(chain: JacobianChain, last: GradientNorms) -> Paths:
         chain: the Jacobians.
         last: gradients of a loss that reads the last state only, with their cotangents kept.
     """
-    assert last.cotangents is not None
     empty = np.full((chain.steps, chain.batch), np.nan)
+    if chain.apart:  # there is no other road
+        return Paths(np.where(np.isfinite(last.state[0]), 1.0, empty), {})
+    assert last.cotangents is not None
     share, gates = empty.copy(), dict[str, Array]()
     v = last.cotangents[0].copy()
     arrived = np.isfinite(last.state[0])

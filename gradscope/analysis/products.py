@@ -25,6 +25,7 @@ from gradscope.analysis._graded import Graded
 from gradscope.analysis._leading import Leading
 from gradscope.analysis._power import Norm, exact
 from gradscope.analysis._scaled import LN2, rescale
+from gradscope.analysis._units import UNSURE, UnitProduct, in_order, log_norms
 from gradscope.analysis.finite import check_finite
 from gradscope.analysis.singular import determined, largest, surviving
 from gradscope.dynamics.chain import JacobianChain
@@ -99,8 +100,10 @@ def products(
     check_finite(chain)
     at = log_lags(chain.steps, lags)
     k = min(values or chain.size, chain.size)
-    measure = _sampled if values is not None and chain.size > FORMED else _formed if 2 * k > chain.size else _led
     tell = progress or (lambda _: None)
+    if chain.apart:
+        return Products(at, *_by_unit(chain, at, k, tell))
+    measure = _sampled if values is not None and chain.size > FORMED else _formed if 2 * k > chain.size else _led
     found = [measure(chain, at, k, b, tell) for b in range(chain.batch)]
     return Products(at, *(np.stack(rows, axis=min(1, np.ndim(rows[0]))) for rows in zip(*found, strict=True)))
 
@@ -132,6 +135,36 @@ def _led(chain: JacobianChain, at: Array, k: int, b: int, tell: Callable[[str], 
     forward, step = _forward_norms(matrices, steps, n, at, tell)
     condition = _condition(back, step, forward)
     return singular[:, :k], _alive(singular, whole=True), frobenius, radius, forward[at], condition
+
+
+def _by_unit(chain: JacobianChain, at: Array, k: int, tell: Callable[[str], None]) -> Rows:
+    """Multiply unit by unit, of all sequences: all is known at every lag, and norms in between are interpolated."""
+    n, steps, sequences, p = chain.size, chain.steps, chain.batch, len(chain.parts)
+    singular, radius = np.zeros((len(at), sequences, n)), np.zeros((len(at), sequences))
+    product, lags = UnitProduct(p, n // p, sequences), at.tolist()
+    for start, stop, matrices in chain.units([steps - lag for lag in lags], backward=True):
+        product.multiply(matrices, right=True)
+        if steps - start in lags:
+            row = lags.index(steps - start)
+            singular[row] = in_order(product.log_singular())[0].T
+            moduli, _, errors = product.eigenvalues()
+            radius[row] = np.where(errors > UNSURE, np.nan, moduli).max(axis=(0, 1))
+        tell(f"products: {steps - stop} of {steps} steps back")
+    from_start, step = np.zeros((len(at), sequences)), np.zeros((steps, sequences))
+    product = UnitProduct(p, n // p, sequences)
+    for start, stop, matrices in chain.units(lags):
+        product.multiply(matrices)
+        step[start:stop] = log_norms(matrices)
+        if stop in lags:
+            from_start[lags.index(stop)] = product.log_singular().max(axis=(0, 1))
+    frobenius = np.logaddexp.reduce(2 * singular, axis=2) / 2
+    alive = np.array([_alive(each, whole=True) for each in singular])
+    every, known = np.arange(steps + 1), [0, *lags]
+    condition = []
+    for b in range(sequences):
+        back, forward = (np.interp(every, known, [0.0, *x[:, b]]) for x in (singular[:, :, 0], from_start))
+        condition.append(_condition(back, step[:, b], forward))
+    return singular[:, :, :k], alive, frobenius, radius, from_start, np.array(condition)
 
 
 def _with_radius(at: Array, n: int) -> set[int]:

@@ -20,7 +20,8 @@ import numpy as np
 
 from gradscope.analysis._arguments import check_chain, check_count
 from gradscope.analysis._frames import random_frame
-from gradscope.analysis._graded import Graded
+from gradscope.analysis._graded import EPS, Graded
+from gradscope.analysis._units import in_order, whole
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.jacobian import Array, Linear
 
@@ -62,18 +63,25 @@ def singular_values(chain: JacobianChain, values: int | None = None) -> Singular
     """
     check_chain(chain)
     check_count("values", values, 1)
-    found = []
-    for b in range(chain.batch):
-        if values is not None and values + SPARE < chain.size:
-            logs = largest(chain, [chain.steps], values, sequence=b)[0]
-            found.append((logs, np.where(np.isnan(logs), np.inf, SETTLED)))
-        else:
-            product = Graded(np.eye(chain.size))
-            for _, J in chain.forward():
-                product.advance(J.column(b))
-            found.append(determined(product, values))
+    found = _of_units(chain, values) if chain.apart else [_of_sequence(chain, b, values) for b in range(chain.batch)]
     logs, errors = (np.array(x) for x in zip(*found, strict=True))
     return SingularValues(logs[0], errors[0]) if chain.batch == 1 else SingularValues(logs, errors)
+
+
+def _of_units(chain: JacobianChain, values: int | None) -> list[tuple[Array, Array]]:
+    (logs,) = in_order(whole(chain).log_singular())
+    errors = np.where(np.isneginf(logs), 0.0, EPS * chain.steps)
+    return [(own[:values], error[:values]) for own, error in zip(logs.T, errors.T, strict=True)]
+
+
+def _of_sequence(chain: JacobianChain, b: int, values: int | None) -> tuple[Array, Array]:
+    if values is not None and values + SPARE < chain.size:
+        logs = largest(chain, [chain.steps], values, sequence=b)[0]
+        return logs, np.where(np.isnan(logs), np.inf, SETTLED)
+    product = Graded(np.eye(chain.size))
+    for _, J in chain.forward():
+        product.advance(J.column(b))
+    return determined(product, values)
 
 
 def determined(product: Graded, values: int | None = None) -> tuple[Array, Array]:

@@ -14,6 +14,7 @@ import numpy as np
 import scipy.linalg
 
 from gradscope.analysis._dense import singular_values
+from gradscope.analysis._units import UnitProduct
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.jacobian import Array
 
@@ -50,7 +51,7 @@ def step_spectra(chain: JacobianChain, *, steps: int | None = None, sequences: i
         steps: of how many steps; None for as many as are quick, up to all.
         sequences: of how many sequences; None for as many as are quick.
     """
-    affordable = max(6, int(WORK / chain.size**3))
+    affordable = max(6, int(WORK / (64 * chain.size if chain.apart else chain.size**3)))
     s = min(chain.batch, sequences or max(1, min(4, affordable // 8)))
     k = min(chain.steps, steps or max(2, affordable // s))
     at = np.unique(np.linspace(0, chain.steps - 1, k).round().astype(int))
@@ -58,6 +59,9 @@ def step_spectra(chain: JacobianChain, *, steps: int | None = None, sequences: i
     norms = np.full((len(at), s), np.nan)
     for row, t in enumerate(at):
         J = chain.at(int(t))
+        if chain.apart:
+            eigenvalues[row], norms[row] = _of_units(J.by_unit(), s)
+            continue
         for b in range(s):
             with np.errstate(over="ignore", invalid="ignore"):
                 dense = J.column(b).formed()
@@ -66,3 +70,13 @@ def step_spectra(chain: JacobianChain, *, steps: int | None = None, sequences: i
                 with np.errstate(divide="ignore"):
                     norms[row, b] = np.log(singular_values(dense)[0])
     return StepSpectra(at + 1, eigenvalues, norms)
+
+
+def _of_units(matrices: Array | None, sequences: int) -> tuple[Array, Array]:
+    """Return eigenvalues (S, n) and natural logs of the norms (S,) of steps whose units are apart."""
+    assert matrices is not None
+    one = UnitProduct(len(matrices), *matrices.shape[2:])
+    one.multiply(matrices[:, :, None])
+    logs, phases, _ = one.eigenvalues()
+    values = np.exp(logs + 1j * phases).reshape(-1, logs.shape[2])
+    return values.T[:sequences], one.log_singular().max(axis=(0, 1))[:sequences]

@@ -28,6 +28,7 @@ from gradscope.jacobian import Array, Linear
 
 __all__ = ["BaseCell", "Cell", "Map", "Parts", "Runner", "cell_class"]
 
+Four = tuple[Array | None, Array | None, Array | None, Array | None]  # W, U, b_ih, b_hh
 WEIGHTS = ("W", "U", "b_ih", "b_hh")
 
 
@@ -192,6 +193,26 @@ class Cell(Map, BaseCell):
 
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     """The values of each setting that is a word."""
+    recurrent_weights: ClassVar[bool] = True
+    """Whether an initialisation draws U and b_hh; False where there are none, or they are made of other arrays."""
+    overflows: ClassVar[bool] = False
+    """Whether a gate has no bound, as an exponential one: large weights make states that are rightly not finite."""
+    no_weights: ClassVar[tuple[str, ...]] = ()
+    """Arrays that are rates, or logarithms of such: no number of any size will do."""
+    usual_init: ClassVar[str] = "pytorch"
+    """The initialisation that is used unless another one is asked for."""
+
+    @classmethod
+    def own(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Array | None]:
+        """Draw the arrays that only this cell has, as its paper does; one of the usual four replaces what was drawn.
+
+        Args:
+            hidden: units.
+            inputs: number of inputs.
+            rng: source of randomness.
+            settings: every setting of the cell.
+        """
+        return {}
 
     def __post_init__(self) -> None:
         for setting, known in self.choices.items():
@@ -229,7 +250,7 @@ class Cell(Map, BaseCell):
     @property
     def keeps(self) -> tuple[int, ...]:
         m = self.maps[0]
-        rows = (len(m.U), m.apart.stop - m.apart.start)
+        rows = (m.rows, m.apart.stop - m.apart.start)
         return () if len(self.maps) > 1 else rows[: 1 + (rows[1] > 0)]
 
     def lineariser(self, steps: int, batch: int) -> Callable[[Array, Array, Sequence[Array]], Linear]:
@@ -259,6 +280,25 @@ class Cell(Map, BaseCell):
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return {k: w for k, w in fields.items() if isinstance(w, np.ndarray)}
 
+    def column(self, name: str) -> Array:
+        """Return an array of the cell's own, (..., H), as columns (..., H, 1)."""
+        return np.asarray(getattr(self, name))[..., None]
+
+    def blocks(self, gates: int) -> tuple[Four, Four]:
+        """Return (W, U, b_ih, b_hh) of the first few gates, and of the others."""
+
+        def some(rows: slice) -> Four:
+            W, U, b_ih, b_hh = (w if w is None else w[rows] for w in (self.W, self.U, self.b_ih, self.b_hh))
+            return W, U, b_ih, b_hh
+
+        return some(slice(0, gates * self.width)), some(slice(gates * self.width, None))
+
+    @property
+    def bias(self) -> Array | None:
+        """Sum of the two biases."""
+        given = [b for b in (self.b_ih, self.b_hh) if b is not None]
+        return sum(given[1:], given[0]) if given else None
+
     @classmethod
     def settings(cls) -> dict[str, Any]:
         """Return the settings of this cell and their defaults, the weights left out."""
@@ -278,17 +318,25 @@ class Cell(Map, BaseCell):
         return self.replace(**{k: w.astype(dtype) for k, w in self.weights().items()})
 
     def with_gain(self, gain: float) -> Self:
-        """Return a copy with the recurrent weights multiplied by `gain`."""
+        """Return a copy with the recurrent weights multiplied by `gain`.
+
+        Raises:
+            UsageError: there are none.
+        """
+        if self.U is None:
+            raise UsageError(f"{type(self).__name__} has no recurrent weights that a gain could scale")
         return self.replace(U=self.U * np.asarray(gain, self.U.dtype))
 
     def with_bias(self, gate: str, value: float) -> Self:
         """Return a copy in which the two biases of a gate add up to `value`, for every unit."""
         i = self.gates.index(gate)
         rows = slice(i * self.width, (i + 1) * self.width)
-        zeros = np.zeros(self.U.shape[0], self.U.dtype)
-        b_ih = zeros.copy() if self.b_ih is None else self.b_ih.copy()
-        b_hh = zeros if self.b_hh is None else self.b_hh.copy()
-        b_ih[rows], b_hh[rows] = value, 0
+        b_ih = np.zeros(self.rows, self.dtype) if self.b_ih is None else self.b_ih.copy()
+        b_ih[rows] = value
+        if self.b_hh is None:
+            return self.replace(b_ih=b_ih)
+        b_hh = self.b_hh.copy()
+        b_hh[rows] = 0
         return self.replace(b_ih=b_ih, b_hh=b_hh)
 
     def changes(self, lack: float, steps: int) -> dict[str, Callable[[], Self]]:

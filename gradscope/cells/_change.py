@@ -31,7 +31,7 @@ def usual(cell: C, lack: float, steps: int) -> dict[str, Callable[[], C]]:
     found: dict[str, Callable[[], C]] = {}
     if lack > 1 and cell.keep_gates:
         found |= _biases(cell, steps)
-    if cell.U.any():
+    if cell.U is not None and cell.U.any():
         for factor in dict.fromkeys(_rounded(min(k, LARGEST)) for k in (lack, lack * lack)):
             if factor != 1:
                 found[f"recurrent weights times {factor:.5g}"] = partial(cell.with_gain, factor)
@@ -75,7 +75,7 @@ def _rows(cell: Cell, gate: str) -> slice:
 
 def _bias(cell: Cell, gate: str) -> Array:
     """Return the sum of a gate's two biases."""
-    total = np.zeros(cell.U.shape[0], cell.U.dtype)
+    total = np.zeros(cell.rows, cell.dtype)
     for b in (cell.b_ih, cell.b_hh):
         total = total if b is None else total + b
     return np.asarray(total[_rows(cell, gate)])
@@ -88,7 +88,7 @@ def with_added_bias(cell: C, gate: str, value: float | Array) -> C:
     """
     name = "b_hh" if cell.b_ih is None and cell.b_hh is not None else "b_ih"
     old = getattr(cell, name)
-    bias = np.zeros(cell.U.shape[0], cell.U.dtype) if old is None else old.copy()
+    bias = np.zeros(cell.rows, cell.dtype) if old is None else old.copy()
     bias[_rows(cell, gate)] += np.asarray(value, bias.dtype)
     return cell.replace(**{name: bias})
 
@@ -98,6 +98,7 @@ def with_orthogonal(cell: C) -> C:
 
     That is the polar factor: U = L S R^T gives L R^T. Fan & Hoffman (1955).
     """
+    assert cell.U is not None
     blocks = []
     for block in np.split(cell.U, len(cell.gates)):
         left, _, right = np.linalg.svd(block)
@@ -106,6 +107,7 @@ def with_orthogonal(cell: C) -> C:
 
 
 def _orthogonal(cell: Cell) -> bool:
+    assert cell.U is not None
     blocks = cell.U.reshape(len(cell.gates), cell.width, cell.width)
     gap = blocks @ blocks.transpose(0, 2, 1) - np.eye(cell.width, dtype=cell.U.dtype)
     # products of unit rows err by at most width roundings; a matrix that is not orthogonal is off by far more

@@ -59,7 +59,7 @@ class Lineariser:
     def __init__(self, m: Map, steps: int, batch: int, dtype: Any, tape: Tape, grids: list[Grid | None]) -> None:
         self._map, self._player = m, Player(tape)
         self._block_shape = (steps, len(m.gates), m.width, batch)
-        self._a, self._v = np.zeros((2, steps, len(m.U), batch), dtype)
+        self._a, self._v = np.zeros((2, steps, m.rows, batch), dtype)
         self._s = np.zeros((steps, sum(m.old_sizes), batch), dtype)
         self._ends = np.cumsum((0, *m.old_sizes)).tolist()
         stacked, self._made = _places(grids[0] or [], tape.kinds(), self._block_shape, dtype)

@@ -27,12 +27,12 @@ class Map:
 
     Attributes:
         W: input weights, (gates * H, inputs), or None where the map sees no input.
-        U: recurrent weights, (gates * H, size of the part that they read).
+        U: recurrent weights, (gates * H, size of the part that they read), or None where there are none: then a = 0.
         b_ih, b_hh: the two biases, (gates * H,).
     """
 
     W: Array | None = field(repr=False)
-    U: Array = field(repr=False)
+    U: Array | None = field(repr=False)
     b_ih: Array | None = field(repr=False)
     b_hh: Array | None = field(repr=False)
 
@@ -58,9 +58,15 @@ class Map:
         raise TypeError(f"{type(self).__name__} must define activations")
 
     @property
+    def rows(self) -> int:
+        """Rows of the weights: units of all gates."""
+        weights = self.W if self.U is None else self.U
+        return 0 if weights is None else len(weights)
+
+    @property
     def width(self) -> int:
         """Units of one gate."""
-        return int(self.U.shape[0]) // len(self.gates)
+        return self.rows // len(self.gates)
 
     @property
     def _names(self) -> tuple[str, ...]:
@@ -69,7 +75,8 @@ class Map:
     @property
     def old_sizes(self) -> tuple[int, ...]:
         """Sizes of the parts that the map starts from."""
-        return tuple(int(self.U.shape[1]) if p == self.reads else self.width for p in self._names)
+        read = self.width if self.U is None else int(self.U.shape[1])
+        return tuple(read if p == self.reads else self.width for p in self._names)
 
     @property
     def new_sizes(self) -> tuple[int, ...]:
@@ -80,15 +87,16 @@ class Map:
         """Return (a, v, old parts) for x (..., m, B) and s (..., n, B); gates along the first axis."""
         ends = np.cumsum((0, *self.old_sizes))
         old = [s[..., i:j, :] for i, j in zip(ends[:-1], ends[1:], strict=True)]
-        a = self._gates(self.U, old[self._names.index(self.reads)], self.b_hh)
-        v = np.zeros((len(self.gates), 1, 1), a.dtype) if self.W is None else self._gates(self.W, x, self.b_ih)
+        none = np.zeros((len(self.gates), *[1] * s.ndim), s.dtype)
+        a = none if self.U is None else self._gates(self.U, old[self.reads_part], self.b_hh)
+        v = none if self.W is None else self._gates(self.W, x, self.b_ih)
         return a, v, old
 
     @cached_property
     def joint(self) -> tuple[bool, ...]:
         """Of which gates only the sum a + v matters: derivatives with respect to both are the same then."""
-        a = np.zeros((len(self.gates), self.width, 1), self.U.dtype)
-        partials = self.partials(a, a, [np.zeros((n, 1), self.U.dtype) for n in self.old_sizes])
+        a = np.zeros((len(self.gates), self.width, 1))
+        partials = self.partials(a, a, [np.zeros((n, 1)) for n in self.old_sizes])
         if partials.entry is None:
             return (True,) * len(self.gates)
         rows = list(zip(partials.through, partials.entry, strict=True))
@@ -103,7 +111,7 @@ class Map:
     @property
     def together(self) -> list[slice]:
         """The other rows: a + v is all that they need."""
-        rows = [slice(0, self.apart.start), slice(self.apart.stop, len(self.U))]
+        rows = [slice(0, self.apart.start), slice(self.apart.stop, self.rows)]
         return [r for r in rows if r.stop > r.start]
 
     @cached_property
@@ -114,10 +122,13 @@ class Map:
     @property
     def reads_part(self) -> int:
         """Number of the old part that U multiplies."""
-        return self._names.index(self.reads)
+        return 0 if self.U is None else self._names.index(self.reads)
 
     def recurrent(self, s: Array, out: Array) -> None:
         """Write U h of many steps, (K, gates * H, B), from their states (K, n, B); with b_hh where rows stay apart."""
+        if self.U is None:
+            out[:] = 0
+            return
         start = sum(self.old_sizes[: self.reads_part])
         _products(self.U, s[:, start : start + self.U.shape[1]], out)
         if self.b_hh is not None:
@@ -149,8 +160,7 @@ class Map:
     def linearise(self, x: Array, s: Array) -> Linear:
         """Return the Jacobian at (x, s)."""
         partials = self.partials(*self.preactivations(x, s))
-        reads = self._names.index(self.reads)
-        return Jacobian(partials, self.U, self.W, reads, self.old_sizes, self.new_sizes, self.gates)
+        return Jacobian(partials, self.U, self.W, self.reads_part, self.old_sizes, self.new_sizes, self.gates)
 
 
 def _products(weights: Array, x: Array, out: Array) -> None:

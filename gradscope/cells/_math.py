@@ -31,6 +31,17 @@ def dsigmoid(a: Array) -> Array:
         return out  # inf * 0 stands for 1, and nan stays nan in s
 
 
+def softplus(a: Array) -> Array:
+    """Return log(1 + exp(a)), to full relative accuracy on both sides; its derivative is `sigmoid`."""
+    positive = a.real > 0
+    return np.where(positive, a, 0) + np.log1p(np.exp(np.where(positive, -a, a)))
+
+
+def log_sigmoid(a: Array) -> Array:
+    """Return log sigmoid(a); its derivative is sigmoid(-a)."""
+    return -softplus(-a)
+
+
 def tanh(a: Array) -> Array:
     """Return the hyperbolic tangent."""
     return np.tanh(a)

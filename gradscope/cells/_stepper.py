@@ -29,7 +29,7 @@ class Stepper:
 
     def __init__(self, maps: Sequence[Map], batch: int, steps: int, dtype: Any) -> None:
         self._sizes = [sum(maps[0].old_sizes), *(sum(m.new_sizes) for m in maps)]
-        each = (sum(self._sizes) + 2 * sum(len(m.U) for m in maps)) * batch * np.dtype(dtype).itemsize
+        each = (sum(self._sizes) + 2 * sum(m.rows for m in maps)) * batch * np.dtype(dtype).itemsize
         self.steps = max(1, min(steps, LONGEST, CACHE // max(each, 1)))
         self._maps = [_MapSteps(m, self.steps, batch, dtype) for m in maps]
         self._rows = np.empty((self.steps + 1, self._sizes[-1], batch), dtype)
@@ -91,7 +91,8 @@ class _MapSteps:
 
     def __init__(self, m: Map, steps: int, batch: int, dtype: Any) -> None:
         self.map = m
-        self.a, self.v = np.empty((2, steps, len(m.U), batch), dtype)
+        self.v = np.zeros((steps, m.rows, batch), dtype)
+        self.a = self.v if m.U is None else np.empty_like(self.v)  # without weights, the sum of both is v
         self._grid = (len(m.gates), m.width, batch)
         self._bias = None if m.b_hh is None or not m.b_hh[m.apart].any() else m.b_hh[m.apart, None]
         self._ends = np.cumsum((0, *m.old_sizes)).tolist()
@@ -126,10 +127,14 @@ class _MapSteps:
         m, v = self.map, self.v[k]
         old = [s[i:j] for i, j in zip(self._ends[:-1], self._ends[1:], strict=True)]
         out = [new[i:j] for i, j in zip(self._new_ends[:-1], self._new_ends[1:], strict=True)]
-        calls: list[Call] = [(m.U.dot, (old[m.reads_part], a))]
-        if self._bias is not None:
-            calls.append((np.add, (a[m.apart], self._bias, a[m.apart])))
-        calls += [(np.add, (a[rows], v[rows], a[rows])) for rows in m.together]
+        calls: list[Call] = []
+        if m.U is not None:
+            calls.append((m.U.dot, (old[m.reads_part], a)))
+            if self._bias is not None:
+                calls.append((np.add, (a[m.apart], self._bias, a[m.apart])))
+            calls += [(np.add, (a[rows], v[rows], a[rows])) for rows in m.together]
+        elif not np.may_share_memory(a, v):
+            calls.append((np.copyto, (a, v)))
         arguments = [a.reshape(self._grid), v.reshape(self._grid)]
         if self._player is None:
             return [*calls, (self._plainly, (*arguments, old, out))]

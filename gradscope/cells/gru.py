@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 from gradscope.cells._base import Cell, Map, Parts
@@ -30,16 +31,12 @@ class GRU(Cell):
     keep_gates: ClassVar = {"z": 1}
     squash: ClassVar = {"r": (0, 1), "z": (0, 1), "n": (-1, 1)}
 
-    @property
+    @cached_property
     def maps(self) -> tuple[Map, ...]:
         if self.reset == "after":
             return (self,)
-        k = 2 * self.width
-        arrays = (self.W, self.U, self.b_ih, self.b_hh)
-        return (
-            _Gates(*(w if w is None else w[:k] for w in arrays)),  # type: ignore[arg-type]
-            _Candidate(*(w if w is None else w[k:] for w in arrays)),  # type: ignore[arg-type]
-        )
+        first, second = self.blocks(2)
+        return _Gates(*first), _Candidate(*second)
 
     def activations(self, a: Array, v: Array, s: Parts) -> Parts:
         r, z = sigmoid(a[:2] + v[:2])

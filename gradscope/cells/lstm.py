@@ -69,11 +69,13 @@ class _Projection(Map):
 
     @property
     def old_sizes(self) -> tuple[int, ...]:
+        assert self.U is not None
         return (self.U.shape[1],) * 2
 
     @property
     def new_sizes(self) -> tuple[int, ...]:
-        return self.U.shape
+        assert self.U is not None
+        return len(self.U), self.U.shape[1]
 
     def activations(self, a: Array, v: Array, s: Parts) -> Parts:
         return tuple(a)

@@ -55,7 +55,7 @@ def models_of_cell(request: Request, label: str | None = None) -> list[Model]:
 
     assert request.cell is not None
     cls, hidden = cell_class(request.cell), request.hidden
-    _rooms.load("inits", request.init)
+    _rooms.load("inits", request.initialisation)
     inputs = request.input_size or (_width_of_data(request) if request.data else 32)
     above, ways = request.layers - 1, 1 + request.bidirectional
     rows = len(cls.gates) * hidden * ways
@@ -76,7 +76,7 @@ def models_of_cell(request: Request, label: str | None = None) -> list[Model]:
     }
     name = f"{request.cell.upper()}, {hidden} unit{'s'[: hidden != 1]}"
     name += f", {request.layers} layers" if request.layers > 1 else ""
-    facts: dict[str, Any] = {"source": "init", "init": request.init}
+    facts: dict[str, Any] = {"source": "init", "init": request.initialisation}
     if request.feeds_itself and request.bidirectional:
         raise UsageError("a bidirectional network cannot feed itself", "leave out --bidirectional or --drive self")
     if request.feeds_itself:

@@ -77,13 +77,13 @@ Bidirectional = Annotated[
     bool, option("--bidirectional", panel=MODEL, help="Analyze both directions, each as a chain.")
 ]
 Init = Annotated[
-    str,
+    str | None,
     option(
         "--init",
         panel=MODEL,
         metavar="NAME",
         autocompletion=complete("inits"),
-        help=f"Initialisation: {_listed('inits')} (pytorch).",
+        help=f"Initialisation: {_listed('inits')} (pytorch, or the cell's own).",
     ),
 ]
 Gain = Annotated[

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
+from gradscope import _rooms
 from gradscope.errors import UsageError
 
 __all__ = ["Request", "exists", "one_blas_thread", "settings_of"]
@@ -39,7 +40,7 @@ class Request:
     input_size: int | None = None
     layers: int = 1
     bidirectional: bool = False
-    init: str = "pytorch"
+    init: str | None = None
     gain: float = 1.0
     settings: dict[str, str] = field(default_factory=dict)
     layer: str | None = None
@@ -88,7 +89,8 @@ class Request:
         """Return the settings for the document: every one that was used, resolved."""
         config: dict[str, Any] = {}
         if self.cell:
-            config = {k: getattr(self, k) for k in ("cell", "hidden", "layers", "init", "gain")}
+            config = {k: getattr(self, k) for k in ("cell", "hidden", "layers")}
+            config |= {"init": self.initialisation, "gain": self.gain}
             config |= {"bidirectional": True} if self.bidirectional else {}
             config["set"] = {k: _value(v) for k, v in self.settings.items()}
         if self.data:
@@ -103,6 +105,12 @@ class Request:
         if not self.feeds_itself:  # a file of options may name one for other uses
             config.pop("readout", None)
         return config | {"spectrum": self.spectrum, "threshold": self.threshold, "dtype": self.dtype}
+
+    @property
+    def initialisation(self) -> str:
+        """Name of the initialisation: what was asked for, or what the cell has unasked."""
+        assert self.cell is not None
+        return self.init or str(_rooms.outline("cells", self.cell).constants.get("usual_init", "pytorch"))
 
     @property
     def warmup_steps(self) -> int:

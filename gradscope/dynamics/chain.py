@@ -6,15 +6,17 @@ over the chain is P = J[T-1] ... J[1] J[0].
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, Protocol, Self
 
 import numpy as np
 
 from gradscope.dynamics.trajectory import Trajectory
 from gradscope.errors import InputError
-from gradscope.jacobian import Dense, Linear
+from gradscope.jacobian import Array, Dense, Linear
 
 __all__ = ["JacobianChain", "linearise"]
 
@@ -172,6 +174,31 @@ class JacobianChain:
 
         return read
 
+    @cached_property
+    def apart(self) -> bool:
+        """Whether no unit sees another: J is a grid of diagonals, and all that is asked of it costs O(H)."""
+        found = self.at(0).by_unit()
+        return found is not None and len(found) <= 2
+
+    def units(self, cuts: Iterable[int] = (), *, backward: bool = False) -> Iterator[tuple[int, int, Array]]:
+        """Yield (start, stop, matrices of all units in these steps) where units are apart, none across a cut.
+
+        Returns:
+            (p, p, stop - start, H, B) of `Linear.by_unit`, a few steps at a time, the last ones first if `backward`.
+        """
+        cuts = sorted(cuts)
+        for start, stop, block in self._passed(backward=backward):
+            matrices = block.by_unit()
+            assert matrices is not None
+            if matrices.ndim == 4:  # the same at every step
+                matrices = np.broadcast_to(
+                    matrices[:, :, None], (*matrices.shape[:2], stop - start, *matrices.shape[2:])
+                )
+            ends = [start, *cuts[bisect_right(cuts, start) : bisect_left(cuts, stop)], stop]
+            inner = list(pairwise(ends))
+            for a, b in reversed(inner) if backward else inner:
+                yield a, b, matrices[:, :, a - start : b - start]
+
     def forward(self, first: int = 0) -> Iterator[tuple[int, Linear]]:
         """Yield (t, J[t]) from step `first` to the last."""
         for start in range(first, self.steps, self._chunk):
@@ -186,11 +213,12 @@ class JacobianChain:
             for t in range(start, stop):
                 yield t, block.at(t - start)
 
-    def _passed(self) -> Iterator[tuple[int, int, Linear]]:
-        """Yield (start, stop, Jacobians of these steps) from the first to the last: they do not last."""
+    def _passed(self, *, backward: bool = False) -> Iterator[tuple[int, int, Linear]]:
+        """Yield (start, stop, Jacobians of these steps) from the first to the last, or back: they do not last."""
         size = self.at_once
         read = self.reader(size)
-        for start in range(0, self.steps, size):
+        starts = range(0, self.steps, size)
+        for start in reversed(starts) if backward else starts:
             stop = min(start + size, self.steps)
             yield start, stop, read(start, stop)
 

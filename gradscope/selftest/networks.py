@@ -53,7 +53,7 @@ def _determinants() -> Iterator[Check]:
         hidden, steps = 12, 60
         trajectory = _driven(name, hidden, steps)
         cell, x, s = trajectory.cell, trajectory.inputs, trajectory.states
-        assert isinstance(cell, Cell)
+        assert isinstance(cell, Cell) and cell.U is not None
         y = cell.gate_values(x, s[:-1])
         if name == "rnn":
             logs, U = np.log1p(-(y["h"] ** 2)), cell.U

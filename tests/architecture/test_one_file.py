@@ -24,7 +24,7 @@ from gradscope.jacobian import Array, Partials
 
 
 @dataclass(frozen=True, eq=False)
-class JANET(Cell):
+class OneGate(Cell):
     """h' = f h + (1 - f) g; state s = [h].
 
     f = sigmoid(a)    g = tanh(a)
@@ -92,7 +92,7 @@ def copy(tmp_path_factory):
     shutil.copytree(ROOT / "gradscope", root / "gradscope", ignore=without)
     shutil.copytree(ROOT / "tests", root / "tests", ignore=without)
     shutil.copy(ROOT / "pyproject.toml", root)
-    for room, name, text in (("cells", "janet", CELL), ("inits", "signs", INIT), ("render", "word", RENDERER)):
+    for room, name, text in (("cells", "onegate", CELL), ("inits", "signs", INIT), ("render", "word", RENDERER)):
         assert len(text.splitlines()) < 80
         (root / "gradscope" / room / f"{name}.py").write_text(text, encoding="utf-8")
     return root
@@ -123,10 +123,10 @@ def test_the_copy_is_used(python, copy):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["analyze", "--help"], ["janet", "signs", "word"]),
+        (["analyze", "--help"], ["onegate", "signs", "word"]),
         (["compare", "--help"], ["signs"]),
-        (["cells"], ["janet   Just another network", "signs"]),
-        (["cells", "janet"], ["h' = f h + (1 - f) g", "f (forget), g (cell)", "forget_bias, cell_bias"]),
+        (["cells"], ["Just another network", "signs"]),
+        (["cells", "onegate"], ["h' = f h + (1 - f) g", "f (forget), g (cell)", "forget_bias, cell_bias"]),
     ],
 )
 def test_listed(python, arguments, words):
@@ -137,7 +137,7 @@ def test_listed(python, arguments, words):
 
 @pytest.mark.parametrize(
     ("typed", "found"),
-    [("--cell j", "janet"), ("--init s", "signs"), ("--format w", "word"), ("--cell l", "linear\nlstm")],
+    [("--cell on", "onegate"), ("--init s", "signs"), ("--format w", "word"), ("--cell li", "linear")],
 )
 def test_completed(python, typed, found):
     env = {"_GRADSCOPE_COMPLETE": "complete_bash", "COMP_WORDS": f"gradscope analyze {typed}", "COMP_CWORD": "3"}
@@ -147,24 +147,24 @@ def test_completed(python, typed, found):
 def test_analyzed(python, copy):
     size = ["--hidden", "8", "--steps", "40", "--lags", "4"]
     settings = ["--init", "chrono", "--set", "tmax=100", "--layers", "2"]
-    out = python("-m", "gradscope", "analyze", "--cell", "janet", *settings, *size)
-    assert "JANET, 8 units, 2 layers" in out
+    out = python("-m", "gradscope", "analyze", "--cell", "onegate", *settings, *size)
+    assert "ONEGATE, 8 units, 2 layers" in out
     assert "around the weights" in out
-    out = python("-m", "gradscope", "compare", "janet:forget_bias=2", "janet:init=signs", *size, "--format", "word")
+    out = python("-m", "gradscope", "compare", "onegate:forget_bias=2", "onegate:init=signs", *size, "--format", "word")
     assert out == "comparison\n"
     path = copy / "verdict.word"
-    python("-m", "gradscope", "analyze", "--cell", "janet", "--init", "signs", *size, "-o", str(path))
+    python("-m", "gradscope", "analyze", "--cell", "onegate", "--init", "signs", *size, "-o", str(path))
     assert path.read_text() == "vanishing\n"
 
 
 def test_in_python(python):
-    program = "import gradscope; print(gradscope.analyze(gradscope.create('janet', hidden_size=6), steps=20, lags=2))"
-    assert "JANET, 6 units" in python("-c", program)
+    program = "import gradscope; print(gradscope.analyze(gradscope.create('onegate', hidden_size=6), steps=20, lags=2))"
+    assert "ONEGATE, 6 units" in python("-c", program)
 
 
 @pytest.mark.parametrize(
     ("file", "name"),
-    [("test_every_cell.py", "janet"), ("test_every_init.py", "signs"), ("test_every_renderer.py", "word")],
+    [("test_every_cell.py", "onegate"), ("test_every_init.py", "signs"), ("test_every_renderer.py", "word")],
 )
 def test_the_contract_tests_take_it_up(python, copy, file, name):
     """Collected by name, and passed."""

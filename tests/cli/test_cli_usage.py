@@ -8,7 +8,7 @@ GRU = ("analyze", "--cell", "gru")
 @pytest.mark.parametrize(
     ("typed", "words"),
     [
-        (["--cell", "grru"], ["no cell named 'grru'", "did you mean gru?", "known: gru, linear, lstm, rnn"]),
+        (["--cell", "grru"], ["no cell named 'grru'", "did you mean gru?", "linear, lru, lstm, ltc"]),
         (["--cell", "GRU"], ["no cell named 'GRU'", "did you mean gru?"]),
         (["--cell", "gru", "--init", "pytorhc"], ["no initialisation named 'pytorhc'", "did you mean pytorch?"]),
         (["--cell", "gru", "--loss", "lst"], ["--loss: there is no 'lst'", "did you mean last?"]),

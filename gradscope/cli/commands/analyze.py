@@ -38,7 +38,7 @@ def command(
     input_size: o.InputSize = None,
     layers: o.Layers = 1,
     bidirectional: o.Bidirectional = False,
-    init: o.Init = "pytorch",
+    init: o.Init = None,
     gain: o.Gain = 1.0,
     settings: o.Settings = None,
     layer: o.Layer = None,

@@ -53,7 +53,7 @@ def _describe(name: str) -> dict[str, Any]:
     outline = _rooms.outline("cells", name)
     constants = outline.constants
     names = constants.get("gate_names", {})
-    settings = {k: v for k, v in constants.items() if isinstance(v, str | float | bool) and k not in ("reads",)}
+    settings = dict(outline.settings)
     settings |= {k: "|".join(values) for k, values in constants.get("choices", {}).items()}
     return {
         "name": name,

@@ -45,7 +45,7 @@ def command(
     hidden: o.Hidden = 128,
     input_size: o.InputSize = None,
     layers: o.Layers = 1,
-    init: o.Init = "pytorch",
+    init: o.Init = None,
     gain: o.Gain = 1.0,
     layer: o.Layer = None,
     key: o.Key = None,

@@ -1,0 +1,248 @@
+"""Chains whose units do not see one another: every answer comes unit by unit, and no matrix is decomposed.
+
+J is a grid of diagonals, so that a product of any number of steps is one of p x p matrices for each unit, p = 1 or 2
+state variables. Singular values, eigenvalues and exponents of the whole are those of all units together. The larger
+singular value of a 2 x 2 matrix M has all of its digits in closed form; the smaller one is |det M| over it, and
+log|det M| is a sum over steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from gradscope.analysis._follow import Followed, marked
+from gradscope.analysis._scaled import LN2
+from gradscope.dynamics.chain import JacobianChain
+from gradscope.jacobian import Array
+
+__all__ = ["UNSURE", "UnitProduct", "follow_units", "in_order", "log_norms", "whole"]
+
+EPS = float(np.finfo(float).eps)
+TOLD = 256  # steps between two words about progress
+UNSURE = 1e-2  # nats of error from which an eigenvalue is not determined
+
+
+class UnitProduct:
+    """A product of p x p matrices for each of H units of S sequences.
+
+    Attributes:
+        steps: how many were multiplied.
+    """
+
+    def __init__(self, p: int, units: int, sequences: int) -> None:
+        self.steps = 0
+        self._matrix = np.eye(p)[:, :, None, None] * np.ones((units, sequences))
+        self._exponent = np.zeros((units, sequences), np.int64)
+        self._log_det = np.zeros((units, sequences))
+        self._sign = np.ones((units, sequences))
+
+    def multiply(self, steps: Array, *, right: bool = False) -> None:
+        """Multiply by the matrices of some steps, (p, p, K, H, S), from the left, or from the right."""
+        self.steps += steps.shape[2]
+        scaled, exponent = _near_one(steps)  # products of two steps as they are may leave the range
+        det = _det(scaled)
+        with np.errstate(divide="ignore"):
+            self._log_det += (np.log(np.abs(det)) + len(steps) * exponent * LN2).sum(axis=0)
+        self._sign *= np.sign(det).prod(axis=0)
+        if len(steps) == 1:  # which is all of it
+            return
+        while scaled.shape[2] > 1:  # in pairs, so that every call has much to do
+            odd = scaled.shape[2] % 2
+            last, shift = scaled[:, :, -1:], exponent[-1:]
+            product, more = _near_one(_times(scaled[:, :, 1::2], scaled[:, :, : scaled.shape[2] - odd : 2]))
+            exponent = exponent[1::2] + exponent[: len(exponent) - odd : 2] + more
+            scaled = np.concatenate([product, last], axis=2) if odd else product
+            exponent = np.concatenate([exponent, shift]) if odd else exponent
+        a, b = (self._matrix, scaled[:, :, 0]) if right else (scaled[:, :, 0], self._matrix)
+        self._matrix, more = _near_one(_times(a, b))
+        self._exponent += exponent[0] + more
+
+    def log_singular(self) -> Array:
+        """Return natural logs of the singular values of each unit, (p, H, S), the larger one first."""
+        if len(self._matrix) == 1:
+            return self._log_det[None]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            largest = np.log(_norm(self._matrix)) + self._scale
+            other = np.where(np.isneginf(self._log_det), -np.inf, self._log_det - largest)
+        return np.stack([largest, other])
+
+    def eigenvalues(self) -> tuple[Array, Array, Array]:
+        """Return natural logs of the moduli of the eigenvalues, their phases and errors, (p, H, S) each."""
+        rounding = np.full(self._sign.shape, EPS * self.steps)
+        if len(self._matrix) == 1:
+            return self._log_det[None], np.where(self._sign < 0, np.pi, 0.0)[None], rounding[None]
+        m = self._matrix
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            value, turning, angle = _larger_root(m, self._sign * np.exp(self._log_det - 2 * self._scale))
+            first = np.where(turning, self._log_det / 2, np.log(np.abs(value)) + self._scale)
+            second = np.where(turning, first, np.where(np.isneginf(self._log_det), -np.inf, self._log_det - first))
+            error = rounding * np.exp(np.log(_norm(m)) + self._scale - first)
+        phase = np.where(turning, angle, np.where(value < 0, np.pi, 0.0))
+        other = np.where(turning, -phase, np.where(self._sign * np.sign(value) < 0, np.pi, 0.0))
+        return np.stack([first, second]), np.stack([phase, other]), np.stack([error, error])
+
+    def growth(self, q: Array) -> Array:
+        """Return nats by which directions q (p, H, S), and what is orthogonal to them, have grown, (p, H, S)."""
+        if len(q) == 1:
+            return self._log_det[None]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            first = np.log(_length(_applied(self._matrix, q))) + self._scale
+            lost = np.isneginf(self._log_det)
+            return np.stack([first, np.where(lost, -np.inf, self._log_det - first)])
+
+    def turned(self, q: Array) -> Array:
+        """Return where directions point to now; those that are lost, where they did."""
+        new = _applied(self._matrix, q)
+        length = _length(new)
+        return np.where(length > 0, np.divide(new, length, out=np.zeros_like(new), where=length > 0), q)
+
+    @property
+    def _scale(self) -> Array:
+        return self._exponent * LN2
+
+
+def _larger_root(m: Array, det: Array) -> tuple[Array, Array, Array]:
+    """Return the larger eigenvalue of 2 x 2 matrices where they are real, where they are not, and the angles there."""
+    half = (m[0, 0] + m[1, 1]) / 2
+    inner = half**2 - det
+    real = half + np.where(half < 0, -1.0, 1.0) * np.sqrt(np.maximum(inner, 0))
+    triangular = (m[0, 1] == 0) | (m[1, 0] == 0)  # there it stands on the diagonal, and inner is only rounding
+    larger = np.where(np.abs(m[0, 0]) >= np.abs(m[1, 1]), m[0, 0], m[1, 1])
+    turning = (inner < 0) & ~triangular
+    return np.where(triangular, larger, real), turning, np.arctan2(np.sqrt(np.maximum(-inner, 0)), half)
+
+
+def whole(chain: JacobianChain) -> UnitProduct:
+    """Return the product of all steps."""
+    product = UnitProduct(len(chain.parts), chain.size // len(chain.parts), chain.batch)
+    for _, _, steps in chain.units():
+        product.multiply(steps)
+    return product
+
+
+def _det(matrix: Array) -> Array:
+    if len(matrix) == 1:
+        return np.asarray(matrix[0, 0])
+    return np.asarray(matrix[0, 0] * matrix[1, 1] - matrix[0, 1] * matrix[1, 0])
+
+
+def _norm(matrix: Array) -> Array:
+    """Return the spectral norm of p x p matrices; of 2 x 2 ones by a sum without cancellation."""
+    if len(matrix) == 1:
+        return np.asarray(np.abs(matrix[0, 0]))
+    (a, b), (c, d) = matrix
+    return np.asarray((np.hypot(a + d, c - b) + np.hypot(a - d, c + b)) / 2)
+
+
+def _times(a: Array, b: Array) -> Array:
+    """Multiply 2 x 2 matrices, (2, 2, ...)."""
+    made = np.empty(np.broadcast_shapes(a.shape, b.shape))
+    for i in (0, 1):
+        for j in (0, 1):
+            np.multiply(a[i, 0], b[0, j], out=made[i, j])
+            made[i, j] += a[i, 1] * b[1, j]
+    return made
+
+
+def log_norms(steps: Array) -> Array:
+    """Return natural logs of the spectral norms of some steps, (p, p, K, H, S) -> (K, S)."""
+    scaled, exponent = _near_one(steps)
+    with np.errstate(divide="ignore"):
+        return np.asarray((np.log(_norm(scaled)) + exponent * LN2).max(axis=1))
+
+
+def _near_one(matrix: Array) -> tuple[Array, Array]:
+    """Return the same with entries of one at most, and the powers of two that were taken out."""
+    exponent = np.frexp(np.abs(matrix).max(axis=(0, 1)))[1]
+    return np.ldexp(matrix, -exponent), exponent.astype(np.int64)
+
+
+def in_order(*rows: Array) -> list[Array]:
+    """Sort the values of all units, (p, H, ...) each, by the first of them, the largest first; nan comes last."""
+    flat = [r.reshape(-1, *r.shape[2:]) for r in rows]
+    order = np.argsort(-flat[0], axis=0, kind="stable")
+    return [np.take_along_axis(r, order, axis=0) for r in flat]
+
+
+def follow_units(chain: JacobianChain, k: int, burn: int, seed: int, *, progress: Callable[[str], None]) -> Followed:
+    """Follow the first direction of every unit; what the second one gains is what is left of the determinant.
+
+    The arguments are those of `_follow.follow`, and so is what is done: first directions are turned along a part of the
+    run, and begin it again where they ended.
+    """
+    marks, met = marked(chain.steps, burn)
+    p, units = len(chain.parts), next(iter(chain.sizes.values()))
+    q = np.random.default_rng([seed, 3]).standard_normal((p, units, chain.batch))
+    before, q = _grow(chain, q / _length(q), burn, marks[: met + 1], progress)
+    grown, _ = _grow(chain, q, burn, marks, progress)
+    kept = np.argsort(-grown[-1].mean(axis=0), kind="stable")[:k]
+    first = np.zeros((chain.steps - burn, chain.batch))
+    if chain.batch == 1:  # else nobody asks for it
+        unit = int(kept[0]) % units
+        first = _of_unit(chain, q[:, unit], burn, unit)
+    total = grown[-1].sum(axis=1) if k == chain.size else np.zeros(chain.batch)
+    counted = np.array(marks) - burn
+    doubt = EPS * counted[-1] * np.ones((chain.batch, k))
+    return Followed(grown[:, :, kept], counted, first, before[-1][:, kept], met, burn, chain.size, doubt, total)
+
+
+def _grow(
+    chain: JacobianChain,
+    q: Array,
+    burn: int,
+    marks: list[int],
+    progress: Callable[[str], None],
+) -> tuple[Array, Array]:
+    """Push directions to the last mark.
+
+    Args:
+        chain: the Jacobians.
+        q: (p, H, S), of length one.
+        burn: steps that are not counted.
+        marks: after how many steps growth is noted.
+        progress: called with a word now and then.
+
+    Returns:
+        what had grown at each mark, (M, S, n), second directions after the first ones of all units; the directions
+        in the end.
+    """
+    p, units, count = q.shape
+    noted: list[Array] = []
+    grown = np.zeros((p, units, count))
+    product = UnitProduct(p, units, count)
+    for start, stop, steps in chain.units([burn, *marks]):
+        if start == burn:
+            q, product = product.turned(q), UnitProduct(p, units, count)
+        product.multiply(steps)
+        if stop == marks[len(noted)]:
+            grown += product.growth(q)
+            q, product = product.turned(q), UnitProduct(p, units, count)
+            noted.append(grown.reshape(p * units, count).T.copy())
+            if len(noted) == len(marks):
+                break
+        if start % TOLD < stop - start:
+            progress(f"Lyapunov exponents: {start} of {chain.steps} steps")
+    return np.array(noted), q
+
+
+def _of_unit(chain: JacobianChain, q: Array, burn: int, unit: int) -> Array:
+    """Return nats by which the direction q (p, S) of a unit has grown until each step, (T - burn, S)."""
+    grown = np.zeros((chain.steps, q.shape[1]))
+    with np.errstate(divide="ignore"):
+        for start, stop, steps in chain.units():
+            for k in range(stop - start):
+                new = np.einsum("ijs,js->is", steps[:, :, k, unit], q)
+                size = _length(new)
+                grown[start + k] = np.log(size)
+                q = np.where(size > 0, new / np.where(size > 0, size, 1.0), q)
+    return np.cumsum(grown[burn:], axis=0)
+
+
+def _applied(matrix: Array, q: Array) -> Array:
+    return np.asarray(np.einsum("ij...,j...->i...", matrix, q))
+
+
+def _length(q: Array) -> Array:
+    return np.asarray(np.sqrt(np.square(q).sum(axis=0)))

@@ -1,0 +1,96 @@
+"""Antisymmetric RNN, plain and gated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+
+from gradscope.cells._base import Cell, Map, Parts
+from gradscope.cells._math import dsigmoid, dtanh, sigmoid, tanh
+from gradscope.jacobian import Array, Partials
+
+
+@dataclass(frozen=True, eq=False)
+class AntisymmetricRNN(Cell):
+    """h' = h + epsilon z tanh(M h + W x + b), M = U - U^T - gamma; state s = [h].
+
+    z = 1, or sigmoid(M h + W_z x + b_z) with gate = input. The differential equation that it follows neither forgets
+    nor explodes; Euler's method does, by sqrt(1 + epsilon^2 w^2) a step along an eigenvalue i w of M, unless gamma
+    damps it. d h'/d h = 1 around the weights.
+    Chang, Chen, Haber & Chi (2019); U from N(0, 1 / H).
+    """
+
+    W_z: Array | None = None
+    b_z: Array | None = None
+    epsilon: float = 0.1
+    gamma: float = 0.01
+    gate: str = "none"
+
+    parts = ("h",)
+    gates = ("h",)
+    choices: ClassVar = {"gate": ("none", "input")}
+    gate_names: ClassVar = {"h": "hidden"}
+
+    @classmethod
+    def own(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Array | None]:
+        U = rng.standard_normal((hidden, hidden)) / np.sqrt(hidden)
+        k = 1 / np.sqrt(inputs)
+        gate = {"W_z": rng.uniform(-k, k, (hidden, inputs)), "b_z": np.zeros(hidden)}
+        return {"U": U} | (gate if settings["gate"] == "input" else {})
+
+    @property
+    def M(self) -> Array:  # noqa: N802  as in the paper
+        """The matrix that h is multiplied by, U - U^T - gamma."""
+        assert self.U is not None
+        return np.asarray(self.U - self.U.T - self.gamma * np.eye(self.width, dtype=self.U.dtype))
+
+    @cached_property
+    def maps(self) -> tuple[Map, ...]:
+        if self.gate == "none":
+            return (_Step(self.W, self.M, self.bias, None, self.epsilon),)
+        assert self.W is not None and self.W_z is not None and self.b_z is not None
+        bias = np.zeros_like(self.b_z) if self.bias is None else self.bias
+        W, M, b = np.concatenate([self.W, self.W_z]), np.tile(self.M, (2, 1)), np.concatenate([bias, self.b_z])
+        return (_GatedStep(W, M, b, None, self.epsilon),)
+
+
+@dataclass(frozen=True, eq=False)
+class _Step(Map):
+    """Euler's step."""
+
+    epsilon: float = 0.1
+
+    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
+        return tuple(tanh(a + v))
+
+    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
+        return (s[0] + self.epsilon * tanh((a + v)[0]),)
+
+    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
+        return Partials(through=[[self.epsilon * dtanh((a + v)[0])]], around=[[1]])
+
+
+@dataclass(frozen=True, eq=False)
+class _GatedStep(Map):
+    """Euler's step with a gate that has the same recurrent weights."""
+
+    epsilon: float = 0.1
+
+    gates = ("h", "z")
+
+    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
+        h, z = a + v
+        return tanh(h), sigmoid(z)
+
+    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
+        h, z = self.activations(a, v, s)
+        return (s[0] + self.epsilon * (z * h),)
+
+    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
+        p = a + v
+        h, z = self.activations(a, v, s)
+        through = [self.epsilon * (z * dtanh(p[0])), self.epsilon * (h * dsigmoid(p[1]))]
+        return Partials(through=[through], around=[[1]])

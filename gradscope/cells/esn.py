@@ -1,0 +1,38 @@
+"""Leaky echo state network: a reservoir whose weights are not trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from gradscope.cells._base import Cell, Parts
+from gradscope.cells._math import dtanh, tanh
+from gradscope.jacobian import Array, Partials
+
+
+@dataclass(frozen=True, eq=False)
+class ESN(Cell):
+    """h' = (1 - alpha) h + alpha tanh(U h + W x + b); state s = [h].
+
+    U is drawn once, and scaled to a spectral radius: `--init reservoir`, with the settings `radius` and `density`.
+    Nothing trains it; gradients are of interest all the same, since what a reservoir remembers decays as they do. d
+    h'/d h = 1 - alpha around the weights.
+    Jaeger (2001); leaky: Jaeger, Lukosevicius, Popovici & Siewert (2007).
+    """
+
+    alpha: float = 1.0
+
+    parts = ("h",)
+    gates = ("h",)
+    gate_names: ClassVar = {"h": "hidden"}
+    usual_init: ClassVar = "reservoir"
+
+    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
+        return tuple(tanh(a + v))
+
+    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
+        (new,) = self.activations(a, v, s)
+        return (s[0] + self.alpha * (new - s[0]),)
+
+    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
+        return Partials(through=[[self.alpha * dtanh((a + v)[0])]], around=[[1 - self.alpha]])

@@ -1,0 +1,50 @@
+"""Liquid time-constant network, by its fused solver."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from gradscope.cells._base import Cell, Parts
+from gradscope.cells._math import dsigmoid, sigmoid
+from gradscope.jacobian import Array, Partials
+
+
+@dataclass(frozen=True, eq=False)
+class LTC(Cell):
+    """One step of the fused solver; state s = [h].
+
+    f = sigmoid(U h + W x + b)    h' = (h + dt f A) / (1 + dt (1 / tau + f))
+
+    d h'/d h = 1 / (1 + dt (1 / tau + f)) around the weights: a time constant that the input shortens.
+    Hasani, Lechner, Amini, Rus & Grosu (2021); A from U(-1, 1), tau = 1.
+    """
+
+    A: Array | None = None
+    tau: Array | None = None
+    dt: float = 1.0
+
+    parts = ("h",)
+    gates = ("f",)
+    gate_names: ClassVar = {"f": "conductance"}
+    keep_gates: ClassVar = {"f": -1}
+    squash: ClassVar = {"f": (0, 1)}
+
+    @classmethod
+    def own(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Array | None]:
+        return {"A": rng.uniform(-1, 1, hidden), "tau": np.ones(hidden)}
+
+    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
+        return tuple(sigmoid(a + v))
+
+    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
+        (f,) = self.activations(a, v, s)
+        return ((s[0] + self.dt * f * self.column("A")) / (1 + self.dt * (1 / self.column("tau") + f)),)
+
+    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
+        (f,) = self.activations(a, v, s)
+        A, whole = self.column("A"), 1 + self.dt * (1 / self.column("tau") + f)
+        new = (s[0] + self.dt * f * A) / whole
+        return Partials(through=[[self.dt * (A - new) / whole * dsigmoid((a + v)[0])]], around=[[1 / whole]])

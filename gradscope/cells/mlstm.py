@@ -1,0 +1,81 @@
+"""Matrix LSTM (xLSTM): an outer product is added at every step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+
+from gradscope.cells._base import Cell, Map, Parts
+from gradscope.cells._math import dsigmoid, sigmoid
+from gradscope.jacobian import Array, Partials
+
+
+@dataclass(frozen=True, eq=False)
+class MLSTM(Cell):
+    """Heads of `head` units each; state s = [C], of each head the matrix C and the normaliser n, its last row.
+
+    i = exp(W_i x + b_i)    f = sigmoid(W_f x + b_f)    C' = f C + i v k^T    n' = f n + i k
+
+    with k, v = W x + b, k over the square root of `head`. J = f on every entry of a head: around is all there is. The
+    output, o (C q) / max(|n . q|, 1), is read from C, and not fed back; the stabiliser m, which changes no output, is
+    left out, so that i overflows beyond 709.
+    Beck, Poeppel, Spanring, Auer, Prudnikova, Kopp, Klambauer, Brandstetter & Hochreiter (2024); b_f from 3 to 6, b_i
+    from N(0, 0.01), as in their code.
+    """
+
+    w: Array | None = None  # (2 heads, inputs): W_i, W_f
+    b: Array | None = None  # (2, heads): b_i, b_f
+    head: int = 8
+
+    parts = ("C",)
+    gates = ("k", "v")
+    gate_names: ClassVar = {"k": "key", "v": "value"}
+    recurrent_weights: ClassVar = False
+    overflows: ClassVar = True
+
+    @classmethod
+    def own(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Array | None]:
+        heads = max(1, hidden // settings["head"])
+        return {
+            "w": rng.uniform(-1, 1, (2 * heads, inputs)) / np.sqrt(hidden),
+            "b": np.array([rng.normal(0, 0.1, heads), np.linspace(3, 6, heads)]),
+        }
+
+    @cached_property
+    def maps(self) -> tuple[Map, ...]:
+        assert self.W is not None and self.w is not None and self.b is not None
+        heads, units = self.b.shape[1], self.width // self.b.shape[1]
+        bias = np.zeros(self.rows, self.W.dtype) if self.b_ih is None else self.b_ih
+
+        def spread(gates: Array, keys_values: Array, one: float) -> Array:
+            i, f = (np.repeat(g, units * (units + 1), 0) for g in np.split(gates, 2))
+            k, v = (z.reshape(heads, units, -1) for z in np.split(keys_values, 2))
+            k = np.tile(k / float(np.sqrt(units)), (1, units + 1, 1))
+            last = np.full((heads, 1, v.shape[2]), one, v.dtype)  # of n, where v is 1
+            v = np.repeat(np.concatenate([v, last], axis=1), units, axis=1)
+            shape = (-1, *keys_values.shape[1:])
+            return np.concatenate([i, f, k.reshape(shape), v.reshape(shape)])
+
+        return (_Memory(spread(self.w, self.W, 0.0), None, spread(self.b.ravel(), bias, 1.0), None),)
+
+
+class _Memory(Map):
+    """Every entry on its own: i and f of its head, k of its column, v of its row."""
+
+    parts = ("C",)
+    gates = ("i", "f", "k", "v")
+
+    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
+        i, f, k, value = a + v
+        return np.exp(i), sigmoid(f), k, value
+
+    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
+        i, f, k, value = self.activations(a, v, s)
+        return (f * s[0] + i * (value * k),)
+
+    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
+        i, f, k, value = self.activations(a, v, s)
+        return Partials(through=[[i * (value * k), s[0] * dsigmoid((a + v)[1]), i * value, i * k]], around=[[f]])

@@ -1,0 +1,63 @@
+"""Real-gated linear recurrent unit (Griffin)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from gradscope.cells._base import Cell, Parts
+from gradscope.cells._math import dsigmoid, log_sigmoid, sigmoid
+from gradscope.jacobian import Array, Partials
+
+
+@dataclass(frozen=True, eq=False)
+class RGLRU(Cell):
+    """State s = [h].
+
+    r, i = sigmoid(W x + b)    log a = 8 r log sigmoid(L)    h' = a h + sqrt(1 - a^2) (i z)    z = W_z x + b_z
+
+    J = diag(a). d sqrt(1 - a^2) / d a = -a / sqrt(1 - a^2) has no bound as a -> 1; in r it stays finite, since both
+    vanish together, and that is what is evaluated here. The letters: L is Lambda, z the projected input.
+    De, Smith, Fernando et al. (2024); sigmoid(L)^8 from U(0.9, 0.999).
+    """
+
+    L: Array | None = None
+
+    parts = ("h",)
+    gates = ("r", "i", "z")
+    gate_names: ClassVar = {"r": "recurrence", "i": "input", "z": "candidate"}
+    keep_gates: ClassVar = {"r": -1}
+    squash: ClassVar = {"r": (0, 1), "i": (0, 1)}
+    recurrent_weights: ClassVar = False
+
+    @classmethod
+    def own(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Array | None]:
+        a = rng.uniform(0.9, 0.999, hidden) ** (1 / POWER)
+        return {"L": np.log(a) - np.log1p(-a)}
+
+    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
+        r, i, z = a + v
+        return sigmoid(r), sigmoid(i), z
+
+    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
+        r, i, z = self.activations(a, v, s)
+        log_a = POWER * log_sigmoid(self.column("L")) * r
+        return (np.exp(log_a) * s[0] + np.sqrt(-np.expm1(2 * log_a)) * (i * z),)
+
+    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
+        p = a + v
+        r, i, z = self.activations(a, v, s)
+        rate = POWER * log_sigmoid(self.column("L"))
+        keep, twice = np.exp(rate * r), np.minimum(2 * rate * r, -SMALL)
+        write, slope = np.sqrt(-np.expm1(twice)), np.expm1(twice) / twice
+        d_keep = rate * keep * dsigmoid(p[0])
+        d_write = keep * keep * np.sqrt(-rate * r / (2 * slope)) * sigmoid(-p[0])
+        return Partials(
+            through=[[d_keep * s[0] + d_write * i * z, write * z * dsigmoid(p[1]), write * i]], around=[[keep]]
+        )
+
+
+POWER = 8.0  # c in the paper
+SMALL = 1e-37  # stands for zero, where expm1(y) / y is 1

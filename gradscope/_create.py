@@ -107,7 +107,7 @@ def directions(
     made: dict[str, BaseCell] = {}
     below: tuple[Direction, ...] = ()
     for i in range(layers):
-        width = 2 * hidden_size if i else input_size
+        width = sum(d.output.stop for d in below) if below else input_size
         pair = []
         for reverse in (False, True):
             stream = [seed, 3, i, int(reverse)]

@@ -22,6 +22,8 @@ from gradscope.analysis.paths import paths
 from gradscope.analysis.products import Products, products
 from gradscope.analysis.reach import reach
 from gradscope.analysis.steps import StepSpectra
+from gradscope.analysis.timescales import time_scales
+from gradscope.cells._base import Fact
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.errors import Interrupted
 from gradscope.jacobian import Array
@@ -30,11 +32,13 @@ from gradscope.report.numbers import Measured
 __all__ = ["EXPONENTS", "EIGENVALUES", "GATES", "PRODUCTS", "ROADS", "STEPS", "Wanted", "measure"]
 
 GATES, ROADS, PRODUCTS, EXPONENTS = "gates", "roads", "products", "Lyapunov exponents"
+TIMES = "time constants"
 EIGENVALUES, STEPS = "eigenvalues of the product", "spectra of single steps"
 SPECTRA = [PRODUCTS, EXPONENTS, EIGENVALUES, STEPS]
 
 EIGEN_WORK = 1.0e11  # operations of one round of all eigenvalues that are spent unasked: a few seconds
 DRAWN = 1e-6  # nats to which they are taken
+LAST = 256  # steps from which a cell tells what is special to it
 FEW = 16  # eigenvalues that are taken where all of them would take longer
 
 
@@ -95,6 +99,7 @@ def measure(
     sound = not records
     asked = [GATES] if chain.trajectory else []
     asked += [ROADS] if has_roads and sound else []
+    asked += [TIMES] if chain.apart and sound else []
     asked += SPECTRA if wanted.lags and sound else []
     answers: dict[str, Any] = {}
     try:
@@ -115,6 +120,8 @@ def measure(
         paths=road,
         crossings=crossed,
         gates=answers.get(GATES, {}),
+        times=answers.get(TIMES),
+        facts=_facts(chain) if sound else {},
         nonfinite=tuple(records),
         loss_ends=loss.ends,
         missing=tuple(name for name in asked if name not in answers),
@@ -140,6 +147,9 @@ def _answer(
         tell(ROADS)
         road = paths(chain, followed)
         answers[ROADS] = road, crossings(chain, followed) if road.has_around else None
+    if TIMES in asked:
+        tell(TIMES)
+        answers[TIMES] = time_scales(chain)
     if PRODUCTS not in asked:
         return
     whole = None if wanted.spectrum >= chain.size else wanted.spectrum
@@ -159,6 +169,14 @@ def _answer(
             answers[tasks[number].name] = found
         elif all(i in done for i, task in enumerate(tasks) if task.name == EXPONENTS):
             answers[EXPONENTS] = put_together([done[i + 1] for i in range(len(parts))])
+
+
+def _facts(chain: JacobianChain) -> dict[str, Fact]:
+    """Return what the cell has to tell of itself, from the last steps of the run."""
+    if chain.trajectory is None:
+        return {}
+    last = chain.trajectory.window(max(0, chain.steps - LAST), chain.steps)
+    return dict(chain.trajectory.cell.facts(last.inputs, last.states[:-1]))
 
 
 def _has_roads(chain: JacobianChain) -> bool:

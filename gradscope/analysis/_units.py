@@ -17,7 +17,7 @@ from gradscope.analysis._scaled import LN2
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.jacobian import Array
 
-__all__ = ["UNSURE", "UnitProduct", "follow_units", "in_order", "log_norms", "whole"]
+__all__ = ["UNSURE", "UnitProduct", "follow_units", "in_order", "log_factors", "log_norms", "whole"]
 
 EPS = float(np.finfo(float).eps)
 TOLD = 256  # steps between two words about progress
@@ -144,6 +144,13 @@ def _times(a: Array, b: Array) -> Array:
             np.multiply(a[i, 0], b[0, j], out=made[i, j])
             made[i, j] += a[i, 1] * b[1, j]
     return made
+
+
+def log_factors(steps: Array) -> Array:
+    """Return log|det|^(1/p) of every unit at some steps, (p, p, K, H, S) -> (K, H, S)."""
+    scaled, exponent = _near_one(steps)
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log(np.abs(_det(scaled))) / len(steps) + exponent * LN2)
 
 
 def log_norms(steps: Array) -> Array:

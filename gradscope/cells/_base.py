@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import ModuleType
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from gradscope.composition import Composite
 from gradscope.errors import InputError, UsageError
 from gradscope.jacobian import Array, Linear
 
-__all__ = ["BaseCell", "Cell", "Map", "Parts", "Runner", "cell_class"]
+__all__ = ["BaseCell", "Cell", "Fact", "Map", "Parts", "Runner", "cell_class"]
 
 Four = tuple[Array | None, Array | None, Array | None, Array | None]  # W, U, b_ih, b_hh
 WEIGHTS = ("W", "U", "b_ih", "b_hh")
@@ -43,6 +43,13 @@ class Runner(Protocol):
             states: states, the first of them given.
             kept: arrays (T, *, B), of the rows that `BaseCell.keeps` asks for, to be filled; () for none.
         """
+
+
+class Fact(NamedTuple):
+    """A number that only one cell has, and what it is, in words, with its unit."""
+
+    value: float
+    meaning: str
 
 
 class BaseCell:
@@ -91,6 +98,15 @@ class BaseCell:
 
     def weights(self) -> dict[str, Array]:
         """Return every array of the cell by name."""
+        return {}
+
+    def facts(self, x: Array, s: Array) -> Mapping[str, Fact]:
+        """Return {name: number} of what is special to this cell, from a few steps of a run.
+
+        Args:
+            x: inputs, (K, m, B).
+            s: states before each step, (K, n, B).
+        """
         return {}
 
     def changes(self, lack: float, steps: int) -> Mapping[str, Callable[[], BaseCell]]:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from gradscope.cells._base import Cell, Map, Parts
+from gradscope.cells._base import Cell, Fact, Map, Parts
 from gradscope.cells._math import dsigmoid, dtanh, sigmoid, tanh
 from gradscope.jacobian import Array, Partials
 
@@ -55,6 +55,14 @@ class AntisymmetricRNN(Cell):
         bias = np.zeros_like(self.b_z) if self.bias is None else self.bias
         W, M, b = np.concatenate([self.W, self.W_z]), np.tile(self.M, (2, 1)), np.concatenate([bias, self.b_z])
         return (_GatedStep(W, M, b, None, self.epsilon),)
+
+    def facts(self, x: Array, s: Array) -> dict[str, Fact]:
+        factors = np.abs(1 + self.epsilon * np.linalg.eigvals(self.M))
+        return {
+            "largest Euler factor": Fact(
+                float(factors.max()), "|1 + epsilon mu| of one step, mu an eigenvalue of M, units at rest"
+            )
+        }
 
 
 @dataclass(frozen=True, eq=False)

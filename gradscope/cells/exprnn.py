@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from gradscope.cells._base import Cell, Map, Parts
+from gradscope.cells._base import Cell, Fact, Map, Parts
 from gradscope.jacobian import Array, Partials
 
 
@@ -44,6 +44,12 @@ class ExpRNN(Cell):
         angles, planes = np.linalg.eigh(1j * (self.A - self.A.T))  # orthogonal to the last digit, whatever their size
         Q = ((planes * np.exp(-1j * angles)) @ planes.conj().T).real
         return (_ModReLU(self.W, Q.astype(self.A.dtype), self.b_ih, None, self.b),)
+
+    def facts(self, x: Array, s: Array) -> dict[str, Fact]:
+        off = self.evolve(x, s) == 0
+        return {
+            "units that are off": Fact(float(off.mean()), "share of units and steps looked at: they pass no gradient")
+        }
 
 
 @dataclass(frozen=True, eq=False)

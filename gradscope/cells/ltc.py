@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from gradscope.cells._base import Cell, Parts
+from gradscope.cells._base import Cell, Fact, Parts
 from gradscope.cells._math import dsigmoid, sigmoid
 from gradscope.jacobian import Array, Partials
 
@@ -48,3 +48,12 @@ class LTC(Cell):
         A, whole = self.column("A"), 1 + self.dt * (1 / self.column("tau") + f)
         new = (s[0] + self.dt * f * A) / whole
         return Partials(through=[[self.dt * (A - new) / whole * dsigmoid((a + v)[0])]], around=[[1 / whole]])
+
+    def facts(self, x: Array, s: Array) -> dict[str, Fact]:
+        (f,) = self.activations(*self.preactivations(x, s))
+        constants = 1 / (1 / self.column("tau") + f)
+        return {
+            "liquid time constant": Fact(
+                float(np.median(constants)), "in units of dt, median of units and steps looked at"
+            )
+        }

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from gradscope.cells._base import Cell, Parts
+from gradscope.cells._base import Cell, Fact, Parts
 from gradscope.cells._math import dsigmoid, log_sigmoid, sigmoid
 from gradscope.jacobian import Array, Partials
 
@@ -57,6 +57,17 @@ class RGLRU(Cell):
         return Partials(
             through=[[d_keep * s[0] + d_write * i * z, write * z * dsigmoid(p[1]), write * i]], around=[[keep]]
         )
+
+    def facts(self, x: Array, s: Array) -> dict[str, Fact]:
+        r, _, _ = self.activations(*self.preactivations(x, s))
+        least = float(-np.expm1((POWER * log_sigmoid(self.column("L")) * r).max()))
+        slope = (1 - least) / np.sqrt(least * (2 - least)) if least > 0 else np.inf
+        return {
+            "least 1 - a": Fact(least, "of all units and steps looked at"),
+            "slope of sqrt(1 - a^2)": Fact(
+                float(slope), "in a, at the largest a: what low precision multiplies its errors by"
+            ),
+        }
 
 
 POWER = 8.0  # c in the paper

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from gradscope.cells._base import Cell, Parts
+from gradscope.cells._base import Cell, Fact, Parts
 from gradscope.cells._math import dsigmoid, dtanh, log_sigmoid, sigmoid, softplus, tanh
 from gradscope.jacobian import Array, Partials
 
@@ -53,3 +53,12 @@ class SLSTM(Cell):
             around=[[0, e * keep, -e * w], [0, keep, -w], [0, 0, keep]],
             within=[[0, e, 0], [0, 0, 0], [0, 0, 0]],
         )
+
+    def facts(self, x: Array, s: Array) -> dict[str, Fact]:
+        levels = self.evolve(x, s)[..., 2 * self.width :, :]
+        return {
+            "lowest l": Fact(
+                float(levels.min()), "log of the normaliser n e^m, which the stabiliser m keeps out of the numbers"
+            ),
+            "highest l": Fact(float(levels.max()), "where it is above 88, n e^m itself would overflow in float32"),
+        }

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from gradscope.cells._base import Cell, Parts
+from gradscope.cells._base import Cell, Fact, Parts
 from gradscope.cells._math import dtanh, sigmoid, tanh
 from gradscope.jacobian import Array, Partials
 
@@ -54,3 +54,9 @@ class UnICORNN(Cell):
         d = e * dtanh((a + v)[0] + w * s[0])
         k = w * d + self.alpha * e
         return Partials(through=[[-e * d], [-d]], around=[[1 - e * k, e], [-k, 1]], within=[[0, e], [0, 0]])
+
+    def facts(self, x: Array, s: Array) -> dict[str, Fact]:
+        J = self.linearise(x, s).by_unit()
+        assert J is not None
+        gap = np.abs(J[0, 0] * J[1, 1] - J[0, 1] * J[1, 0] - 1).max()
+        return {"|det J - 1|": Fact(float(gap), "largest of all units and steps looked at: exponents come in pairs +-")}

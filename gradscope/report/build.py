@@ -175,6 +175,7 @@ def _evidence(
         nonfinite=tuple(_place(r) for r in m.nonfinite),
         gates={g: (s.low_share, s.high_share, s.never_active) for g, s in m.gates.items()},
         around_share=None if math.isnan(share) else share,
+        near_one=m.times.near_one if m.times else None,
         cancellation=m.crossings.cancellation if m.crossings else None,
         step_radius=radius,
         cell=str(model["cell"]),

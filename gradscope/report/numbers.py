@@ -6,7 +6,8 @@ Natural logs become log10 for magnitudes and stay nats per step for rates. What 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -21,6 +22,8 @@ from gradscope.analysis.paths import Paths
 from gradscope.analysis.products import Products
 from gradscope.analysis.reach import Reach
 from gradscope.analysis.steps import StepSpectra
+from gradscope.analysis.timescales import TimeScales
+from gradscope.cells._base import Fact
 from gradscope.jacobian import Array
 
 __all__ = ["LN10", "Measured", "median", "metrics", "series", "timesteps"]
@@ -54,6 +57,8 @@ class Measured:
     gates: dict[str, GateStatistics]
     nonfinite: tuple[NonFinite, ...]
     crossings: Crossings | None = None
+    times: TimeScales | None = None
+    facts: Mapping[str, Fact] = field(default_factory=dict)
     loss_ends: int | None = None
     missing: tuple[str, ...] = ()
 
@@ -86,11 +91,25 @@ def metrics(m: Measured) -> Document:
         document["surviving_directions"] = _whole(m.products.surviving[-1])
     if m.growth is not None:
         document |= _growth_metrics(m.growth)
+    if m.times is not None:
+        document["time_constant"] = _times(m.times)
+    if m.facts:
+        document["of_cell"] = {name: {"value": f.value, "meaning": f.meaning} for name, f in m.facts.items()}
     if m.paths is not None:
         if m.paths.has_around:
             document["around_share"] = _known(m.paths.mean)
         document["gate_share"] = {name: _known(mean) for name, mean in m.paths.gate_mean.items()}
     return document
+
+
+QUANTILES = {"min": 0.0, "p05": 0.05, "median": 0.5, "p95": 0.95, "max": 1.0}
+
+
+def _times(t: TimeScales) -> Document:
+    """Return quantiles over units and sequences: order statistics, since some may be infinite."""
+    values = np.sort(t.steps, axis=None)
+    at = {name: float(values[round(q * (values.size - 1))]) for name, q in QUANTILES.items()}
+    return at | {"near_one_share": t.near_one}
 
 
 def _four(m: Measured) -> Document:

@@ -50,7 +50,17 @@ def _reach_table(document: Document) -> Table:
         rows.append(("spectral radius", r["median"], spread))
     if "around_share" in m:
         rows.append(("around the weights", m["around_share"], "share of the gradient"))
+    if "time_constant" in m:
+        t = m["time_constant"]
+        ends = [_finite(t, name) for name in ("min", "median", "max")]
+        rows.append(("time constant", ends[1], f"steps, median of units; {ends[0]} to {ends[2]}"))
+    rows += [(name, f["value"], f["meaning"]) for name, f in m.get("of_cell", {}).items()]
     return Table("How far gradients reach", QUANTITY, tuple(rows))
+
+
+def _finite(times: Document, name: str) -> str:
+    """Write a time constant; what is missing does not end."""
+    return "inf" if times[name] is None else f"{times[name]:.4g}"
 
 
 def _remedy_table(document: Document) -> Table:

@@ -25,6 +25,7 @@ TRANSIENT = 1.0  # decades by which the largest gain must exceed both ends
 CLEAR = 0.01  # distance from one from which a spectral radius is on one side of it
 DEAD = 0.05  # share of units that never pass a gradient from which it is worth a word
 CANCEL = 0.05  # distance outside of 0 to 1 from which a share says that roads cancel
+CLOSE = 0.01  # share of factors next to 1 from which it is worth a word
 OPPOSED = 100.0  # times the gradient that absolute contributions by number of crossings must reach to be worth a word
 
 
@@ -48,6 +49,7 @@ class Evidence:
         nonfinite: sentences that say where values stop being finite.
         gates: {gate: (low share, high share, never active)}.
         around_share: mean share of the gradient around the weights, or None.
+        near_one: share of the units' factors that lie next to 1, or None.
         cancellation: sum of absolute shares by number of crossings, or None.
         step_radius: median spectral radius of one step, or None.
         cell: name of the cell.
@@ -88,6 +90,7 @@ class Evidence:
     loss_ends: int | None = None
     measurable: bool = False
     cancellation: float | None = None
+    near_one: float | None = None
 
 
 @dataclass(frozen=True)
@@ -259,6 +262,10 @@ def _gate_findings(e: Evidence) -> list[Finding]:
             if high > low and gate in e.keep_gates:
                 text += " It keeps the state: open, it carries the gradient."
             found.append(Finding("GS-SATURATED", "info", text))
+    if e.near_one is not None and e.near_one >= CLOSE:
+        text = f"{percent(e.near_one)} of the factors by which units forget lie within 0.001 of 1: 1 itself in bfloat16."
+        advice = "Keep the recurrence, and the logarithm of its factor, in float32."
+        found.append(Finding("GS-NEAR-ONE", "info", text, advice))
     text = ""
     if e.around_share is not None and not -CANCEL <= e.around_share <= 1 + CANCEL:
         text = f"The share of the gradient around the weights is {e.around_share:.2f}: the two roads cancel in part."

@@ -263,7 +263,8 @@ def _gate_findings(e: Evidence) -> list[Finding]:
                 text += " It keeps the state: open, it carries the gradient."
             found.append(Finding("GS-SATURATED", "info", text))
     if e.near_one is not None and e.near_one >= CLOSE:
-        text = f"{percent(e.near_one)} of the factors by which units forget lie within 0.001 of 1: 1 itself in bfloat16."
+        text = f"{percent(e.near_one)} of the factors by which units forget lie within 0.001 of 1. "
+        text += "In bfloat16 such a factor is 1."
         advice = "Keep the recurrence, and the logarithm of its factor, in float32."
         found.append(Finding("GS-NEAR-ONE", "info", text, advice))
     text = ""

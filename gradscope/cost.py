@@ -23,6 +23,8 @@ START = "start and report"
 LARGEST_VALUES = "products (largest values)"  # large states take another way, with a speed of its own
 ALL_VALUES = "products (all values)"  # and so do all values
 
+APART = " (unit by unit)"
+
 Features = dict[str, tuple[float, ...]]
 
 
@@ -41,6 +43,7 @@ class Size:
         lags: at how many lags; 0: no products and spectra.
         step_spectra: of how many steps spectra are taken; None: as many as are quick.
         roads: whether the gradient has several.
+        mixes: whether units see one another; else spectra come unit by unit.
     """
 
     state: int
@@ -53,6 +56,7 @@ class Size:
     lags: int
     step_spectra: int | None = None
     roads: bool = True
+    mixes: bool = True
 
 
 def features(size: Size) -> Features:
@@ -71,11 +75,13 @@ def features(size: Size) -> Features:
         "gradients": swept(T, size.recurrent),
         GATES: (CALL, FLOP * 100 * n * B * T),
     }
-    if size.roads:
+    if size.roads and size.mixes:
         counted = n * (n + 64) * T**2 <= crossings.WORK
         parts[ROADS] = (*swept(T, size.recurrent), FLOP * 2 * size.recurrent * T**2 if counted else 0.0)
-    if size.lags:
+    if size.lags and size.mixes:
         parts |= _spectra(size)
+    elif size.lags:
+        parts |= _unit_by_unit(size)
     parts[START] = (1.0, CALL * T)
     return parts
 
@@ -119,6 +125,14 @@ def _spectra(size: Size) -> Features:
     taken = s * min(T, size.step_spectra or max(2, room // s))
     parts[STEPS] = (CALL * taken, FLOP * CUBIC * taken * n**3, FLOP * taken * n * n)
     return parts
+
+
+def _unit_by_unit(size: Size) -> Features:
+    from gradscope.measure import EIGENVALUES, EXPONENTS, PRODUCTS, STEPS, TIMES, UNIT
+
+    passes = {PRODUCTS: 1, EXPONENTS: size.batch, EIGENVALUES: 1, STEPS: 1, TIMES: size.batch}  # sequences of each
+    each = FLOP * UNIT / 10 * size.state * size.steps
+    return {f"{name}{APART}": (CALL * size.steps, each * count) for name, count in passes.items()}
 
 
 def fit(rows: Sequence[tuple[Size, Mapping[str, float]]]) -> dict[str, list[float]]:

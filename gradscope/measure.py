@@ -38,6 +38,7 @@ SPECTRA = [PRODUCTS, EXPONENTS, EIGENVALUES, STEPS]
 
 EIGEN_WORK = 1.0e11  # operations of one round of all eigenvalues that are spent unasked: a few seconds
 DRAWN = 1e-6  # nats to which they are taken
+UNIT = 500.0  # operations a step and state variable, as they are counted here, where units are apart
 LAST = 256  # steps from which a cell tells what is special to it
 FEW = 16  # eigenvalues that are taken where all of them would take longer
 
@@ -147,15 +148,26 @@ def _answer(
         tell(ROADS)
         road = paths(chain, followed)
         answers[ROADS] = road, crossings(chain, followed) if road.has_around else None
-    if TIMES in asked:
+    if PRODUCTS in asked:
+        _answer_spectra(answers, chain, longer, together, wanted, tell)
+    if TIMES in asked:  # what the products have multiplied is there
         tell(TIMES)
         answers[TIMES] = time_scales(chain)
-    if PRODUCTS not in asked:
-        return
+
+
+def _answer_spectra(
+    answers: dict[str, Any],
+    chain: JacobianChain,
+    longer: JacobianChain,
+    together: Array | None,
+    wanted: Wanted,
+    tell: Callable[[str], None],
+) -> None:
     whole = None if wanted.spectrum >= chain.size else wanted.spectrum
     parts, put_together = growth_tasks(longer, whole, burn=wanted.burn, orbits=together, seed=wanted.seed)
     # how long they take decides only on whether they are done at once, and in which order
-    cube, every = chain.steps * chain.size**3 / SPEED, whole is None
+    each = UNIT * chain.size if chain.apart else chain.size**3
+    cube, every = chain.steps * each / SPEED, whole is None
     tasks = [
         Task(PRODUCTS, _products, (chain, wanted.lags, whole), seconds=(30 if every else 10) * cube),
         *(replace(part, name=EXPONENTS) for part in parts),

@@ -17,10 +17,11 @@ from gradscope.analysis._scaled import LN2
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.jacobian import Array
 
-__all__ = ["UNSURE", "UnitProduct", "follow_units", "in_order", "log_factors", "log_norms", "whole"]
+__all__ = ["UNSURE", "UnitProduct", "follow_units", "in_order", "log_norms", "near_one", "whole"]
 
 EPS = float(np.finfo(float).eps)
 TOLD = 256  # steps between two words about progress
+EASY, MANY = 2.0**30, 32  # so many matrices of such a size, or its inverse, are multiplied without leaving the range
 UNSURE = 1e-2  # nats of error from which an eigenvalue is not determined
 
 
@@ -41,23 +42,13 @@ class UnitProduct:
     def multiply(self, steps: Array, *, right: bool = False) -> None:
         """Multiply by the matrices of some steps, (p, p, K, H, S), from the left, or from the right."""
         self.steps += steps.shape[2]
-        scaled, exponent = _near_one(steps)  # products of two steps as they are may leave the range
-        det = _det(scaled)
-        with np.errstate(divide="ignore"):
-            self._log_det += (np.log(np.abs(det)) + len(steps) * exponent * LN2).sum(axis=0)
-        self._sign *= np.sign(det).prod(axis=0)
-        if len(steps) == 1:  # which is all of it
+        block, exponent, log_det, sign = _block(steps)
+        self._log_det += log_det
+        self._sign *= sign
+        if block is None:  # the determinant is all of it
             return
-        while scaled.shape[2] > 1:  # in pairs, so that every call has much to do
-            odd = scaled.shape[2] % 2
-            last, shift = scaled[:, :, -1:], exponent[-1:]
-            product, more = _near_one(_times(scaled[:, :, 1::2], scaled[:, :, : scaled.shape[2] - odd : 2]))
-            exponent = exponent[1::2] + exponent[: len(exponent) - odd : 2] + more
-            scaled = np.concatenate([product, last], axis=2) if odd else product
-            exponent = np.concatenate([exponent, shift]) if odd else exponent
-        a, b = (self._matrix, scaled[:, :, 0]) if right else (scaled[:, :, 0], self._matrix)
-        self._matrix, more = _near_one(_times(a, b))
-        self._exponent += exponent[0] + more
+        self._matrix, more = _near_one(_times(self._matrix, block) if right else _times(block, self._matrix))
+        self._exponent += exponent + more
 
     def log_singular(self) -> Array:
         """Return natural logs of the singular values of each unit, (p, H, S), the larger one first."""
@@ -115,10 +106,14 @@ def _larger_root(m: Array, det: Array) -> tuple[Array, Array, Array]:
 
 
 def whole(chain: JacobianChain) -> UnitProduct:
-    """Return the product of all steps."""
+    """Return the product of all steps; it is kept with the chain, since several analyses ask for it."""
+    found = chain.memo[0] if chain.memo else None
+    if isinstance(found, UnitProduct):
+        return found
     product = UnitProduct(len(chain.parts), chain.size // len(chain.parts), chain.batch)
     for _, _, steps in chain.units():
         product.multiply(steps)
+    chain.memo.append(product)
     return product
 
 
@@ -146,11 +141,12 @@ def _times(a: Array, b: Array) -> Array:
     return made
 
 
-def log_factors(steps: Array) -> Array:
-    """Return log|det|^(1/p) of every unit at some steps, (p, p, K, H, S) -> (K, H, S)."""
-    scaled, exponent = _near_one(steps)
-    with np.errstate(divide="ignore"):
-        return np.asarray(np.log(np.abs(_det(scaled))) / len(steps) + exponent * LN2)
+def near_one(steps: Array, distance: float) -> Array:
+    """Tell where |det|^(1/p) of a unit lies within so much of 1, (p, p, K, H, S) -> (K, H, S)."""
+    p = len(steps)
+    with np.errstate(over="ignore", invalid="ignore"):
+        size = np.abs(_det(steps))
+    return np.asarray((size > (1 - distance) ** p) & (size < (1 + distance) ** p))
 
 
 def log_norms(steps: Array) -> Array:
@@ -158,6 +154,36 @@ def log_norms(steps: Array) -> Array:
     scaled, exponent = _near_one(steps)
     with np.errstate(divide="ignore"):
         return np.asarray((np.log(_norm(scaled)) + exponent * LN2).max(axis=1))
+
+
+def _block(steps: Array) -> tuple[Array | None, Array, Array, Array]:
+    """Return the product of some steps over 2^exponent (None for p = 1), the exponent, log|det| and its sign."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        det = _det(steps)
+    size = np.abs(det)
+    low, high = float(size.min()), float(size.max())
+    if 1 / EASY < low and high < EASY and len(steps[0, 0]) <= MANY:
+        log_det = np.log(size.prod(axis=0))
+    else:
+        scaled, shift = _near_one(steps)
+        det = _det(scaled)
+        with np.errstate(divide="ignore"):
+            log_det = (np.log(np.abs(det)) + len(steps) * shift * LN2).sum(axis=0)
+    sign, none = np.sign(det).prod(axis=0), np.zeros(det.shape[1:], np.int64)
+    if len(steps) == 1:
+        return None, none, log_det, sign
+    top = np.abs(steps).max(axis=(0, 1))
+    if len(top) <= MANY and 1 / EASY < top.min() and top.max() < EASY:
+        while steps.shape[2] > 1:  # in pairs, so that every call has much to do
+            pairs = _times(steps[:, :, 1::2], steps[:, :, : steps.shape[2] // 2 * 2 : 2])
+            steps = np.concatenate([pairs, steps[:, :, -1:]], axis=2) if steps.shape[2] % 2 else pairs
+        return steps[:, :, 0], none, log_det, sign
+    scaled, exponents = _near_one(steps)
+    product, exponent = scaled[:, :, 0], exponents[0]
+    for k in range(1, len(exponents)):
+        product, more = _near_one(_times(scaled[:, :, k], product))
+        exponent = exponent + exponents[k] + more
+    return product, exponent, log_det, sign
 
 
 def _near_one(matrix: Array) -> tuple[Array, Array]:
@@ -237,14 +263,17 @@ def _grow(
 def _of_unit(chain: JacobianChain, q: Array, burn: int, unit: int) -> Array:
     """Return nats by which the direction q (p, S) of a unit has grown until each step, (T - burn, S)."""
     grown = np.zeros((chain.steps, q.shape[1]))
+    for start, stop, steps in chain.units():
+        own = steps[:, :, :, unit]
+        if len(q) == 1:
+            grown[start:stop] = own[0, 0]
+            continue
+        for k in range(stop - start):
+            new = own[:, 0, k] * q[0] + own[:, 1, k] * q[1]
+            grown[start + k] = size = np.hypot(new[0], new[1])
+            q = np.where(size > 0, new / np.where(size > 0, size, 1.0), q)
     with np.errstate(divide="ignore"):
-        for start, stop, steps in chain.units():
-            for k in range(stop - start):
-                new = np.einsum("ijs,js->is", steps[:, :, k, unit], q)
-                size = _length(new)
-                grown[start + k] = np.log(size)
-                q = np.where(size > 0, new / np.where(size > 0, size, 1.0), q)
-    return np.cumsum(grown[burn:], axis=0)
+        return np.cumsum(np.log(np.abs(grown[burn:])), axis=0)
 
 
 def _applied(matrix: Array, q: Array) -> Array:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradscope.analysis._units import UnitProduct, log_factors
+from gradscope.analysis._units import near_one, whole
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.jacobian import Array
 
@@ -38,12 +38,8 @@ def time_scales(chain: JacobianChain) -> TimeScales | None:
     """Measure how long units remember; None for a chain whose units see one another."""
     if not chain.apart:
         return None
-    p = len(chain.parts)
-    product, near = UnitProduct(p, chain.size // p, chain.batch), 0
-    for _, _, matrices in chain.units():
-        product.multiply(matrices)
-        near += int((np.abs(np.expm1(log_factors(matrices))) < NEAR).sum())
-    rate = product.log_singular().max(axis=0) / chain.steps
+    near = sum(int(near_one(matrices, NEAR).sum()) for _, _, matrices in chain.units())
+    rate = whole(chain).log_singular().max(axis=0) / chain.steps
     with np.errstate(divide="ignore"):
         constants = np.where(rate < 0, -1 / rate, np.inf)
     return TimeScales(constants, near / (chain.steps * rate.size))

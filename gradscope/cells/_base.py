@@ -126,6 +126,11 @@ class BaseCell:
         return False
 
     @property
+    def mixes(self) -> bool:
+        """Whether units see one another; where none does, no analysis makes a matrix of them."""
+        return True
+
+    @property
     def network(self) -> BaseCell:
         """The network itself: the cell, unless it is a loop around one."""
         return self
@@ -254,6 +259,10 @@ class Cell(Map, BaseCell):
     def hidden_size(self) -> int:
         """Units of the hidden state."""
         return self.width
+
+    @property
+    def mixes(self) -> bool:
+        return any(m.U is not None for m in self.maps)
 
     def evolve(self, x: Array, s: Array) -> Array:
         for m in self.maps:

@@ -42,6 +42,9 @@ RUNS: tuple[tuple[str, int, int, int, int | None], ...] = (
     ("rnn", 96, 150, 4, None),
     ("lstm", 64, 100, 1, None),
     ("gru", 160, 60, 1, None),
+    ("mingru", 32, 300, 8, 16),
+    ("mingru", 512, 1000, 1, 16),
+    ("mingru", 1024, 300, 4, 16),
 )
 
 

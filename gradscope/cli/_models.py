@@ -62,7 +62,7 @@ def models_of_cell(request: Request, label: str | None = None) -> list[Model]:
     weights = rows * (hidden + inputs + 2) + rows * (hidden + hidden * ways + 2) * above
     state = hidden * len(cls.parts) * (1 if request.bidirectional else request.layers)
     steps, size = (request.steps or 200) + request.warmup_steps, 4 if request.dtype == "float32" else 8
-    plan = Plan(state, inputs, weights, steps, request.batch or 8, size, request.lags > 0)
+    plan = Plan(state, inputs, weights, steps, request.batch or 8, size, request.lags > 0 and cls.recurrent_weights)
     plan.check(request.max_memory)
     options: dict[str, Any] = {
         "hidden_size": hidden,

@@ -55,6 +55,7 @@ class JacobianChain:
         numbers: int | None = None,
     ) -> None:
         self._made = source
+        self.memo: list[Any] = []  # what an analysis keeps here for others, of all steps
         self._kept: Linear | None = None  # all of it, where it is small: it is asked for many times
         self.steps = steps
         self.batch = batch

@@ -67,7 +67,7 @@ def test_direction(name):
     for cell in network.values():
         assert isinstance(cell, Direction)
         check_cell(cell)
-    assert network["l1"].input_size == 6
+    assert network["l1"].input_size == 2 * network["l0"].output.stop
     assert network["l1"].network_input_size == 2
 
 

@@ -166,6 +166,7 @@ def analyze(
     if measured.missing and remedies:
         remedies, measured = False, replace(measured, missing=(*measured.missing, "remedies"))
     length, along = chain.steps, orbits(chain.trajectory) if remedies and chain.trajectory else None
+    roads = None if isinstance(cell, JacobianChain) or not cells_of(cell) else _roads(chain)
     del chain  # its states make room for those of changed cells
     tried: tuple[Remedy, ...] | None = None
     if remedies:
@@ -187,7 +188,9 @@ def analyze(
             *_together(measured),
             *([cut_short(measured.missing, "series")] if measured.missing else []),
         ],
-        keep_gates={} if isinstance(cell, JacobianChain) else _keep_gates(cell),
+        keep_gates={} if isinstance(cell, JacobianChain) else _keep_gates(cell, 1),
+        forget_gates={} if isinstance(cell, JacobianChain) else _keep_gates(cell, -1),
+        roads=roads,
         sampled=facts["source"] == "init",
         advisable=facts["source"] == "init" and config.get("init") == "pytorch" and not config.get("set"),
         remedies=tried,
@@ -281,14 +284,19 @@ def _title(facts: Mapping[str, Any]) -> str:
     return f"{str(facts['cell']).upper()}, {size} unit{'s'[: size != 1]}{loop}"
 
 
-def _keep_gates(cell: BaseCell) -> dict[str, str]:
+def _keep_gates(cell: BaseCell, open_keeps: int) -> dict[str, str]:
     names = list(cell.network.layers) if isinstance(cell.network, Stack) else [""]
     return {
         f"{n}.{gate}" if n else gate: c.gate_names[gate]
         for n, c in zip(names, cells_of(cell), strict=False)
         for gate, sign in c.keep_gates.items()
-        if sign > 0
+        if sign == open_keeps
     }
+
+
+def _roads(chain: JacobianChain) -> tuple[bool, bool]:
+    """Return whether any of the state goes around recurrent weights in the first step, and whether any crosses such."""
+    return bool(chain.at(0).push_around(np.ones((chain.size, chain.batch), chain.dtype)).any()), not chain.apart
 
 
 def _facts(cell: BaseCell | JacobianChain) -> dict[str, Any]:

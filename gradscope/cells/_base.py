@@ -220,6 +220,12 @@ class Cell(Map, BaseCell):
     """Whether a gate has no bound, as an exponential one: large weights make states that are rightly not finite."""
     no_weights: ClassVar[tuple[str, ...]] = ()
     """Arrays that are rates, or logarithms of such: no number of any size will do."""
+    products: ClassVar[int | None] = None
+    """H x H products a step with what depends on the state, at the default settings; None: one a gate, or none."""
+    road: ClassVar[bool | str] = True
+    """Whether some of the old state gets into the new one around the weights; as a word, the setting it takes."""
+    cost: ClassVar[str | None] = None
+    """What a step's recurrence costs, where it is neither O(H^2) nor O(H)."""
     usual_init: ClassVar[str] = "pytorch"
     """The initialisation that is used unless another one is asked for."""
 

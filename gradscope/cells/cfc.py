@@ -26,6 +26,7 @@ class CfC(Cell):
     gates = ("f", "g", "k")
     gate_names: ClassVar = {"f": "time", "g": "early", "k": "late"}
     squash: ClassVar = {"g": (-1, 1), "k": (-1, 1)}
+    road: ClassVar = False
 
     def activations(self, a: Array, v: Array, s: Parts) -> Parts:
         f, g, k = a + v

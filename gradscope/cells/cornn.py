@@ -33,6 +33,7 @@ class CoRNN(Cell):
     gates = ("z",)
     reads = "y"
     gate_names: ClassVar = {"z": "force"}
+    products: ClassVar = 2
 
     @classmethod
     def own(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Array | None]:

@@ -26,6 +26,7 @@ class ESN(Cell):
     gates = ("h",)
     gate_names: ClassVar = {"h": "hidden"}
     usual_init: ClassVar = "reservoir"
+    road: ClassVar = "alpha < 1"
 
     def activations(self, a: Array, v: Array, s: Parts) -> Parts:
         return tuple(tanh(a + v))

@@ -30,6 +30,8 @@ class ExpRNN(Cell):
     gate_names: ClassVar = {"h": "hidden"}
     recurrent_weights: ClassVar = False
     kinks: ClassVar = True
+    products: ClassVar = 1
+    road: ClassVar = False
 
     @classmethod
     def own(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Array | None]:

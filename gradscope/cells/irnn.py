@@ -24,6 +24,7 @@ class IRNN(Cell):
     squash: ClassVar = {"h": (0, float("inf"))}
     usual_init: ClassVar = "identity"
     kinks: ClassVar = True
+    road: ClassVar = False
 
     def activations(self, a: Array, v: Array, s: Parts) -> Parts:
         return tuple(relu(a + v))

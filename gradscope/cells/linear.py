@@ -21,6 +21,7 @@ class LinearCell(Cell):
     parts = ("h",)
     gates = ("h",)
     gate_names: ClassVar = {"h": "hidden"}
+    road: ClassVar = False
 
     def activations(self, a: Array, v: Array, s: Parts) -> Parts:
         return tuple(a + v)

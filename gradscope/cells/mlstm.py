@@ -35,6 +35,7 @@ class MLSTM(Cell):
     gate_names: ClassVar = {"k": "key", "v": "value"}
     recurrent_weights: ClassVar = False
     overflows: ClassVar = True
+    cost: ClassVar = "O(H head)"
 
     @classmethod
     def own(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Array | None]:

@@ -24,6 +24,7 @@ class RNN(Cell):
     gates = ("h",)
     choices: ClassVar = {"activation": ("tanh", "relu")}
     gate_names: ClassVar = {"h": "hidden"}
+    road: ClassVar = False
 
     @property
     def kinks(self) -> bool:

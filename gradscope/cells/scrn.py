@@ -31,6 +31,7 @@ class SCRN(Cell):
     gates = ("h",)
     gate_names: ClassVar = {"h": "hidden"}
     squash: ClassVar = {"h": (0, 1)}
+    products: ClassVar = 2
 
     @classmethod
     def own(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Array | None]:

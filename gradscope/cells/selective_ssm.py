@@ -38,6 +38,7 @@ class SelectiveSSM(Cell):
     gate_names: ClassVar = {"u": "input"}
     recurrent_weights: ClassVar = False
     no_weights: ClassVar = ("A_log", "b_d")
+    cost: ClassVar = "O(H states)"
 
     @classmethod
     def own(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Array | None]:

@@ -47,11 +47,13 @@ def analysis_document(
     keep_gates: dict[str, str],
     sampled: bool,
     advisable: bool,
+    forget_gates: dict[str, str] | None = None,
+    roads: tuple[bool, bool] | None = None,
     remedies: tuple[Remedy, ...] | None = None,
 ) -> Document:
     """Build the document of kind "analysis"; see `gradscope schema` for what each field means."""
     evidence = _evidence(measured, name, model, config, keep_gates, sampled=sampled, advisable=advisable)
-    verdict = judge(evidence)
+    verdict = judge(dataclasses.replace(evidence, forget_gates=forget_gates or {}, roads=roads))
     if verdict.state != "nonfinite":
         warmup = None if model["cell"] == "jacobians" else int(config.get("warmup", 0))
         checked = trust(measured.growth, measured.products, str(config.get("dtype", "float64")), warmup)

@@ -9,7 +9,7 @@ A state is given only when the 95 % interval of the gain is clear of the bar; el
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gradscope.report.model import Finding, percent
 
@@ -21,6 +21,15 @@ SHORTEST = 10  # steps below which a rate means nothing: start and end of the ru
 SATURATED = 0.5  # share of a gate's values at the ends of its range from which it is worth a word
 USUAL_HIDDEN = 128  # units that the command line takes unasked
 MEASURED = "To measure what changes of the weights do, append --remedies (in Python, remedies=True)"
+# What a cell without a bias that keeps its state is told when its gradient vanishes, by `Evidence.roads`.
+OTHER_CELLS = {
+    (False, True): "A cell with a road around its recurrent weights keeps more",
+    (True, True): "Settings and own arrays of the cell decide how much its road around the recurrent weights keeps; "
+    "gates that are set to keep the state may keep more",
+    (True, False): "No recurrent weights are in the way: the cell's settings and own arrays decide what a unit keeps; "
+    "gates that are set to keep the state may keep more",
+    None: "Gates that are set to keep the state may keep more",
+}
 TRANSIENT = 1.0  # decades by which the largest gain must exceed both ends
 CLEAR = 0.01  # distance from one from which a spectral radius is on one side of it
 DEAD = 0.05  # share of units that never pass a gradient from which it is worth a word
@@ -62,6 +71,8 @@ class Evidence:
         measurable: whether --remedies would tell more.
         sampled: whether the weights were drawn here, so that --gain can be advised.
         advisable: whether they were drawn in the default way, so that another initialisation can be.
+        forget_gates: {gate: what it is called} of the gates that let go of old state when open.
+        roads: whether any of the gradient goes around recurrent weights, and whether any crosses such; None: unknown.
     """
 
     name: str
@@ -89,6 +100,8 @@ class Evidence:
     everywhere: bool = False
     loss_ends: int | None = None
     measurable: bool = False
+    forget_gates: dict[str, str] = field(default_factory=dict)
+    roads: tuple[bool, bool] | None = None
     cancellation: float | None = None
     near_one: float | None = None
 
@@ -239,14 +252,15 @@ def _more_state(e: Evidence) -> str:
     if not e.target or (not e.advisable and e.sampled):
         text = MEASURED if e.measurable else "Measure a remedy before you train"
         return f"{text}; gradscope compare takes several models on the same inputs."
-    if e.keep_gates:
-        gate = next(iter(e.keep_gates.values()))
+    gates = e.keep_gates or e.forget_gates
+    if gates:
+        gate = next(iter(gates.values()))
         command = f"gradscope compare {e.target} {e.cell}:init=chrono,tmax={max(e.steps, 3)}{size}{e.options}"
         text = f"Keep more of the state at each step, by the bias of the {gate} gate"
         return f"{text}{' (--remedies tries several)' * e.measurable}. To see what it does: {command}"
     command = f"gradscope compare {e.target} lstm:init=chrono,tmax={max(e.steps, 3)}{size}{e.options}"
-    text = "A cell with a road around its recurrent weights keeps more"
-    return f"{text}{' (--remedies tries other weights)' * e.measurable}. To see how much: {command}"
+    weights = " (--remedies tries other weights)" * (e.measurable and e.roads != (True, False))
+    return f"{OTHER_CELLS[e.roads]}{weights}. To see how much: {command}"
 
 
 def _gate_findings(e: Evidence) -> list[Finding]:

@@ -199,6 +199,17 @@ def test_remedies():
     file = remedy(target="m.pt", sampled=False, advisable=False)
     assert file.endswith("gradscope compare m.pt gru:init=chrono,tmax=200 --hidden 8")
     assert "gradscope compare rnn lstm:init=chrono" in remedy(cell="rnn", target="rnn", keep_gates={})
+    # a gate that lets go when open has a bias all the same
+    mingru = remedy(cell="mingru", target="mingru", keep_gates={}, forget_gates={"z": "update"})
+    assert "update gate" in mingru
+    assert "gradscope compare mingru mingru:init=chrono" in mingru
+    # what has a road around is not told to get one; where nothing crosses weights, none are to be changed
+    other = {r: remedy(keep_gates={}, roads=r, measurable=True) for r in ((False, True), (True, True), (True, False))}
+    assert [("A cell with a road" in text, "--remedies" in text) for text in other.values()] == [
+        (True, True),
+        (False, True),
+        (False, False),
+    ]
     # what the user has set already is not advised, nor a command for what has no name on the command line
     assert "chrono" not in remedy(advisable=False)
     assert "chrono" not in remedy(target="", sampled=False, advisable=False)

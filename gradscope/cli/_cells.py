@@ -1,0 +1,162 @@
+"""What is said of a cell, from its file, which is not imported; and the table of all cells.
+
+The gates, the settings and the equations are the file's own. What a step costs and whether there is a road around the
+weights are statements of the class that the contract tests hold against its derivatives.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+from gradscope import _rooms
+
+__all__ = ["describe", "page", "table"]
+
+# "Gers, Schmidhuber & Cummins (2000)" at the beginning of a line, perhaps with a title: the first name and the year.
+PAPER = re.compile(
+    r"^((?:van der |de )?[A-Z][\w-]+)(?:,| &| et al\.)?(?:\s[^().;:=]*?(?:et al\.\s)?)?\((\d{4})\)", re.M
+)
+COLUMNS = ("state", "gates", "U", "cost", "around", "paper")
+LEGEND = (
+    "U: products with an H x H matrix a step, of what depends on the state, at the default settings. cost: of a step's "
+    "recurrence; what enters, W x, comes on top. around: whether some of the old state gets into the new one around "
+    "the recurrent weights. gradscope cells NAME tells about one."
+)
+GAP = 2
+
+
+def describe(name: str) -> dict[str, Any]:
+    """Return what is said of a cell, as the JSON has it.
+
+    Raises:
+        UsageError: it is of another package and fails on import.
+    """
+    outline = _rooms.outline("cells", name)
+    constants = outline.constants
+    gates, names = constants.get("gates", ("h",)), constants.get("gate_names", {})
+    weights = constants.get("recurrent_weights", True)
+    products = constants.get("products", len(gates) if weights else 0)
+    paper = PAPER.search(outline.class_doc)
+    return {
+        "name": name,
+        "summary": outline.summary.rstrip("."),
+        "equations": outline.class_doc,
+        "state": list(constants.get("parts", ("h",))),
+        "gates": {g: names.get(g, g) for g in gates},
+        "settings": dict(outline.settings) | {f"{n}_bias": None for n in names.values()},
+        "choices": {k: list(values) for k, values in constants.get("choices", {}).items()},
+        "init": constants.get("usual_init", "pytorch"),
+        "products": products,
+        "cost": constants.get("cost", "O(H^2)" if products else "O(H)"),
+        "around": constants.get("road", True),
+        "paper": " ".join(paper.groups()) if paper else None,
+    }
+
+
+def page(row: dict[str, Any], width: int | None) -> str:
+    """Return what is said of one cell, as text; lines are broken only for a terminal that they do not fit."""
+    gates = ", ".join(f"{g} ({n})" if n != g else g for g, n in row["gates"].items())
+    pairs = {k: "|".join(_default_first(v, row["choices"].get(k, ()))) for k, v in row["settings"].items()}
+    settings = ", ".join(f"{k}={v}" if v else k for k, v in pairs.items())
+    parts = [
+        f"{row['name']}: {row['summary']}",
+        "",
+        row["equations"],
+        "",
+        f"state     {', '.join(row['state'])}",
+        f"gates     {gates}, in the order of their weights",
+        f"settings  {settings}  (--set KEY=VALUE)" if settings else "settings  none",
+        f"init      {row['init']}, unless --init names another",
+        f"cost      {row['cost']} a step, {_products(row['products'])}; what enters, W x, comes on top",
+        f"around    {_road(row)}",
+        f"paper     {row['paper'] or 'none given'}",
+    ]
+    lines = "\n".join(parts).split("\n")
+    return "\n".join(lines if width is None else [row for line in lines for row in _broken(line, width)]) + "\n"
+
+
+def _broken(line: str, width: int) -> list[str]:
+    label = re.match(r"[a-z]+ {2,}(?=\S)", line)
+    return _wrapped(line, width, subsequent_indent=" " * (label.end() if label else GAP)) or [""]
+
+
+def _default_first(value: Any, choices: Sequence[str]) -> list[str]:
+    if value is None:
+        return []
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return [text, *(c for c in choices if c != text)]
+
+
+def _products(count: int) -> str:
+    if not count:
+        return "no recurrent matrix"
+    return f"{count} product{'s'[: count != 1]} with an H x H matrix of what depends on the state"
+
+
+def _road(row: dict[str, Any]) -> str:
+    if not row["products"]:
+        return "yes: no unit sees another, and gradients have no other road"
+    if isinstance(row["around"], str):
+        return f"yes, if {row['around']}"
+    return "yes: some of the gradient crosses no recurrent weights" if row["around"] else "no: every step crosses them"
+
+
+def table(rows: Sequence[dict[str, Any]], width: int | None) -> str:
+    """Return the table of cells: a line each where that fits, else two, else as many as it takes.
+
+    Args:
+        rows: of `describe`.
+        width: columns of the terminal; None for a pipe, which takes a line whatever its length.
+    """
+    facts = [_facts(r) for r in rows]
+    widths = [max(len(c), *(len(f[i]) for f in facts)) for i, c in enumerate(COLUMNS)]
+    first = max(len(r["name"]) for r in rows)
+    head, fact_width = " " * GAP + _aligned(COLUMNS, widths), sum(widths) + GAP * len(widths)
+    if width is None or width >= first + fact_width + GAP + max(len(r["summary"]) for r in rows):
+        wide = [first, *widths]
+        lines = [_aligned((r["name"], *f, r["summary"]), wide) for r, f in zip(rows, facts, strict=True)]
+        legend = [LEGEND] if width is None else _wrapped(LEGEND, width)
+        return "\n".join([_aligned(("name", *COLUMNS, "what"), wide), *lines, "", *legend]) + "\n"
+    aligned = width >= fact_width
+    lines = [head] if aligned else []
+    for r, f in zip(rows, facts, strict=True):
+        lines += _two(r, f, first, widths, width) if aligned else _narrow(r, f, width)
+    return "\n".join([*lines, "", *_wrapped(LEGEND, width)]) + "\n"
+
+
+def _two(row: dict[str, Any], facts: Sequence[str], first: int, widths: Sequence[int], width: int) -> list[str]:
+    what = _wrapped(f"{row['name']:<{first}}  {row['summary']}", width, subsequent_indent=" " * (first + GAP))
+    return [*what, " " * GAP + _aligned(facts, widths)]
+
+
+def _wrapped(text: str, width: int, **options: Any) -> list[str]:
+    return textwrap.wrap(text, width, break_on_hyphens=False, **options)
+
+
+def _facts(row: dict[str, Any]) -> tuple[str, ...]:
+    around = row["around"] if isinstance(row["around"], str) else "yes" if row["around"] else "no"
+    gates = ", ".join(row["gates"])
+    return (
+        ", ".join(row["state"]),
+        gates,
+        str(row["products"]),
+        row["cost"],
+        around.replace(" ", ""),
+        row["paper"] or "-",
+    )
+
+
+def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
+    padded = [f"{c:<{w}}" for c, w in zip(cells, widths, strict=False)] + list(cells[len(widths) :])
+    return (" " * GAP).join(padded).rstrip()
+
+
+def _narrow(row: dict[str, Any], facts: Sequence[str], width: int) -> list[str]:
+    indent, whole = " " * GAP, "\xa0"  # a space that no line is broken at
+    what = _wrapped(f"{row['name']}: {row['summary']}", width, subsequent_indent=indent)
+    text = "; ".join(f"{c} {f}".replace(" ", whole) for c, f in zip(COLUMNS, facts, strict=True))
+    lines = _wrapped(text, width, initial_indent=indent, subsequent_indent=indent)
+    return [*what, *(line.replace(whole, " ") for line in lines)]

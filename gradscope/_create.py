@@ -14,6 +14,7 @@ from gradscope.cells._base import WEIGHTS, BaseCell, Cell, cell_class
 from gradscope.cells._stack import Direction, Stack
 from gradscope.errors import UsageError
 from gradscope.inits._base import Shape
+from gradscope.jacobian import Array
 
 __all__ = ["create", "directions", "known_settings", "made"]
 
@@ -41,7 +42,7 @@ def _checked(name: str, value: Any, default: Any) -> Any:
             return str(value)
         number = float(value)
         if isinstance(default, int):
-            return _whole(name, number)
+            return _whole(name, number, min(default, 1))
     except (KeyError, ValueError, TypeError):
         kind = "true or false" if isinstance(default, bool) else "a number"
         raise UsageError(f"setting {name} must be {kind}, not '{value}'") from None
@@ -50,9 +51,9 @@ def _checked(name: str, value: Any, default: Any) -> Any:
     return number
 
 
-def _whole(name: str, number: float) -> int:
-    if not (number.is_integer() and number > 0):
-        raise UsageError(f"setting {name} must be a whole number above 0, not {number:g}")
+def _whole(name: str, number: float, least: int) -> int:
+    if not (number.is_integer() and number >= least):
+        raise UsageError(f"setting {name} must be a whole number, {least} or more, not {number:g}")
     return int(number)
 
 
@@ -137,9 +138,13 @@ def made(
         weights |= {"U": None, "b_hh": None}
     settings = cls.settings() | dict(settings)
     own = cls.own(hidden, inputs, rng, **settings)
-    if asked:  # what a cell lacks, it lacks all the same
-        own = {k: w for k, w in own.items() if w is None or k not in WEIGHTS}
+    if asked:  # what a cell lacks, or has in another shape, is so all the same
+        own = {k: w for k, w in own.items() if k not in WEIGHTS or _shape(w) != _shape(weights[k])}
     return cls(**weights | own, **settings)
+
+
+def _shape(w: Array | None) -> tuple[int, ...]:
+    return () if w is None else w.shape
 
 
 def _layer(

@@ -265,10 +265,17 @@ def ranges(sizes: Sequence[int]) -> list[slice]:
 
 @dataclass(frozen=True, eq=False)
 class Dense(Linear):
-    """A Jacobian given as a matrix: (rows, columns), or (B, rows, columns), with leading time axes."""
+    """A Jacobian given as a matrix: (rows, columns), or (B, rows, columns), with leading time axes.
+
+    Attributes:
+        matrix: the matrix.
+        inputs: d(next state) / d(input), likewise.
+        around: (rows,), a diagonal within `matrix` that crosses no weights, where there is one.
+    """
 
     matrix: Array
     inputs: Array | None = None
+    around: Array | None = None
 
     @property
     def shape(self) -> tuple[int, int]:  # type: ignore[override]
@@ -283,7 +290,8 @@ class Dense(Linear):
         return self.matrix.dtype
 
     def formed(self, *, around: bool = True) -> Array:
-        return np.array(self.matrix.reshape(self.shape), float)
+        made = np.array(self.matrix.reshape(self.shape), float)
+        return made if around or self.around is None else made - np.diag(self.around)
 
     def bound(self) -> float:
         return float(np.abs(self.matrix).max(initial=0.0)) * max(self.shape)
@@ -312,7 +320,9 @@ class Dense(Linear):
         return np.array(self.matrix if self.states > 1 else self.matrix.reshape(self.shape))
 
     def push_around(self, v: Array) -> Array:
-        return np.zeros((self.shape[0], v.shape[1]), v.dtype)
+        if self.around is None:
+            return np.zeros((self.shape[0], v.shape[1]), v.dtype)
+        return self.around[:, None].astype(v.dtype) * v
 
     def pulls_within(self, u: Array, steps: slice) -> list[tuple[slice, Array]]:
         return []
@@ -329,9 +339,9 @@ class Dense(Linear):
         return self._apply(self.inputs.swapaxes(-1, -2), u)
 
     def at(self, index: Any) -> Dense:
-        return Dense(self.matrix[index], None if self.inputs is None else self.inputs[index])
+        return Dense(self.matrix[index], None if self.inputs is None else self.inputs[index], self.around)
 
     def column(self, b: int) -> Dense:
         inputs = None if self.inputs is None or self.inputs.ndim == 2 else self.inputs[..., b : b + 1, :, :]
         matrix = self.matrix if self.matrix.ndim == 2 else self.matrix[..., b : b + 1, :, :]
-        return Dense(matrix, inputs)
+        return Dense(matrix, inputs, self.around)

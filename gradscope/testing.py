@@ -21,7 +21,7 @@ from gradscope.cells._loop import Loop, closed_loop
 from gradscope.cells._stack import Direction, Stack, cells_of
 from gradscope.composition import Composite, Looped, Stacked
 from gradscope.errors import InputError, UsageError
-from gradscope.jacobian import Array, Jacobian, Linear
+from gradscope.jacobian import Array, Dense, Jacobian, Linear
 
 __all__ = ["check_cell", "load_cell_file"]
 
@@ -234,12 +234,16 @@ def _without_weights(J: Linear) -> Linear:
         return Stacked((layers[0], *(_without_inputs(m) for m in layers[1:])), J.outputs)
     if isinstance(J, Looped):
         return Looped(_without_weights(J.step), np.zeros_like(J.R), J.output)
+    if isinstance(J, Dense) and J.around is not None:
+        return dataclasses.replace(J, matrix=np.broadcast_to(np.diag(J.around), J.matrix.shape))
     return J
 
 
 def _without_inputs(J: Linear) -> Linear:
     if isinstance(J, Composite):
         return Composite(tuple(_without_inputs(m) for m in J.maps))
+    if isinstance(J, Dense) and J.inputs is not None:
+        return dataclasses.replace(J, inputs=np.zeros_like(J.inputs))
     return dataclasses.replace(J, W=None) if isinstance(J, Jacobian) else J
 
 
@@ -247,7 +251,7 @@ def _check_roads(cell: BaseCell, x: Array, s: Array, rng: np.random.Generator) -
     """Around and through make up J: without weights, only the road around is left."""
     J, v = cell.linearise(x, s), rng.standard_normal(s.shape)
     around = J.push_around(v)
-    if isinstance(J, Jacobian | Composite | Stacked | Looped):
+    if isinstance(J, Jacobian | Composite | Stacked | Looped) or (isinstance(J, Dense) and J.around is not None):
         left = _without_weights(J).push(v)
         _close(left, around, EXACT, cell, "without weights, push is not push_around", float(np.abs(v).max()))
         there = J.push(v) - J.push_around(v)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
 
 from gradscope.cells._base import Cell, Map, Parts
 from gradscope.cells._math import dsigmoid, dtanh, sigmoid, tanh
+from gradscope.errors import UsageError
 from gradscope.jacobian import Array, Partials
 
 
@@ -16,12 +20,13 @@ class LSTM(Cell):
 
     i, f, o = sigmoid(a + v)    g = tanh(a + v)    c' = f c + i g    h' = o tanh(c')
 
-    d c'/d c = f is the road around the weights: the reason the cell exists. With a projection W_hr,
-    h' = W_hr (o tanh(c')) and h is narrower than c.
+    d c'/d c = f is the road around the weights: the reason the cell exists. With a projection W_hr, drawn where
+    `projection` is above 0, h' = W_hr (o tanh(c')) and h has so many units, fewer than c.
     Hochreiter & Schmidhuber (1997); forget gate: Gers, Schmidhuber & Cummins (2000).
     """
 
     W_hr: Array | None = None
+    projection: int = 0
 
     parts = ("h", "c")
     gates = ("i", "f", "g", "o")  # row blocks of U, W and b, as in PyTorch
@@ -29,7 +34,16 @@ class LSTM(Cell):
     keep_gates: ClassVar = {"f": 1, "i": -1}
     squash: ClassVar = {"i": (0, 1), "f": (0, 1), "g": (-1, 1), "o": (0, 1)}
 
-    @property
+    @classmethod
+    def own(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Array | None]:
+        narrow, k = settings["projection"], 1 / np.sqrt(hidden)
+        if not narrow:
+            return {}
+        if narrow >= hidden:
+            raise UsageError(f"a projection must be narrower than the {hidden} units, not {narrow}")
+        return {"W_hr": rng.uniform(-k, k, (narrow, hidden)), "U": rng.uniform(-k, k, (4 * hidden, narrow))}
+
+    @cached_property
     def maps(self) -> tuple[Map, ...]:
         return (self,) if self.W_hr is None else (self, _Projection(None, self.W_hr, None, None))
 

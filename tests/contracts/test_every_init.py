@@ -214,3 +214,14 @@ def raise_hint(call):
         call()
     except UsageError as error:
         raise UsageError(error.hint) from error
+
+
+@pytest.mark.parametrize("init", INITS)
+def test_projection(init):
+    cell = create("lstm", hidden_size=6, input_size=3, init=init, projection=2)
+    assert cell.W_hr.shape == (2, 6)
+    assert cell.U.shape == (24, 2)
+    assert cell.sizes == {"h": 2, "c": 6}
+    for wrong in (6, -1, 2.5):
+        with pytest.raises(UsageError, match="projection"):
+            create("lstm", hidden_size=6, input_size=3, projection=wrong)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gradscope._pull import ChainPuller
-from gradscope.jacobian import Array, Linear, Roads, ranges
+from gradscope.jacobian import Array, Jacobian, Linear, Roads, ranges
 
 __all__ = ["Composite", "Looped", "Stacked"]
 
@@ -92,11 +92,21 @@ class Composite(Linear):
         return np.asarray(total)
 
     def pull_within(self, u: Array) -> Array:
-        for m in reversed(self.maps[1:]):
-            u = m.pull(u)
-        out = self.maps[0].pull_within(u)
-        for m in self.maps[1:]:  # back to the new parts, which later maps pass by
-            out = m.push_around(out)
+        """Return what later maps, and the one that makes a part, pass on to it from the other new parts."""
+        out, reached = np.zeros_like(u), u  # the cotangent of what map k makes
+        last = self.maps[-1]
+        parts = [(s, i) for i, s in enumerate(ranges(last.new))] if isinstance(last, Jacobian) else []
+        for k, m in reversed(list(enumerate(self.maps))):
+            if not isinstance(m, Jacobian):
+                break
+            within, rows, before = m.pull_within(reached), ranges(m.new), []
+            for to, i in parts:
+                source = m.copied(i) if k else None
+                if source is None:  # made here
+                    out[to] = within[rows[i]] + (reached[rows[i]] - u[to])
+                else:
+                    before.append((to, source))
+            parts, reached = before, m.pull(reached)
         return out
 
     def log_abs_det(self) -> Array | None:

@@ -220,6 +220,15 @@ class Jacobian(Linear):
         columns = zip(*self.partials.within, strict=True)
         return np.concatenate([_combine(c, new, like) for c, like in zip(columns, new, strict=True)])
 
+    def copied(self, new: int) -> int | None:
+        """Return the number of the old part that a new part is a copy of; None where it is no copy."""
+        there = [q for q, e in enumerate(self.around[new]) if not absent(e)]
+        if len(there) != 1 or not all(map(absent, self.through[new])):
+            return None
+        entry = self.around[new][there[0]]
+        same = isinstance(entry, int) and entry == 1 and self.old[there[0]] == self.new[new]
+        return there[0] if same else None
+
     def pulls_within(self, u: Array, steps: slice) -> list[tuple[slice, Array]]:
         if self.partials.within is None:
             return []

@@ -427,6 +427,8 @@ def _check_saturated(cell: BaseCell, x: Array, s: Array, scale: float) -> None:
     grown = _rebuild(cell, grow)
     J, v = grown.linearise(x, s), np.ones_like(s)
     rows = {"evolve": grown.evolve(x, s), "push": J.push(v), "pull": J.pull(v), "push_around": J.push_around(v)}
+    if not isinstance(cell, FunctionCell):
+        rows["pull_input"] = J.pull_input(v)
     for name, y in rows.items():
         _require(np.isfinite(y).all(), cell, f"{name} is not finite with weights {scale:g} times as large")
     _check_gates(grown, x, s)

@@ -17,13 +17,14 @@ from gradscope.jacobian import Array, Partials
 class MinimalRNN(Cell):
     """State s = [h].
 
-    z = tanh(W x)    u = sigmoid(U h + U_z z + b)    h' = u h + (1 - u) z
+    z = tanh(W x + b_z)    u = sigmoid(U h + U_z z + b)    h' = u h + (1 - u) z
 
     d h'/d h = u around the weights. Here u near 1 keeps the old state.
     Chen (2017); Chen, Pennington & Schoenholz (2018).
     """
 
     U_z: Array | None = None
+    b_z: Array | None = None
 
     parts = ("h",)
     gates = ("u",)
@@ -33,12 +34,12 @@ class MinimalRNN(Cell):
 
     @classmethod
     def own(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Array | None]:
-        return {"U_z": rng.uniform(-1, 1, (hidden, hidden)) / np.sqrt(hidden)}
+        return {"U_z": rng.uniform(-1, 1, (hidden, hidden)) / np.sqrt(hidden), "b_z": np.zeros(hidden)}
 
     @cached_property
     def maps(self) -> tuple[Map, ...]:
         return (
-            _Input(self.W, None, None, None),
+            _Input(self.W, None, self.b_z, None),
             _Layer(None, self.U_z, None, None),
             _Gate(None, self.U, None, self.bias),
         )

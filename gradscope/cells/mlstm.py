@@ -15,11 +15,12 @@ from gradscope.jacobian import Array, Partials
 
 @dataclass(frozen=True, eq=False)
 class MLSTM(Cell):
-    """Heads of `head` units each; state s = [C], of each head the matrix C and the normaliser n, its last row.
+    """State s = [C], of each head the matrix C and the normaliser n, its last row; heads of `head` units each.
 
     i = exp(W_i x + b_i)    f = sigmoid(W_f x + b_f)    C' = f C + i v k^T    n' = f n + i k
 
-    with k, v = W x + b, k over the square root of `head`. J = f on every entry of a head: around is all there is. The
+    with k, v = W x + b, k over the square root of the units of a head: of `head` units, or of the next number above
+    that divides all of them; of all, where there are fewer. J = f on every entry of a head: around is all there is. The
     output, o (C q) / max(|n . q|, 1), is read from C, and not fed back; the stabiliser m, which changes no output, is
     left out, so that i overflows beyond 709.
     Beck, Poeppel, Spanring, Auer, Prudnikova, Kopp, Klambauer, Brandstetter & Hochreiter (2024); b_f from 3 to 6, b_i
@@ -39,7 +40,7 @@ class MLSTM(Cell):
 
     @classmethod
     def own(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Array | None]:
-        heads = max(1, hidden // settings["head"])
+        heads = next(n for n in range(max(1, hidden // settings["head"]), 0, -1) if hidden % n == 0)
         return {
             "w": rng.uniform(-1, 1, (2 * heads, inputs)) / np.sqrt(hidden),
             "b": np.array([rng.normal(0, 0.1, heads), np.linspace(3, 6, heads)]),

@@ -20,7 +20,8 @@ class RWKV(Cell):
 
     The decay of a channel is d = e^w. The paper keeps numerator and denominator, a' = e^-d a + e^k v and b' = e^-d b +
     e^k; only q = a / b is read, and l = log b. Around is all there is: d q'/d q = d l'/d l = sigmoid(-t). The
-    receptance and the bonus for the current input are read from the state, and not fed back.
+    receptance and the bonus for the current input are read from the state, and not fed back. Zeros are a start with a
+    weight of one on q = 0, where the paper starts with none.
     Peng, Alcaide, Anthony et al. (2023); w as there at the bottom layer, -5 + 8 (i / (H - 1))^0.7.
     """
 

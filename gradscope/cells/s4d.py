@@ -19,9 +19,9 @@ class S4D(Cell):
 
     z' = exp(dt A) z + (exp(dt A) - 1) / A u    (zero-order hold, B = 1)
 
-    A of a channel is -1/2 + i pi n (`a_init` lin) or -1/2 + i N/pi (N / (2 n + 1) - 1) (inv), n = 0, ..., N - 1, and
-    dt its own step. J is the same at every step, |exp(dt A)| = exp(-dt / 2). The output C z + D u is read from z, and
-    not fed back.
+    A of a channel is -1/2 + i pi n (`a_init` lin) or -1/2 + i 2N/pi (2N / (2 n + 1) - 1) (inv), n = 0, ..., N - 1, and
+    dt its own step; the N states stand for 2N, the others being their conjugates. J is the same at every step, |exp(dt
+    A)| = exp(-dt / 2). The output C z + D u is read from z, and not fed back.
     Gu, Goel, Gupta & Re (2022); dt from dt_min to dt_max, uniform in its logarithm.
     """
 
@@ -43,7 +43,7 @@ class S4D(Cell):
     @classmethod
     def own(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Array | None]:
         n, count = np.arange(settings["states"]), settings["states"]
-        inverse = count / np.pi * (count / (2 * n + 1) - 1)
+        inverse = 2 * count / np.pi * (2 * count / (2 * n + 1) - 1)
         imaginary = np.pi * n if settings["a_init"] == "lin" else inverse
         each = np.array([np.full(count, np.log(0.5)), imaginary])
         low, high = np.log(settings["dt_min"]), np.log(settings["dt_max"])

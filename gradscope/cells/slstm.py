@@ -18,7 +18,8 @@ class SLSTM(Cell):
 
     with i, f, z, o = U h + W x + b and log f = log sigmoid(f). h does not change with (c, n, m) -> (c e^-d, n e^-d,
     m + d): in these letters the stabiliser m is a gauge, and would give every unit an exponent that means nothing.
-    d q'/d q = d l'/d l = sigmoid(-t) around the weights.
+    d q'/d q = d l'/d l = sigmoid(-t) around the weights. Zeros are a start with n = 1, where the paper has 0; U is
+    full, as of one head.
     Beck, Poeppel, Spanring, Auer, Prudnikova, Kopp, Klambauer, Brandstetter & Hochreiter (2024).
     """
 

@@ -19,7 +19,7 @@ class SRU(Cell):
     z = W_z x    f = sigmoid(W_f x + b_f + u c)    c' = f c + (1 - f) z
 
     J = diag(f + (c - z) f (1 - f) u): no weights between units, a gate that sees its own.
-    Lei, Zhang, Wang, Dai & Artzi (2018), the version whose gates see c.
+    Lei, Zhang, Wang, Dai & Artzi (2018), the version whose gates see c; u of variance 1/2, uniform, as in their code.
     """
 
     u: Array | None = None
@@ -33,7 +33,7 @@ class SRU(Cell):
 
     @classmethod
     def own(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Array | None]:
-        return {"u": rng.uniform(-1, 1, hidden) / np.sqrt(hidden)}
+        return {"u": rng.uniform(-1, 1, hidden) * np.sqrt(1.5)}
 
     def activations(self, a: Array, v: Array, s: Parts) -> Parts:
         z, f = a + v

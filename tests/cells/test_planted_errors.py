@@ -1,0 +1,108 @@
+"""Errors planted into the files of cells, one at a time: `check_cell` or the equations of the paper refuse each.
+
+A Jacobian that is not the derivative of its step is what `check_cell` finds; a step that is wrong together with its
+Jacobian, only the equations can tell.
+"""
+
+import re
+
+import pytest
+from mutants import mutants, refusal
+from test_papers import CELLS, FILES
+
+LSTM = (FILES / "lstm.py").read_text(encoding="utf-8")
+
+SQUARE = [{"projection": 4}]  # of 4 units: a transposed matrix fits
+JACOBIAN, STEP = "J v is not the derivative of the step", "not the paper's step"
+MORE = ("from typing import ClassVar\n", "from typing import ClassVar\n\nimport numpy as np\nimport dataclasses\n")
+EACH_TRANSPOSED = "np.concatenate([u.T for u in np.split(self.U, 4)])"
+ADVANCE = "    def advance(self, a: Array, v: Array, s: Parts) -> Parts:\n        _, c"
+LINEARISE = """    def linearise(self, x, s):
+        J = super().linearise(x, s)
+        return dataclasses.replace(J, {})
+
+"""
+OF_PROJECTION = "maps=(J.maps[0], dataclasses.replace(J.maps[1], U=self.W_hr.T))"
+
+PLANTED = {
+    "wrong sign in the Jacobian": (JACOBIAN, ("c * ds[1]", "-c * ds[1]")),
+    "wrong sign in the road around": (JACOBIAN, ("around=[[0, e * f], [0, f]]", "around=[[0, e * f], [0, -f]]")),
+    "wrong sign in the step": (JACOBIAN, ("c = f * c + i * g\n", "c = f * c - i * g\n")),
+    "wrong sign in both": (
+        STEP,
+        ("f * c + i * g", "f * c - i * g"),
+        ("g * ds[0]", "-g * ds[0]"),
+        ("i * dtanh", "-i * dtanh"),
+    ),
+    "dropped term in the Jacobian": (JACOBIAN, ("[e * di, e * df,", "[e * di, 0,")),
+    "dropped term in the road around": (JACOBIAN, ("around=[[0, e * f], [0, f]]", "around=[[0, 0], [0, f]]")),
+    "dropped factor in the Jacobian": (JACOBIAN, ("e = o * dtanh(new)", "e = dtanh(new)")),
+    "dropped factor within the step": ("pull_within", ("within=[[0, e], [0, 0]]", "within=[[0, o], [0, 0]]")),
+    "dropped term in both": (
+        STEP,
+        ("f * c + i * g", "f * c"),
+        ("di, df, dg = g * ds[0], c * ds[1], i * dtanh(p[2])", "di, df, dg = 0, c * ds[1], 0"),
+        ("[e * di, e * df, e * dg,", "[0, e * df, 0,"),
+    ),
+    "swapped gates in the Jacobian": (JACOBIAN, ("[di, df, dg, 0]", "[df, di, dg, 0]")),
+    "swapped gates in the step": (JACOBIAN, ("i, f = sigmoid(p[:2])", "f, i = sigmoid(p[:2])")),
+    "swapped gates in both": (
+        STEP,
+        ("i, f = sigmoid(p[:2])", "f, i = sigmoid(p[:2])"),
+        ("dsigmoid(p[:2])", "dsigmoid(p[1::-1])"),
+        ("[e * di, e * df,", "[e * df, e * di,"),
+        ("[di, df, dg, 0]", "[df, di, dg, 0]"),
+    ),
+    "swapped names of gates": ("gate i is not", ('gates = ("i", "f", "g", "o")', 'gates = ("f", "i", "g", "o")')),
+    "transposed projection in both": (STEP, ("_Projection(None, self.W_hr,", "_Projection(None, self.W_hr.T,")),
+    "transposed projection in the Jacobian": (JACOBIAN, MORE, (ADVANCE, LINEARISE.format(OF_PROJECTION) + ADVANCE)),
+    "transposed weights in both": (STEP, MORE, ("(self,) if", f"(self.replace(U={EACH_TRANSPOSED}),) if")),
+    "transposed weights in the Jacobian": (
+        JACOBIAN,
+        MORE,
+        (ADVANCE, LINEARISE.format(f"U={EACH_TRANSPOSED}") + ADVANCE),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", PLANTED)
+def test_errors_in_the_lstm(tmp_path, what):
+    message, *edits = PLANTED[what]
+    text = LSTM
+    for old, new in edits:
+        assert old in text
+        text = text.replace(old, new)
+    path = tmp_path / "lstm.py"
+    path.write_text(text, encoding="utf-8")
+    found = refusal(path, "lstm", SQUARE if "projection" in what else [{}])
+    assert found is not None and message in found
+
+
+# Changes of a text that change no number.
+NO_RECURRENCE = "IndRNN MinGRU MinLSTM QRNN RGLRU RWKV SRU UnICORNN _Input _Context _Memory _Scan"  # a is zero
+NO_INPUT = "_Oscillators _Layer _Gate _FromContext"  # v is zero
+UNNAMED = "_FromPositions _Input _Layer _Context _FromContext"  # makes what is no gate of its cell: nothing reads it
+EQUIVALENT = [
+    rf"({NO_RECURRENCE.replace(' ', '|')})\.\w+: dropped: a \+ v -> v",
+    rf"({NO_INPUT.replace(' ', '|')})\.\w+: dropped: a \+ v -> a",
+    rf"({NO_INPUT.replace(' ', '|')})\.\w+: sign: a \+ v -> a - v",
+    rf"({UNNAMED.replace(' ', '|')})\.activations: .*",
+    r"(_Input|_Memory)\.partials: sign: a \+ v -> a - v",  # a is zero, and the derivative is an even function of v
+]
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_one_error_anywhere(tmp_path, name):
+    """Every sum with another sign, without one of its terms or factors; every pair of neighbours in a list swapped."""
+    text = (FILES / f"{name}.py").read_text(encoding="utf-8")
+    path = tmp_path / f"{name}.py"
+    path.write_text(text, encoding="utf-8")
+    assert refusal(path, name) is None
+    planted = unseen = 0
+    for what, wrong in mutants(text):
+        path.write_text(wrong, encoding="utf-8")
+        planted += 1
+        if refusal(path, name) is None:
+            assert any(re.fullmatch(e, what) for e in EQUIVALENT), f"not found: {what}"
+            unseen += 1
+    assert planted > max(2, 2 * unseen)

@@ -10,12 +10,13 @@ from __future__ import annotations
 import functools
 import inspect
 import json
-import re
 import textwrap
 from pathlib import Path
 from typing import Any
 
+import cell_pages
 import typer
+from cell_pages import escaped
 
 import gradscope
 from gradscope import _rooms
@@ -40,7 +41,7 @@ def write_all(folder: Path) -> None:
     pages = {
         "commands.md": commands(),
         "schema.md": schema(),
-        "cells.md": cells(),
+        "cells.md": cell_pages.index(),
         "inits.md": inits(),
         "python.rst": python(),
         "../findings.md": findings(),
@@ -49,11 +50,7 @@ def write_all(folder: Path) -> None:
         path = folder / name
         if not path.exists() or path.read_text(encoding="utf-8") != text:  # an unchanged page is not read again
             path.write_text(text, encoding="utf-8")
-
-
-def escaped(text: str) -> str:
-    """Keep Markdown from reading a plain sentence as markup."""
-    return re.sub(r"([*<>\[\]$|`])", r"\\\1", text)
+    cell_pages.write(folder / "cells")
 
 
 def commands() -> str:
@@ -110,43 +107,6 @@ def entry(option: Any) -> list[str]:
     metavar = "" if option.is_flag else f" {option.metavar or ''}".rstrip()
     names = ", ".join(f"{n}{metavar}" for n in sorted(option.opts, key=len))
     return [f"````{{option}} {names}", escaped(str(option.help or "")), "````", ""]
-
-
-def cells() -> str:
-    """Return a table of the cells and a section for each, from their files, which are not imported."""
-    rows = {name: _rooms.outline("cells", name) for name in _rooms.names("cells")}
-    lines = [
-        "# Cells",
-        "",
-        "`gradscope cells` prints this list and `gradscope cells NAME` one section of it. W, U and the biases are",
-        "the weights of all gates stacked as rows; a = U h + b_hh and v = W x + b_ih; products of vectors are",
-        "unit by unit.",
-        "",
-        "| name | what | state | gates |",
-        "| --- | --- | --- | --- |",
-    ]
-    for name, o in rows.items():
-        parts, gates = (", ".join(o.constants.get(k, ("h",))) for k in ("parts", "gates"))
-        lines.append(f"| [`{name}`](#{name}) | {escaped(o.summary.rstrip('.'))} | {parts} | {gates} |")
-    for name, o in rows.items():
-        names = o.constants.get("gate_names", {})
-        lines += ["", f"## {name}", "", escaped(o.summary), "", *blocks(o.class_doc), ""]
-        lines += ["state", f": {', '.join(f'`{p}`' for p in o.constants.get('parts', ('h',)))}", ""]
-        lines += ["gates, in the order of their weights"]
-        lines += [": " + ", ".join(f"`{g}` ({names.get(g, g)})" for g in o.constants.get("gates", ())), ""]
-        pairs = [f"`{k}={v}`" for k, v in o.settings.items()] + [f"`{n}_bias`" for n in names.values()]
-        lines += ["settings (`--set KEY=VALUE`)", f": {', '.join(pairs)}"]
-    return "\n".join(lines) + "\n"
-
-
-def blocks(doc: str) -> list[str]:
-    """Return a docstring with paragraphs of nothing but equations as literal blocks."""
-    lines: list[str] = []
-    for part in inspect.cleandoc(doc).split("\n\n"):
-        rows = part.split("\n")
-        equations = all(re.match(r"[A-Za-z_', ]+ = ", row) for row in rows)
-        lines += ["```text", *rows, "```", ""] if equations else [escaped(part), ""]
-    return lines
 
 
 def inits() -> str:

@@ -39,6 +39,7 @@ class NRU(Cell):
     parts = ("h", "m")
     gates = ("h",)
     gate_names: ClassVar = {"h": "hidden"}
+    cost: ClassVar = "O((H + memory)^2)"
 
     @classmethod
     def own(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Array | None]:

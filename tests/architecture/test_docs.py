@@ -9,6 +9,7 @@ import shlex
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 
@@ -132,10 +133,44 @@ def test_fail_on_names_every_metric():
     assert all(f"`{metric}`" in page for metric in failon.METRICS)
 
 
-@pytest.mark.parametrize(("room", "page"), [("cells", "cells"), ("inits", "inits")])
-def test_generated_pages_have_every_plug_in(generate, room, page):
-    text = getattr(generate, page)()
-    assert all(f"\n## {name}\n" in text for name in _rooms.names(room))
+def test_generated_page_has_every_init(generate):
+    assert all(f"\n## {name}\n" in generate.inits() for name in _rooms.names("inits"))
+
+
+def test_every_cell_has_a_page(generate):
+    index = generate.cell_pages.index()
+    for name in _rooms.names("cells"):
+        assert f"(cells/{name}.md)" in index
+        assert f"\ncells/{name}\n" in index
+    assert generate.cell_pages.curve("rnn").startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", _rooms.names("cells"))
+def test_the_papers_of_a_cell_are_in_the_bibliography(name):
+    entries = re.split(r"\n- ", (DOCS / "bibliography.md").read_text("utf-8"))
+    cite = r"(?:^|[;:] |der )([A-Z][\w-]+)(?:[,&\s]+(?:et al\.|and|[A-Z][\w-]*))*\s\((\d{4})\)"
+    cited = re.findall(cite, _rooms.outline("cells", name).class_doc, re.MULTILINE)
+    assert cited
+    for author, year in cited:
+        assert any(author in e and f" {year}." in e for e in entries), (author, year)
+
+
+@pytest.mark.parametrize("name", _rooms.names("cells"))
+def test_the_page_of_a_cell(generate, name):
+    """Its blocks are those of the dense Jacobian: what is named is there, and what is not is zero."""
+    page = generate.cell_pages.page(name)
+    J, sizes = generate.cell_pages.linearised(name)
+    parts, ends = list(sizes), np.cumsum([0, *sizes.values()])
+    dense, around = J.dense(), J.push_around(np.eye(J.shape[1]))
+    for p, ways in enumerate(generate.cell_pages.roads(J, list(sizes.values()))):
+        rows = slice(ends[p], ends[p + 1])
+        for q in range(len(parts)):
+            columns = slice(ends[q], ends[q + 1])
+            found = ways.get(q, set())
+            assert dense[rows, columns].any() == bool(found - {()} or ((() in found) and around[rows, columns].any()))
+            assert () in found or not around[rows, columns].any()
+        assert f"\n| `{parts[p]}'` |" in page
+    assert f"![log10 of the gradient's norm over the lag]({name}.png)" in page
 
 
 def test_generated_commands_have_every_option(generate, group):

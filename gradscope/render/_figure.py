@@ -18,6 +18,7 @@ __all__ = ["figure", "saved"]
 DPI = 150
 WIDTHS = {1: 6.8, 2: 9.6, 3: 13.0}  # inches, by columns
 ROW, MARGIN, GUTTER, BETWEEN = 3.55, 0.22, 0.3, 0.18  # inches
+SCALE = 0.62  # beside a map of colours, inches
 SENTENCE, TITLE, LABEL, NOTE = 13.5, 10.0, 9.0, 7.5  # points
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -165,7 +166,7 @@ class Page:
             for i in ends_beside(cell.drawn):
                 cell.ends[i] = self.wrap(cut(cell.drawn.ends[i][0].label), min(1.5, 0.3 * width), SMALL)
             widest = max((self.measure(t, SMALL)[0] / DPI for lines in cell.ends.values() for t in lines), default=0.0)
-            cell.beside = widest + 0.24 if cell.ends else 0.1
+            cell.beside = widest + 0.24 if cell.ends else SCALE if cell.panel.heat else 0.1
             cell.title = self.wrap(cut(cell.panel.title, 160), width - left[cell.column], TITLE, bold=True)
             cell.note = self.wrap(cut(cell.panel.note, 300), width - left[cell.column], NOTE) if cell.panel.note else []
         for row in range(1 + max((c.row for c in self.cells), default=-1)):

@@ -12,7 +12,7 @@ import numpy as np
 from gradscope.render import _style, _ticks
 from gradscope.render._matplotlib import Axes, Circle
 from gradscope.render._place import Array, trail
-from gradscope.report.model import Curve, Level, Numbers, Panel
+from gradscope.report.model import Curve, Heat, Level, Numbers, Panel
 
 __all__ = ["Drawn", "Limits", "draw"]
 
@@ -20,6 +20,8 @@ Limits = tuple[float, float]
 MANY = 4000  # points of a curve from which only the smallest and largest of neighbours are drawn
 REACH = 0.2  # share of the data's range within which a level widens the axis
 WIDTHS = {"strong": 1.8, "thin": 1.15}
+COLOURS = "cividis"  # reads the same with any kind of colour vision, and in grey
+DECADES = 40.0  # that a map of colours has, about what float32 holds; smaller values have its last colour
 RESTLESS = 8  # a curve that goes up and down its own range so many times is drawn thin
 
 
@@ -61,6 +63,9 @@ def draw(ax: Axes, panel: Panel) -> Drawn:
     ax.tick_params(length=3, width=0.8, color=_style.GREY, labelcolor=_style.BLACK, labelsize=8.5, pad=3)
     ax.grid(True, axis="both" if panel.unit_circle else "y", color=_style.GRID, linewidth=0.7)
     ax.set_axisbelow(True)
+    if panel.heat:
+        _heat(drawn, panel.heat)
+        return drawn
     x, y = _curves(drawn)
     for values_x, values_y in (_bars(drawn), _points(drawn)):
         x, y = np.concatenate([x, values_x]), np.concatenate([y, values_y])
@@ -182,6 +187,38 @@ def _points(drawn: Drawn) -> tuple[Array, Array]:
         drawn.lines += [p[None] for p in np.column_stack([x, y])[:: len(x) // 2000 + 1]]
         all_x, all_y = [*all_x, x], [*all_y, y]
     return np.concatenate(all_x), np.concatenate(all_y)
+
+
+def _heat(drawn: Drawn, heat: Heat) -> None:
+    """Draw a map of colours and its scale, which stands to the right of the axes."""
+    ax, values = drawn.ax, np.array([_array(row) for row in heat.values])
+    known = values[np.isfinite(values)]
+    if not known.size:
+        _nothing(drawn)
+        return
+    top = float(known.max())
+    low = max(float(known.min()), top - DECADES)
+    first, last = float(heat.x[0] or 0), float(heat.x[-1] or 0)
+    half = (last - first) / max(2 * (len(heat.x) - 1), 1) or 0.5
+    shown = ax.imshow(
+        np.ma.masked_invalid(values),
+        aspect="auto",
+        interpolation="nearest",
+        extent=(first - half, last + half, len(heat.rows) - 0.5, -0.5),
+        cmap=COLOURS,
+        vmin=low if low < top else top - 1,
+        vmax=top,
+    )
+    ax.set_facecolor(_style.GRID)
+    ax.grid(False)
+    ax.set_yticks(range(len(heat.rows)), [_style.drawable(name) for name in heat.rows], parse_math=False)
+    scale = ax.figure.colorbar(
+        shown, cax=ax.inset_axes((1.03, 0.0, 0.035, 1.0)), extend="min" if low > known.min() else "neither"
+    )
+    scale.outline.set_visible(False)
+    at = _ticks.decades(*shown.get_clim(), most=5)
+    scale.set_ticks(at.at, labels=at.labels)
+    scale.ax.tick_params(length=2, width=0.8, color=_style.GREY, labelcolor=_style.BLACK, labelsize=7.5, pad=2)
 
 
 def _nothing(drawn: Drawn) -> None:

@@ -9,7 +9,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-__all__ = ["Bars", "Column", "Curve", "Finding", "Level", "Panel", "Points", "Report", "Table", "percent", "show"]
+__all__ = [
+    "Bars",
+    "Column",
+    "Curve",
+    "Finding",
+    "Heat",
+    "Level",
+    "Panel",
+    "Points",
+    "Report",
+    "Table",
+    "percent",
+    "show",
+]
 
 Number = float | int | None
 Numbers = Sequence[Number]
@@ -120,6 +133,23 @@ class Bars:
 
 
 @dataclass(frozen=True)
+class Heat:
+    """A map of colours: log10 of a quantity over rows that have names. None is left grey.
+
+    Attributes:
+        rows: their names, the top one first.
+        x: positions of the columns, evenly spaced.
+        values: log10, one list a row.
+        label: what the colours stand for.
+    """
+
+    rows: tuple[str, ...]
+    x: Numbers
+    values: tuple[Numbers, ...]
+    label: str
+
+
+@dataclass(frozen=True)
 class Panel:
     """One set of axes.
 
@@ -141,6 +171,7 @@ class Panel:
     levels: tuple[Level, ...] = ()
     points: tuple[Points, ...] = ()
     bars: tuple[Bars, ...] = ()
+    heat: Heat | None = None
     log10: bool = False
     log_x: bool = False
     unit_circle: bool = False

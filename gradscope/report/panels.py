@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from gradscope._floats import ROUNDS_TO_ZERO
-from gradscope.report.model import Bars, Curve, Level, Panel, Points, percent
+from gradscope.report.model import Bars, Curve, Heat, Level, Panel, Points, percent
 
 __all__ = ["analysis", "comparison"]
 
@@ -17,6 +17,7 @@ STYLES = ("solid", "dashed", "dotted", "dashdot")
 ROADS = 4  # through gates, of which the largest are drawn
 SLIGHT = 0.01  # mean share below which a road is not drawn
 MIXED = 1.1  # sum of the absolute shares from which their mean is none
+COLUMNS = 600  # of a map of colours: more are narrower than a dot
 VISIBLE = 1e-3  # of the largest share by crossings: where both ends are cut
 FACTOR = 4  # singular values 1, 4, 16, ... are drawn, and the last one
 DRAWN = 3  # exponents whose way to their value is drawn
@@ -26,6 +27,8 @@ def analysis(document: Document) -> tuple[Panel, ...]:
     """Return the panels of one analysis; those that were not measured are left out."""
     series = document["series"]
     found = [_decay(document)]
+    if len(_outputs(document)) > 1:
+        found.append(_layers(document))
     if "eigenvalues" in series:
         found.append(_eigenvalues(document))
     if "product" in series:
@@ -147,6 +150,32 @@ def _decay(document: Document) -> Panel:
         log10=True,
         wide=True,
     )
+
+
+def _outputs(document: Document) -> list[str]:
+    """Return the series of every layer's output: with what goes up within the same step, where that is there."""
+    layers: dict[str, str] = {}
+    for part in document["model"]["state"]:
+        layer, _, name = part["name"].rpartition(".")
+        if layer and layer not in layers:
+            layers[layer] = f"{layer}.{name}"
+    series = document["series"]["log10_gradient_norm"]
+    return [f"{n}_total" if f"{n}_total" in series else n for n in layers.values()]
+
+
+def _layers(document: Document) -> Panel:
+    """Return a map of layers and steps: in which layer does the gradient die?"""
+    series, lags = document["series"]["log10_gradient_norm"], _lags(document)
+    every = -(-len(lags) // COLUMNS)
+    names = _outputs(document)[::-1]
+    heat = Heat(
+        tuple(n.rpartition(".")[0] for n in names),
+        lags[::every],
+        tuple(_back(series[n]["median"])[::every] for n in names),
+        "|dL/dh| of the layer's output",
+    )
+    note = "grey: exactly zero" if any(v is None for row in heat.values for v in row) else ""
+    return Panel("layers", "Gradient norm in every layer, median", "steps back", "", heat=heat, note=note)
 
 
 def _eigenvalues(document: Document) -> Panel:

@@ -13,13 +13,14 @@ from gradscope.cells._base import cell_class
 from gradscope.testing import check_cell, load_cell_file
 
 FORMULAS = {"advance", "partials", "activations", "maps", "M", "_inner", "_values"}
+FORMULAS |= {"evolve", "linearise", "_hidden", "_control", "_directions", "_written"}
 SEEDS = 3  # an error in what happens near a kink does not show at every point
 
 
 def variants(name):
     """Yield settings that reach every line of a file."""
     cls = cell_class(name)
-    yield {"head": 2} if name == "mlstm" else {"projection": 3} if name == "lstm" else {}
+    yield {"mlstm": {"head": 2}, "lstm": {"projection": 3}, "nru": {"memory": 18, "heads": 2}}.get(name, {})
     yield from ({key: v} for key, values in cls.choices.items() for v in values)
     if name == "lstm":
         yield {}

@@ -339,6 +339,24 @@ def exprnn(p, xs, h):
     return np.array(states)
 
 
+def nru(p, xs, s):
+    """Chandar et al. (2019): memory cells written and erased by `heads` directions, each of 5-norm one."""
+    width, states = len(p.W), []
+    h, m = s[:width], s[width:]
+    r = round((p.heads * len(m)) ** 0.5)
+    for x in xs:
+        h = np.maximum(p.W @ x + p.U @ h + p.U_m @ m + p.b_ih + p.b_hh, 0)
+        alpha, beta, *vectors = np.split(
+            p.A @ np.concatenate([h, m]) + p.c,
+            np.cumsum([p.heads, p.heads, r, r, r]),
+        )
+        for amounts, (a, b) in ((alpha, vectors[:2]), (-beta, vectors[2:])):
+            for amount, v in zip(amounts, np.outer(a, b).reshape(p.heads, -1), strict=True):
+                m = m + amount * v / np.linalg.norm(v, 5) / p.heads
+        states.append(np.concatenate([h, m]))
+    return np.array(states)
+
+
 @stepping
 def ltc(p, x, h):
     """Hasani et al. (2021): dx/dt = -(1 / tau + f) x + f A, f where the step begins, x where it ends."""
@@ -471,6 +489,7 @@ GATES = {
     "mlstm": _mlstm_gates,
     "peephole_lstm": _peephole_gates,
     "qrnn": _each(z=np.tanh, f=sigma),
+    "nru": _output(nru),
     "rglru": _each(r=sigma, i=sigma, z=same),
     "rnn": _output(rnn),
     "rwkv": _each(k=same, v=same),

@@ -49,3 +49,11 @@ def test_memory_stays_where_nothing_is_written():
 def test_heads_and_memory_make_a_square():
     with pytest.raises(UsageError, match="square"):
         create("nru", memory=10, heads=3)
+
+
+def test_the_memory_goes_around_the_weights():
+    cell = create("nru", hidden_size=5, input_size=3, memory=8, heads=2)
+    rng = np.random.default_rng(6)
+    J, v = cell.jacobian(rng.standard_normal(3), rng.standard_normal(13)), rng.standard_normal((13, 1))
+    around = J.push_around(v)
+    assert not around[:5].any() and np.array_equal(around[5:], v[5:])

@@ -14,7 +14,7 @@ LSTM = (FILES / "lstm.py").read_text(encoding="utf-8")
 
 SQUARE = [{"projection": 4}]  # of 4 units: a transposed matrix fits
 JACOBIAN, STEP = "J v is not the derivative of the step", "not the paper's step"
-MORE = ("from typing import ClassVar\n", "from typing import ClassVar\n\nimport numpy as np\nimport dataclasses\n")
+MORE = ("from functools import", "import dataclasses\nfrom functools import")
 EACH_TRANSPOSED = "np.concatenate([u.T for u in np.split(self.U, 4)])"
 ADVANCE = "    def advance(self, a: Array, v: Array, s: Parts) -> Parts:\n        _, c"
 LINEARISE = """    def linearise(self, x, s):
@@ -88,6 +88,8 @@ EQUIVALENT = [
     rf"({NO_INPUT.replace(' ', '|')})\.\w+: sign: a \+ v -> a - v",
     rf"({UNNAMED.replace(' ', '|')})\.activations: .*",
     r"(_Input|_Memory)\.partials: sign: a \+ v -> a - v",  # a is zero, and the derivative is an even function of v
+    r"NRU\._directions: swapped: \(\.\.\., :, None, :\) -> .*",  # the same axes
+    r"NRU\.linearise: swapped: \[np\.zeros.*",  # where J is a matrix, what goes around is a definition: `test_nru`
 ]
 
 

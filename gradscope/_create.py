@@ -16,15 +16,15 @@ from gradscope.errors import UsageError
 from gradscope.inits._base import Shape
 from gradscope.jacobian import Array
 
-__all__ = ["create", "directions", "known_settings", "made"]
+__all__ = ["checked", "create", "directions", "known_settings", "made"]
 
 
-def known_settings(cell: str, init: str | None) -> dict[str, Any]:
+def known_settings(cell: str | type[Cell], init: str | None) -> dict[str, Any]:
     """Return the settings that a cell and an initialisation accept, with their defaults.
 
     Gate biases (`forget_bias`, ...) have None: unless set, they are what the initialisation draws.
     """
-    cls = cell_class(cell)
+    cls = cell if isinstance(cell, type) else cell_class(cell)
     return cls.settings() | _init_settings(init or cls.usual_init) | dict.fromkeys(cls.bias_settings())
 
 
@@ -33,8 +33,12 @@ def _init_settings(init: str) -> dict[str, Any]:
     return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
 
-def _checked(name: str, value: Any, default: Any) -> Any:
-    """Convert a setting to the type of its default; biases (None) are numbers."""
+def checked(name: str, value: Any, default: Any) -> Any:
+    """Convert a setting to the type of its default; biases (None) are numbers.
+
+    Raises:
+        UsageError: it cannot be.
+    """
     try:
         if isinstance(default, bool):
             return {"true": True, "1": True, "on": True, "false": False, "0": False, "off": False}[str(value).lower()]
@@ -58,7 +62,7 @@ def _whole(name: str, number: float, least: int) -> int:
 
 
 def create(
-    name: str,
+    name: str | type[Cell],
     *,
     hidden_size: int = 128,
     input_size: int = 32,
@@ -72,7 +76,7 @@ def create(
     """Make a cell with seeded random weights.
 
     Args:
-        name: name of a cell, as `gradscope cells` lists them.
+        name: name of a cell, as `gradscope cells` lists them, or a cell class of your own.
         hidden_size: units of a layer.
         input_size: inputs of the bottom layer.
         layers: how many; more than one gives a `Stack`.
@@ -98,7 +102,13 @@ def create(
 
 
 def directions(
-    name: str, *, input_size: int = 32, hidden_size: int = 128, layers: int = 1, seed: int = 0, **options: Any
+    name: str | type[Cell],
+    *,
+    input_size: int = 32,
+    hidden_size: int = 128,
+    layers: int = 1,
+    seed: int = 0,
+    **options: Any,
 ) -> dict[str, BaseCell]:
     """Make a bidirectional network: {"l0": ..., "l0.reverse": ..., "l1": ...}, each a `Direction`.
 
@@ -148,7 +158,7 @@ def _shape(w: Array | None) -> tuple[int, ...]:
 
 
 def _layer(
-    name: str,
+    cell: str | type[Cell],
     hidden: int,
     inputs: int,
     init: str | None,
@@ -156,19 +166,20 @@ def _layer(
     rng: np.random.Generator,
     settings: dict[str, Any],
 ) -> Cell:
-    cls = cell_class(name)
-    known = known_settings(name, init)
+    cls = cell if isinstance(cell, type) else cell_class(cell)
+    name = cls.__name__ if isinstance(cell, type) else cell
+    known = known_settings(cls, init)
     for key in settings:
         if key not in known:
             hint = (
                 f"{_rooms.suggest(key, list(known))}known for {name} with {init or cls.usual_init}: {', '.join(known)}"
             )
             raise UsageError(f"there is no setting named '{key}'", hint)
-    values = {key: _checked(key, value, known[key]) for key, value in settings.items()}
+    values = {key: checked(key, value, known[key]) for key, value in settings.items()}
     drawn = {k: values.pop(k) for k in _init_settings(init or cls.usual_init) if k in values}
     biases = {k: values.pop(k) for k in cls.bias_settings() if k in values}
-    cell = made(cls, name, hidden, inputs, rng, init, values, drawn)
-    cell = cell if gain == 1 else cell.with_gain(gain)
+    layer = made(cls, name, hidden, inputs, rng, init, values, drawn)
+    layer = layer if gain == 1 else layer.with_gain(gain)
     for key, value in biases.items():
-        cell = cell.with_bias(cls.bias_settings()[key], value)
-    return cell
+        layer = layer.with_bias(cls.bias_settings()[key], value)
+    return layer

@@ -25,6 +25,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from gradscope._own import reduced
 from gradscope.dynamics.chain import JacobianChain, linearise
 from gradscope.errors import ResourceError
 
@@ -244,11 +245,11 @@ def _fail(say: Callable[..., None], error: Exception) -> None:
 
 
 class _Pickler(pickle.Pickler):
-    """Sends chains as what they were made from."""
+    """Sends chains as what they were made from, and what a user's file defines as the name of the file."""
 
     def reducer_override(self, obj: Any) -> Any:
         if not isinstance(obj, JacobianChain):
-            return NotImplemented
+            return reduced(obj)
         if obj.trajectory is not None:
             # with what the run kept: computed again, it may differ in the last digit
             return linearise, (obj.trajectory.between(0, obj.trajectory.batch),)

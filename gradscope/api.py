@@ -18,6 +18,7 @@ from gradscope.analysis.orbits import orbits
 from gradscope.analysis.reach import THRESHOLD
 from gradscope.budget import EVERYTHING, Plan
 from gradscope.cells._base import BaseCell
+from gradscope.cells._function import FunctionCell
 from gradscope.cells._loop import Loop
 from gradscope.cells._stack import Stack, backward, cells_of
 from gradscope.dynamics.chain import JacobianChain, linearise
@@ -318,6 +319,6 @@ def _facts(cell: BaseCell | JacobianChain) -> dict[str, Any]:
         "layers": max(len(cells), 1),
         "state": [{"name": n, "size": k} for n, k in sizes.items()],
         "settings": cells[0].changed_settings() if cells else {},
-        "assumptions": [],
+        "assumptions": [cell.assumption] if isinstance(cell, FunctionCell) else [],
         **({"readout": cell.name} if isinstance(cell, Loop) else {}),
     }

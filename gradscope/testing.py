@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,21 +13,19 @@ from typing import Any
 import numpy as np
 
 from gradscope._create import made
-from gradscope.cells._base import BaseCell, Cell, class_in
+from gradscope._derivatives import DIFFERENCES, EXACT, Derivative, Fact, H, derivatives_of, facts_of
+from gradscope._own import own_in
+from gradscope.cells._base import BaseCell, Cell
 from gradscope.cells._function import FunctionCell
 from gradscope.cells._loop import Loop, closed_loop
 from gradscope.cells._stack import Direction, Stack, cells_of
 from gradscope.composition import Composite, Looped, Stacked
-from gradscope.errors import InputError, UsageError
+from gradscope.errors import UsageError
 from gradscope.jacobian import Array, Dense, Jacobian, Linear
 
-__all__ = ["check_cell", "load_cell_file"]
+__all__ = ["Derivative", "Fact", "check_cell", "derivatives", "load_cell_file"]
 
-EXACT = 1e-12  # relative; about 5000 roundings of float64, more than any small cell has
-# Central differences with step h err by h^2 |f'''| / 6 + eps |f| / h, 1e-10 at h = eps^(1/3): a hundred times that.
-DIFFERENCES = 1e-8
 SINGLE = 1e-3  # float32 has eps 1.2e-7: room for thousands of roundings, none for a wrong formula
-H = float(np.cbrt(np.finfo(float).eps))
 HIDDEN, INPUTS, BATCH = 5, 3, 4
 SCALES = (1e3, 1e30)  # factors on the weights that drive every gate to an end of its range
 
@@ -71,8 +67,28 @@ def check_cell(cell: type[Cell] | BaseCell, *, seed: int = 0) -> None:
             _check_saturated(made, x, s, scale)
 
 
+def derivatives(cell: type[Cell] | BaseCell, *, seed: int = 0) -> list[Derivative] | list[Fact]:
+    """Tell which derivative of a cell is wrong, and by how much.
+
+    Args:
+        cell: a cell class, a cell, or what `from_step` makes of a function.
+        seed: seed of the weights, inputs and states.
+
+    Returns:
+        every derivative that a cell states, by new part, road and gate or old part; of a step function, what was
+        found out about it. Of other cells, such as stacks, nothing: look at their layers.
+
+    Raises:
+        AssertionError: there is no point to look at, or a grid has another shape.
+    """
+    made = _instance(cell, seed) if isinstance(cell, type) else cell
+    if isinstance(made, FunctionCell):
+        return facts_of(made, seed=seed)
+    return derivatives_of(made, *_point(made, np.random.default_rng([seed, 3]))) if isinstance(made, Cell) else []
+
+
 def load_cell_file(path: str | Path, name: str | None = None) -> type[Cell]:
-    """Import a Python file and return the cell class in it. This runs the file.
+    """Run a Python file and return the cell class in it.
 
     Args:
         path: the file.
@@ -82,25 +98,10 @@ def load_cell_file(path: str | Path, name: str | None = None) -> type[Cell]:
         InputError: the file cannot be read, or fails when it is run.
         UsageError: it holds no such cell.
     """
-    path = Path(path)
-    spec = importlib.util.spec_from_file_location(f"_gradscope_cell_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise InputError(f"{path} is not a Python file")
-    if not path.is_file():
-        raise InputError(f"there is no file {path}")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up there
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # a user's file may fail in any way
-        del sys.modules[spec.name]
-        raise InputError(f"{path} fails when it is run: {type(error).__name__}: {error}") from error
-    if name is None:
-        return class_in(module)
-    found = getattr(module, name, None)
-    if not (isinstance(found, type) and issubclass(found, Cell)):
-        raise UsageError(f"{path} defines no cell named '{name}'")
-    return found
+    own = own_in(path, name)
+    if own.cell_class is None:
+        raise UsageError(f"'{own.name}' of {path} is a function", "gradscope.from_step makes a cell of a step")
+    return own.cell_class
 
 
 def _instance(cls: type[Cell], seed: int) -> Cell:

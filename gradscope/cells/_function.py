@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import warnings
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from gradscope.jacobian import Array, Dense, Linear
 __all__ = ["FunctionCell", "from_step"]
 
 Step = Callable[[Array, Array], Array]
+POINTS = (0.1, 1.0, 1.0, 3.0)  # sizes of the random states at which the two derivatives are compared
+ALIKE = 1e-5  # differences err by about 1e-10, and an imaginary part that is lost by the whole
 
 
 def from_step(
@@ -42,7 +45,7 @@ def from_step(
 
     Raises:
         UsageError: sizes below 1, or parts that do not add up to the state.
-        InputError: the function returns another shape.
+        InputError: the function fails, takes other arguments, or returns another shape or other numbers.
     """
     if state_size < 1 or input_size < 0:
         raise UsageError(f"state_size must be at least 1 and input_size at least 0, not {state_size} and {input_size}")
@@ -52,16 +55,45 @@ def from_step(
             raise UsageError(f"a part cannot be named '{name}'", "'state' and '..._total' name sums over parts")
     if sum(parts.values()) != state_size:
         raise UsageError(f"the parts add up to {sum(parts.values())}, and the state has {state_size}")
+    for function in (step, jacobian):
+        if function is not None:
+            _takes_two(function)
     cell = FunctionCell(step, state_size, input_size, jacobian, parts)
-    returned = np.shape(step(np.zeros(input_size), np.zeros(state_size)))
-    if returned != (state_size,):
-        raise InputError(f"the step returned shape {returned}; it must be ({state_size},)")
+    with np.errstate(all="ignore"):
+        returned = cell.once(np.zeros(input_size), np.zeros(state_size))
+    if returned.shape != (state_size,):
+        raise InputError(f"the step returned shape {returned.shape}; it must be ({state_size},)")
+    if returned.dtype.kind != "f" or returned.dtype.itemsize < np.dtype(float).itemsize:
+        raise InputError(f"the step returned {returned.dtype} numbers; it is given float64, and must return float64")
+    cell.trust["complex"] = cell._complex_agrees()
     return cell
+
+
+def _takes_two(function: Step) -> None:
+    """Refuse a function of other arguments than x and s.
+
+    Raises:
+        InputError: it is one.
+    """
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # of functions in C it may not be known
+        return
+    try:
+        signature.bind(0, 0)
+    except TypeError:
+        name = getattr(function, "__name__", "the function")
+        raise InputError(f"{name}{signature} cannot be called with an input and a state, as {name}(x, s)") from None
 
 
 @dataclass(frozen=True, eq=False)
 class FunctionCell(BaseCell):
-    """A step function of one state; `from_step` makes it."""
+    """A step function of one state; `from_step` makes it.
+
+    Attributes:
+        trust: whether the function is analytic, so that complex steps may be taken: {"complex": bool}.
+        recipe: how another process makes it again, where it comes from a file; () where it cannot.
+    """
 
     function: Step
     n: int
@@ -69,6 +101,7 @@ class FunctionCell(BaseCell):
     derivative: Step | None
     sizes: dict[str, int]
     trust: dict[str, bool] = field(default_factory=dict, repr=False)
+    recipe: tuple[Any, ...] = field(default=(), repr=False)
 
     @property
     def input_size(self) -> int:  # type: ignore[override]
@@ -83,9 +116,36 @@ class FunctionCell(BaseCell):
     def kinks(self) -> bool:
         return not self.trust.get("complex", False)
 
+    @property
+    def assumption(self) -> str:
+        """Where its Jacobian comes from, in one sentence."""
+        if self.derivative is not None:
+            return "The Jacobian of the step is the function that was given for it."
+        if self.trust["complex"]:
+            where = f"{len(POINTS)} random states"
+            return f"The Jacobian of the step is taken by the complex step, which agrees with differences at {where}."
+        why = "the function does not carry complex numbers through"
+        return f"The Jacobian of the step is taken by central differences, to about 1e-9: {why}."
+
+    def once(self, x: Array, s: Array) -> Array:
+        """Call the function with copies, and return a copy: it may write into either, or return one buffer again.
+
+        Raises:
+            InputError: the function fails.
+        """
+        return self._called(self.function, x, s)
+
+    def _called(self, function: Step, x: Array, s: Array) -> Array:
+        try:
+            return np.array(function(x.copy(), s.copy()))
+        except Exception as error:  # a user's function may fail in any way
+            what = f"{type(error).__name__}: {error}"
+            name = "step" if function is self.function else "jacobian"
+            raise InputError(f"the {name} fails for an input of {len(x)} and a state of {len(s)}: {what}") from error
+
     def evolve(self, x: Array, s: Array) -> Array:
         lead, x, s = _rows(x, s)
-        new = np.stack([np.asarray(self.function(a, b)) for a, b in zip(x, s, strict=True)])
+        new = np.stack([self.once(a, b) for a, b in zip(x, s, strict=True)])
         return np.moveaxis(new.reshape(*lead, self.n), -1, -2)
 
     def linearise(self, x: Array, s: Array) -> Linear:
@@ -95,41 +155,49 @@ class FunctionCell(BaseCell):
 
     def _jacobian(self, x: Array, s: Array) -> Array:
         if self.derivative is not None:
-            return np.asarray(self.derivative(x, s), float)
-        if "complex" not in self.trust:
-            self.trust["complex"] = self._complex_agrees(x, s)
-        return self._by_complex_step(x, s) if self.trust["complex"] else self._by_differences(x, s)
+            J = np.asarray(self._called(self.derivative, x, s), float)
+            if J.shape != (self.n, self.n):
+                raise InputError(f"the jacobian returned shape {J.shape}; it must be ({self.n}, {self.n})")
+            return J
+        ways = self.by_complex_step if self.trust["complex"] else self.by_differences
+        return np.stack([ways(x, s, e) for e in np.eye(self.n)], axis=1)
 
-    def _by_complex_step(self, x: Array, s: Array) -> Array:
-        """Squire & Trapp (1998): Im f(s + ih) / h has no cancellation, so h can be tiny."""
+    def by_complex_step(self, x: Array, s: Array, v: Array) -> Array:
+        """Return J v: Im f(s + ihv) / h has no cancellation, so h can be tiny (Squire & Trapp 1998)."""
         h = 1e-30
-        columns = [np.imag(self.function(x.astype(complex), s + 1j * h * e)) / h for e in np.eye(self.n)]
-        return np.stack(columns, axis=1)
+        new: Array = np.imag(self.once(x.astype(complex), s + 1j * h * v)) / h
+        return new
 
-    def _by_differences(self, x: Array, s: Array) -> Array:
-        h = float(np.cbrt(np.finfo(float).eps)) * np.maximum(np.abs(s), 1)
-        columns = [
-            (np.asarray(self.function(x, s + d)) - np.asarray(self.function(x, s - d))) / (2 * h[i])
-            for i, d in enumerate(np.diag(h))
-        ]
-        return np.stack(columns, axis=1)
+    def by_differences(self, x: Array, s: Array, v: Array) -> Array:
+        """Return J v by central differences."""
+        h = float(np.cbrt(np.finfo(float).eps)) * max(float(np.abs(s[v != 0]).max(initial=0.0)), 1.0)
+        new: Array = (self.once(x, s + h * v) - self.once(x, s - h * v)) / (2 * h)
+        return new
 
-    def _complex_agrees(self, x: Array, s: Array) -> bool:
+    def _complex_agrees(self) -> bool:
         """Tell whether the function carries complex numbers through: abs, casts and libraries may not.
 
-        Asked at the first state and at two beside it: at zero, where a run begins, |s|^2 looks as if it did.
+        Asked at random states, and not at zero, where |s|^2 looks as if it did; states that have no number are
+        passed over.
         """
-        beside = np.random.default_rng(0).standard_normal((2, self.n)) * max(float(np.abs(s).max()), 1.0)
-        try:
-            with np.errstate(all="ignore"), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # casts warn that they drop the imaginary part
-                return all(self._agrees_at(x, s + d) for d in (np.zeros(self.n), *beside))
-        except Exception:  # a user's function may refuse complex numbers in any way
-            return False
+        rng = np.random.default_rng(0)
+        agreed = []
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # casts warn that they drop the imaginary part
+            for size in POINTS:
+                x = rng.standard_normal(self.inputs)
+                s, v = rng.standard_normal((2, self.n)) * [[size], [1]]
+                try:
+                    b = self.by_differences(x, s, v)
+                    if np.isfinite(b).all():
+                        agreed.append(_alike(self.by_complex_step(x, s, v), b))
+                except InputError:  # it may refuse complex numbers in any way
+                    return False
+        return bool(agreed) and all(agreed)
 
-    def _agrees_at(self, x: Array, s: Array) -> bool:
-        a, b = self._by_complex_step(x, s), self._by_differences(x, s)
-        return bool(np.allclose(a, b, rtol=1e-5, atol=1e-5 * max(float(np.abs(b).max()), 1e-12)))
+
+def _alike(a: Array, b: Array) -> bool:
+    return bool(np.allclose(a, b, rtol=ALIKE, atol=ALIKE * max(float(np.abs(b).max(initial=0.0)), 1e-12)))
 
 
 def _rows(x: Array, s: Array) -> tuple[tuple[Any, ...], Array, Array]:

@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradscope import _rooms
+from gradscope.cli._mine import fetch, is_own, refuse_idle_settings
+from gradscope.cli._mine import made as own_made
 from gradscope.cli._output import shown
 from gradscope.cli._request import Request, exists
 from gradscope.cli._saved import piped
 from gradscope.errors import GradscopeError, InputError, ResourceError, UsageError
 
 if TYPE_CHECKING:
+    from gradscope._own import Own
     from gradscope.cells._base import BaseCell
     from gradscope.cells._loop import Loop
     from gradscope.jacobian import Array
@@ -54,7 +57,10 @@ def models_of_cell(request: Request, label: str | None = None) -> list[Model]:
     from gradscope.cells._loop import closed_loop
 
     assert request.cell is not None
-    cls, hidden = cell_class(request.cell), request.hidden
+    own = fetch(request.cell) if is_own(request.cell) else None
+    if own is not None and own.cell_class is None:
+        return [_model_of_function(request, own, label)]
+    cls, hidden = own and own.cell_class or cell_class(request.cell), request.hidden
     _rooms.load("inits", request.initialisation)
     inputs = request.input_size or (_width_of_data(request) if request.data else 32)
     above, ways = request.layers - 1, 1 + request.bidirectional
@@ -74,23 +80,49 @@ def models_of_cell(request: Request, label: str | None = None) -> list[Model]:
         "dtype": request.dtype,
         **request.settings,
     }
-    name = f"{request.cell.upper()}, {hidden} unit{'s'[: hidden != 1]}"
+    title, cell = (own.name, cls) if own else (request.cell.upper(), request.cell)
+    label = label or (own.name if own else request.cell)
+    name = f"{title}, {hidden} unit{'s'[: hidden != 1]}"
     name += f", {request.layers} layers" if request.layers > 1 else ""
-    facts: dict[str, Any] = {"source": "init", "init": request.initialisation}
+    facts: dict[str, Any] = {"source": "init", "init": request.initialisation, **_facts_of_file(own)}
     if request.feeds_itself and request.bidirectional:
         raise UsageError("a bidirectional network cannot feed itself", "leave out --bidirectional or --drive self")
     if request.feeds_itself:
-        made_loop = closed_loop(create(request.cell, **options), seed=request.seed)
+        made_loop = closed_loop(create(cell, **options), seed=request.seed)
         noted = [{"code": "GS-ASSUME", "message": DRAWN, "where": "model.readout"}]
         facts |= {"readout": made_loop.name, "assumptions": [DRAWN]}
-        return [Model(label or request.cell, f"{name}, closed loop", made_loop, facts, tuple(noted))]
+        return [Model(label, f"{name}, closed loop", made_loop, facts, tuple(noted))]
     if not request.bidirectional:
-        return [Model(label or request.cell, name, create(request.cell, **options), facts)]
+        return [Model(label, name, create(cell, **options), facts)]
     note = {"code": "GS-DIRECTIONS", "message": ACROSS, "where": "model"}
-    made = directions(request.cell, **options)
-    return [
-        Model(f"{label or request.cell}.{n}", f"{name}, {n}", c, facts | {"layer": n}, (note,)) for n, c in made.items()
-    ]
+    made = directions(cell, **options)
+    return [Model(f"{label}.{n}", f"{name}, {n}", c, facts | {"layer": n}, (note,)) for n, c in made.items()]
+
+
+def _facts_of_file(own: Own | None) -> dict[str, Any]:
+    return {} if own is None else {"cell": own.name, "path": own.path.name, "sha256": own.sha256}
+
+
+def _model_of_function(request: Request, own: Own, label: str | None) -> Model:
+    """Make the cell of a function in a file; its sizes are those of the file, where it has some.
+
+    Raises:
+        UsageError: an option or a setting has no effect.
+        InputError: the function fails, or does not return what it must.
+    """
+    given = {"--dtype": request.dtype != "float64", "--drive self": request.feeds_itself}
+    if label is None:  # in a comparison, options may be for others
+        given |= {"--layers": request.layers > 1, "--bidirectional": request.bidirectional, "--gain": request.gain != 1}
+        given |= {"--init": request.init is not None, "--hidden": request.hidden != Request.hidden}
+        given |= {"--input-size": request.input_size is not None}
+    refuse_idle_settings(own, given)
+    inputs = request.input_size or (_width_of_data(request) if request.data else 32)
+    cell = own_made(own, request.hidden, inputs, request.seed, request.settings)
+    assumptions = [cell.assumption] if hasattr(cell, "assumption") else []
+    facts = {"source": "python", **_facts_of_file(own), "settings": request.set, "assumptions": assumptions}
+    notes = tuple({"code": "GS-ASSUME", "message": a, "where": "model"} for a in assumptions)
+    title = f"{own.name} of {own.path.name}, state of {cell.state_size}"
+    return Model(label or own.name, title, cell, facts, notes)
 
 
 DRAWN = "The readout is drawn at random, as nn.Linear draws its weights and bias: U(-1/sqrt(H), 1/sqrt(H))."
@@ -213,11 +245,13 @@ def seekable(target: Path) -> Iterator[Path]:
 
 
 def existing_or_suggest(path: Path) -> None:
-    """Refuse a target that is the name of a cell, or a file of data.
+    """Refuse a target that is the name of a cell, or a file of data, or a program: nobody asked to run it.
 
     Raises:
         UsageError: it is.
     """
+    if is_own(str(path)):
+        raise UsageError(f"{shown(path)} is a Python file, and no checkpoint", f"to run it: --cell {shown(path)}")
     if path.suffix.lower() in (".npy", ".csv", ".tsv") and exists(path):
         raise UsageError(f"{shown(path)} holds data, not a model", f"data go to --data {path.name}")
     if str(path) in _rooms.names("cells") and not exists(path):

@@ -24,6 +24,23 @@ def complete(room: str) -> Any:
     return names
 
 
+def complete_cells(suffix: str) -> Any:
+    """Return a completion of names of cells, and of files that end so, with the folders on the way."""
+
+    def names(incomplete: str) -> list[str]:
+        folder, _, begun = incomplete.rpartition("/")
+        start = f"{folder}/" if "/" in incomplete else ""
+        try:
+            found = sorted(p for p in Path(start or ".").iterdir() if p.name.startswith(begun))
+        except OSError:
+            found = []
+        shown = [p for p in found if begun or not p.name.startswith(".")]
+        files = [f"{start}{p.name}" for p in shown if p.is_file() and p.name.endswith(suffix)]
+        return [*complete("cells")(incomplete), *files, *(f"{start}{p.name}/" for p in shown if p.is_dir())]
+
+    return names
+
+
 def _listed(room: str, without: str = "") -> str:
     return ", ".join(n for n in _rooms.names(room) if n != without)
 
@@ -52,9 +69,9 @@ CellName = Annotated[
     option(
         "--cell",
         panel=MODEL,
-        metavar="NAME",
-        autocompletion=complete("cells"),
-        help=f"A cell with random weights: {_listed('cells')}.",
+        metavar="NAME|FILE.py[:NAME]",
+        autocompletion=complete_cells(".py"),
+        help=f"A cell with random weights: {_listed('cells')}; or one of your own, from a Python file, which is run.",
     ),
 ]
 Hidden = Annotated[

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from gradscope import _rooms
+from gradscope.cli._mine import fetch, is_own
 from gradscope.errors import UsageError
 
 __all__ = ["Request", "exists", "one_blas_thread", "settings_of"]
@@ -89,10 +90,14 @@ class Request:
         """Return the settings for the document: every one that was used, resolved."""
         config: dict[str, Any] = {}
         if self.cell:
-            config = {k: getattr(self, k) for k in ("cell", "hidden", "layers")}
-            config |= {"init": self.initialisation, "gain": self.gain}
-            config |= {"bidirectional": True} if self.bidirectional else {}
-            config["set"] = {k: _value(v) for k, v in self.settings.items()}
+            own = fetch(self.cell) if is_own(self.cell) else None
+            config["cell"] = f"{own.path.name}:{own.name}" if own else self.cell
+            if own is None or own.size("state_size") is None or own.cell_class is not None:
+                config["hidden"] = self.hidden
+            if own is None or own.cell_class is not None:
+                config |= {"layers": self.layers, "init": self.initialisation, "gain": self.gain}
+                config |= {"bidirectional": True} if self.bidirectional else {}
+            config["set"] = self.set
         if self.data:
             config |= {"data": self.data.name, "nan": self.nan}
         if not self.data or self.feeds_itself:
@@ -107,9 +112,17 @@ class Request:
         return config | {"spectrum": self.spectrum, "threshold": self.threshold, "dtype": self.dtype}
 
     @property
+    def set(self) -> dict[str, str | float]:
+        """Settings of the cell as the numbers and words that they are."""
+        return {k: _value(v) for k, v in self.settings.items()}
+
+    @property
     def initialisation(self) -> str:
         """Name of the initialisation: what was asked for, or what the cell has unasked."""
         assert self.cell is not None
+        if is_own(self.cell):
+            cls = fetch(self.cell).cell_class
+            return self.init or (cls.usual_init if cls else "")
         return self.init or str(_rooms.outline("cells", self.cell).constants.get("usual_init", "pytorch"))
 
     @property

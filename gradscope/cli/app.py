@@ -17,7 +17,7 @@ from gradscope.cli import _output
 from gradscope.cli._group import COMMANDS, Group
 from gradscope.cli._progress import note, silence
 from gradscope.cli._signals import INTERRUPTED, TERMINATED, Terminated, terminate
-from gradscope.errors import GradscopeError, Interrupted
+from gradscope.errors import GradscopeError, InputError, Interrupted
 
 __all__ = ["build", "main"]
 
@@ -104,6 +104,11 @@ def _guarded(arguments: list[str], debug: bool) -> int:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             silence(sys.stdout)
             return _say(f"error: cannot write: {error.strerror}", "make room, or choose another place", 5)
+        own = sys.modules.get("gradscope._own")
+        if own is not None and (told := own.blamed(error)):
+            if debug:
+                _trace()
+            return _say(f"error: {told}", "gradscope --debug shows the traceback", InputError.exit_code)
         _trace()
         return _say("this is a bug in gradscope, not in what you did", "please report it with the lines above", 1)
 

@@ -180,7 +180,7 @@ def _evidence(
         near_one=m.times.near_one if m.times else None,
         cancellation=m.crossings.cancellation if m.crossings else None,
         step_radius=radius,
-        cell=str(model["cell"]),
+        cell=_target(model) if model["source"] == "init" else str(model["cell"]),
         keep_gates=keep_gates,
         hidden=int(model["hidden_size"]),
         target=_target(model),
@@ -189,14 +189,20 @@ def _evidence(
         advisable=advisable,
         everywhere=m.last is not None,
         loss_ends=m.loss_ends,
-        measurable=not config.get("remedies") and model["cell"] not in WITHOUT_WEIGHTS,
+        measurable=not config.get("remedies") and not _is_function(model),
     )
+
+
+def _is_function(model: Document) -> bool:
+    """Tell whether no change of the model is known, since it has no weights that are known."""
+    return model["cell"] in WITHOUT_WEIGHTS or (model["source"] == "python" and "path" in model)
 
 
 def _target(model: Document) -> str:
     """Return what `gradscope compare` calls the model; "" where it cannot be named there again."""
     if model["source"] == "init":
-        return str(model["cell"])
+        own = "path" in model  # a cell class of a file
+        return shlex.quote(f"{model['path']}:{model['cell']}") if own else str(model["cell"])
     named = model["source"] == "checkpoint" and model["path"] != PIPED
     return shlex.quote(str(model["path"])) if named else ""
 

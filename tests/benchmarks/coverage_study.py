@@ -125,7 +125,7 @@ def network(cell: Any, settle: int) -> System:
 
 def leaky(leak: float, gain: float, seed: int) -> System:
     """Return a leaky network, the cell of the page on writing one."""
-    made = runpy.run_path(str(ROOT / "docs" / "examples" / "leaky.py"))["Leaky"]
+    made = runpy.run_path(str(ROOT / "docs" / "examples" / "drip.py"))["Drip"]
     drawn = gradscope.create("rnn", hidden_size=32, input_size=8, init="gaussian", gain=gain, seed=seed)
     cell = made(W=drawn.W, U=drawn.U, b_ih=drawn.b_ih, b_hh=drawn.b_hh, leak=leak)
     return network(cell, settle=int(100 / leak))

@@ -235,7 +235,7 @@ def test_load_cell_file(tmp_path):
     with pytest.raises(UsageError, match="no cell named 'Other'"):
         load_cell_file(path, "Other")
     path.write_text(text + "\n\nclass Second(Mine):\n    pass\n")
-    with pytest.raises(UsageError, match="exactly one"):
+    with pytest.raises(UsageError, match="several cells: Mine, Second"):
         load_cell_file(path)
     path.write_text("1 / 0\n")
     with pytest.raises(InputError, match="ZeroDivisionError"):

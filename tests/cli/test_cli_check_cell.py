@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-LEAKY = """
+DRAIN = """
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -14,7 +14,7 @@ from gradscope.jacobian import Partials
 
 
 @dataclass(frozen=True, eq=False)
-class Leaky(Cell):
+class Drain(Cell):
     leak: float = 0.25
     gate_names: ClassVar = {"h": "hidden"}
     squash: ClassVar = {"h": (-1, 1)}
@@ -30,31 +30,32 @@ class Leaky(Cell):
 """
 
 
-@pytest.mark.parametrize("suffix", ["", ":Leaky"])
+@pytest.mark.parametrize("suffix", ["", ":Drain"])
 def test_a_right_cell_passes(run, tmp_path, suffix):
-    path = tmp_path / "leaky.py"
-    path.write_text(LEAKY.replace("AROUND", "1 - self.leak"))
+    path = tmp_path / "drain.py"
+    path.write_text(DRAIN.replace("AROUND", "1 - self.leak"))
     done = run("check-cell", f"{path}{suffix}")
     assert (done.code, done.err) == (0, "")
-    assert done.out.startswith("Leaky: its Jacobian is the derivative of its step")
+    assert "Drain: its Jacobian is the derivative of its step" in done.out
+    assert "WRONG" not in done.out
 
 
 def test_a_wrong_derivative_is_found(run, tmp_path):
-    path = tmp_path / "leaky.py"
-    path.write_text(LEAKY.replace("AROUND", "self.leak"))
+    path = tmp_path / "drain.py"
+    path.write_text(DRAIN.replace("AROUND", "self.leak"))
     done = run("check-cell", path)
     assert done.code == 4
-    assert "not a right cell: Leaky: " in done.err
+    assert "not a right cell: Drain: " in done.err
 
 
 def test_files_that_are_no_cells(run, tmp_path):
     (tmp_path / "broken.py").write_text("import nothing_of_this_name\n")
     (tmp_path / "empty.py").write_text("")
-    (tmp_path / "other.py").write_text(LEAKY.replace("AROUND", "1"))
+    (tmp_path / "other.py").write_text(DRAIN.replace("AROUND", "1"))
     for name, code, words in (
         ("missing.py", 4, "there is no file"),
         ("broken.py", 4, "ModuleNotFoundError"),
-        ("empty.py", 2, "exactly one public cell"),
+        ("empty.py", 2, "defines no cell"),
         ("other.py:Other", 2, "no cell named 'Other'"),
         ("notes.txt", 4, "not a Python file"),
     ):

@@ -134,3 +134,41 @@ def test_doctor(finished):
     assert "another distribution" not in done.out
     assert "WRONG" not in done.out
     assert done.out.count("\nok ") >= 5
+
+
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize(
+    "line", [["analyze", "--cell", "elsewhere"], ["compare", "elsewhere", "gru"], ["cells", "elsewhere"]]
+)
+def test_no_plugins_holds_for_every_command(install, line, place):
+    run = install({"elsewhere": GOOD}, [("gradscope.cells", "elsewhere", "elsewhere")])
+    size = () if line[0] == "cells" else SIZE
+    assert run(*line, *size).code == 0
+    done = run(*line[:place], "--no-plugins", *line[place:], *size)
+    assert (done.code, done.out) == (2, "")
+    assert "elsewhere" in done.err
+    assert "known: " in done.err or "cells: " in done.err
+
+
+def test_one_that_fails_is_named_by_who_needs_it_and_disturbs_nobody_else(install):
+    """Help and completion list names and import nothing: there is nothing that could fail."""
+    run = install({"broken": "1 / 0"}, [("gradscope.cells", "broken", "broken")])
+    shown = run("analyze", "--help")
+    assert (shown.code, shown.err) == (0, "")
+    env = {"_GRADSCOPE_COMPLETE": "complete_bash", "COMP_WORDS": "gradscope analyze --cell l", "COMP_CWORD": "3"}
+    done = run(**env)
+    assert (done.code, done.err) == (0, "")
+    assert "lstm" in done.out.split()
+    for line in (["cells", "broken"], ["compare", "broken", "gru", *SIZE]):
+        done = run(*line)
+        assert done.code == 2
+        assert done.err.startswith("error: the plug-in 'broken' (broken) fails on import: ZeroDivisionError")
+        assert "Traceback" not in done.err
+
+
+def test_a_plug_in_may_make_cells_in_processes(install):
+    run = install({"elsewhere": GOOD}, [("gradscope.cells", "elsewhere", "elsewhere")])
+    size = ("--hidden", "24", "--steps", "300", "--json", "--reproducible")
+    one, two = run("compare", "elsewhere", "gru", *size), run("compare", "elsewhere", "gru", *size, "--threads", "2")
+    assert (one.code, two.code) == (0, 0), two.err
+    assert one.out == two.out

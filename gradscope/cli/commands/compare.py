@@ -13,6 +13,8 @@ from gradscope.cli import _options as o
 from gradscope.cli._failon import parse
 from gradscope.cli._idle import refuse_idle
 from gradscope.cli._measure import Job, jobs_of, measure_all, sorted_out
+from gradscope.cli._mine import fetch, is_own, refuse_idle_settings
+from gradscope.cli._mine import named as own_named
 from gradscope.cli._models import models_of_cell, models_of_file
 from gradscope.cli._output import Sink, shown
 from gradscope.cli._plan import expect
@@ -36,10 +38,10 @@ def command(
         list[str],
         typer.Argument(
             metavar="NAME|FILE...",
-            help="Cells, with settings after a colon (lstm:forget_bias=1, gru:init=chrono,tmax=200), checkpoints, "
-            "and saved results (.json), mixed.",
+            help="Cells, with settings after a colon (lstm:forget_bias=1, gru:init=chrono,tmax=200), cells of your own "
+            "(mine.py:Mine:leak=0.1; the file is run), checkpoints, and saved results (.json), mixed.",
             show_default=False,
-            autocompletion=o.complete("cells"),
+            autocompletion=o.complete_cells(""),
         ),
     ],
     hidden: o.Hidden = 128,
@@ -130,7 +132,8 @@ def _results(request: Request, targets: list[str], tell: Progress, stop: Stop) -
         cell, settings = _cell_of(target)
         if cell is not None:
             own = _with(request, cell, settings)
-            groups.append((jobs_of(own, models_of_cell(own, target)), {}))
+            mine = own_named(target)
+            groups.append((jobs_of(own, models_of_cell(own, mine.label if mine else target)), {}))
         elif target.endswith(".json"):
             groups.append(([], _saved(Path(target))))
         else:
@@ -171,7 +174,9 @@ def _saved(path: Path) -> dict[str, Result]:
 
 
 def _cell_of(target: str) -> tuple[str | None, dict[str, str]]:
-    """Split "lstm:forget_bias=1,gain=2"; (None, {}) for what is not a cell."""
+    """Split "lstm:forget_bias=1,gain=2" or "mine.py:Mine:leak=0.1"; (None, {}) for what is not a cell."""
+    if mine := own_named(target):
+        return mine.cell, settings_of(mine.settings.split(",") if mine.settings else [])
     name, colon, rest = target.partition(":")
     known = _rooms.names("cells")
     if name in known and not (colon and not rest) and (colon or not exists(Path(target))):
@@ -192,6 +197,11 @@ def _with(request: Request, cell: str, settings: dict[str, str]) -> Request:
         "seed": count("seed", 0),
         "gain": real("gain"),
     }
-    own: dict[str, Any] = {k: parsers[k](v) if k in parsers else v for k, v in settings.items() if k in OF_INIT}
-    rest = {k: v for k, v in settings.items() if k not in OF_INIT}
+    mine = fetch(cell) if is_own(cell) else None
+    function = mine if mine is not None and mine.cell_class is None else None
+    of_init = {*OF_INIT} - ({*function.settings} if function else set())  # what a function calls so is its own
+    own: dict[str, Any] = {k: parsers[k](v) if k in parsers else v for k, v in settings.items() if k in of_init}
+    rest = {k: v for k, v in settings.items() if k not in of_init}
+    if function:
+        refuse_idle_settings(function, {f"--{k}": True for k in own})
     return replace(request, cell=cell, settings=rest, **own)

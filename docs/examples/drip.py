@@ -1,4 +1,4 @@
-"""Leaky recurrent network."""
+"""A leaky recurrent network."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gradscope.jacobian import Array, Partials
 
 
 @dataclass(frozen=True, eq=False)
-class Leaky(Cell):
+class Drip(Cell):
     """Leaky integrator; state s = [h].
 
     h' = (1 - leak) h + leak tanh(a + v)
@@ -38,6 +38,6 @@ class Leaky(Cell):
     def partials(self, a: Array, v: Array, s: Parts) -> Partials:
         return Partials(through=[[self.leak * dtanh((a + v)[0])]], around=[[1 - self.leak]])
 
-    def changes(self, lack: float, steps: int) -> dict[str, Callable[[], Leaky]]:
+    def changes(self, lack: float, steps: int) -> dict[str, Callable[[], Drip]]:
         smaller = {"leak / 10": lambda: self.replace(leak=self.leak / 10)} if lack > 1 else {}
         return smaller | super().changes(lack, steps)

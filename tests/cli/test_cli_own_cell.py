@@ -1,0 +1,457 @@
+"""--cell FILE.py, compare FILE.py: cells of the user's own, as classes and as functions."""
+
+import json
+import pickle
+import sys
+
+import numpy as np
+import pytest
+
+from gradscope import analyze, create, from_step
+from gradscope._own import made_of, own_in
+from gradscope._workers import Task, _packed
+from gradscope.cells._function import FunctionCell
+from gradscope.cli._mine import named
+from gradscope.errors import UsageError
+from gradscope.testing import derivatives, load_cell_file
+
+CELL = '''
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from gradscope.cells._base import Cell
+from gradscope.cells._math import dtanh, tanh
+from gradscope.jacobian import Partials
+
+
+@dataclass(frozen=True, eq=False)
+class Seep(Cell):
+    """h' = keep h + rate tanh(a + v)."""
+
+    rate: float = 0.25
+    bend: "np.ndarray | None" = None
+    gate_names: ClassVar = {"h": "hidden"}
+
+    @classmethod
+    def own(cls, hidden, inputs, rng, **settings):
+        return {"bend": rng.uniform(0.5, 1, hidden)}
+
+    def activations(self, a, v, s):
+        return tuple(tanh(a + v))
+
+    def advance(self, a, v, s):
+        return (self.rate * self.column("bend") * tanh(a + v)[0] + (1 - self.rate) * s[0],)
+
+    def partials(self, a, v, s):
+        return Partials(through=[[self.rate * self.column("bend") * dtanh((a + v)[0])]], around=[[1 - self.rate]])
+'''
+STEP = """
+import numpy as np
+
+state_size, input_size = 6, 3
+rng = np.random.default_rng(7)
+U, W = rng.standard_normal((6, 6)) / 3, rng.standard_normal((6, 3))
+
+
+def step(x, s, *, rate=0.5):
+    return (1 - rate) * s + rate * np.tanh(U @ s + W @ x)
+"""
+MAKE = """
+import numpy as np
+
+
+def make(hidden, input_size, rng, *, scale=1.0):
+    U = scale * rng.standard_normal((hidden, hidden)) / np.sqrt(hidden)
+    W = rng.standard_normal((hidden, input_size))
+    return lambda x, s: np.tanh(U @ s + W @ x)
+"""
+LITTLE = ("--steps", "20", "--batch", "2", "--lags", "0")
+
+
+@pytest.fixture
+def write(tmp_path):
+    def call(text, name="mine.py"):
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return call
+
+
+@pytest.fixture
+def document(run):
+    def call(*arguments):
+        done = run(*arguments, "--json", "--reproducible")
+        assert done.code == 0, done.err
+        return json.loads(done.out)
+
+    return call
+
+
+def numbers(metrics):
+    return {k: v for k, v in metrics.items() if isinstance(v, int | float)}
+
+
+def by_name(name):
+    rng = np.random.default_rng(7)
+    U, W = rng.standard_normal((6, 6)) / 3, rng.standard_normal((6, 3))
+    rate = {"half": 0.5, "tenth": 0.1}[name]
+    return from_step(lambda x, s: (1 - rate) * s + rate * np.tanh(U @ s + W @ x), state_size=6, input_size=3)
+
+
+# --- what names a cell
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("mine.py", ("mine.py", None, "")),
+        ("dir/mine.py:Mine", ("dir/mine.py", "Mine", "")),
+        ("mine.py:leak=0.1", ("mine.py", None, "leak=0.1")),
+        ("mine.py:Mine:leak=0.1,form=a:b", ("mine.py", "Mine", "leak=0.1,form=a:b")),
+        ("C:\\cells\\mine.py:Mine", ("C:\\cells\\mine.py", "Mine", "")),
+        ("C:/a.b:c/mine.PY", ("C:/a.b:c/mine.PY", None, "")),
+        ("odd.py:dir/mine.py:Zelle_ä", ("odd.py:dir/mine.py", "Zelle_ä", "")),
+    ],
+)
+def test_path_name_and_settings(text, wanted):
+    found = named(text)
+    assert (str(found.path), found.name, found.settings) == wanted
+
+
+@pytest.mark.parametrize("text", ["lstm", "lstm:forget_bias=1", "model.pt", "run.json", "mine.python", "-"])
+def test_what_is_no_cell_of_a_file(text):
+    assert named(text) is None
+
+
+@pytest.mark.parametrize("text", ["mine.py:", "mine.py:not a name", "mine.py:Mine:", "mine.py:Mine:Other"])
+def test_what_begins_as_one(text):
+    with pytest.raises(UsageError, match="names no cell of a file"):
+        named(text)
+
+
+# --- classes
+
+
+def test_a_class_is_what_create_makes_of_it(write, document):
+    path = write(CELL)
+    found = document("analyze", "--cell", path, "--hidden", "6", "--set", "rate=0.1", "--seed", "3", *LITTLE)
+    cell = create(load_cell_file(path), hidden_size=6, rate=0.1, seed=3)
+    wanted = analyze(cell, steps=20, batch=2, lags=0, seed=3)
+    assert numbers(found["metrics"]) == pytest.approx(numbers(wanted.metrics))
+    assert found["model"]["cell"] == "Seep"
+    assert found["model"]["path"] == "mine.py"
+    assert found["model"]["settings"] == {"rate": 0.1}
+    assert found["config"]["cell"] == "mine.py:Seep"
+    assert found["config"]["init"] == "pytorch"
+
+
+def test_what_cells_have_classes_have(write, document):
+    path = f"{write(CELL)}:Seep"
+    options = (*LITTLE, "--hidden", "5")
+    assert document("analyze", "--cell", path, *options, "--layers", "2")["model"]["layers"] == 2
+    assert document("analyze", "--cell", path, *options, "--init", "orthogonal")["model"]["init"] == "orthogonal"
+    assert "readout" in document("analyze", "--cell", path, *options, "--drive", "self")["model"]
+    both = document("analyze", "--cell", path, *options, "--bidirectional")
+    assert [r["name"] for r in both["results"]] == ["Seep.l0", "Seep.l0.reverse"]
+    biased = document("analyze", "--cell", path, *options, "--set", "hidden_bias=2")
+    assert biased["metrics"]["rate"] != document("analyze", "--cell", path, *options)["metrics"]["rate"]
+
+
+def test_a_command_that_is_advised_names_the_file(run, write):
+    path = write(CELL.replace("gate_names", 'keep_gates: ClassVar = {"h": -1}\n    gate_names').replace("0.25", "0.9"))
+    done = run("analyze", "--cell", path, "--hidden", "6", "--steps", "300", "--lags", "0")
+    assert "mine.py:Seep" in done.out
+    assert "seep" not in done.out
+
+
+# --- functions
+
+
+def test_a_function_is_what_from_step_makes_of_it(write, document):
+    found = document("analyze", "--cell", write(STEP), *LITTLE)
+    wanted = analyze(by_name("half"), steps=20, batch=2, lags=0)
+    assert numbers(found["metrics"]) == pytest.approx(numbers(wanted.metrics))
+    assert found["model"]["cell"] == "step"
+    assert (found["model"]["path"], found["model"]["hidden_size"]) == ("mine.py", 6)
+    assert "hidden" not in found["config"]
+    assert "init" not in found["config"]
+    assert "complex step" in found["model"]["assumptions"][0]
+    assert [w["code"] for w in found["warnings"]] == ["GS-ASSUME"]
+
+
+def test_settings_of_a_function(write, document):
+    found = document("analyze", "--cell", write(STEP), "--set", "rate=0.1", *LITTLE)
+    assert numbers(found["metrics"]) == pytest.approx(
+        numbers(analyze(by_name("tenth"), steps=20, batch=2, lags=0).metrics)
+    )
+    assert found["config"]["set"] == {"rate": 0.1}
+    assert found["model"]["settings"] == {"rate": 0.1}
+
+
+def test_one_that_is_not_analytic(write, document, run):
+    found = document("analyze", "--cell", write(STEP.replace("np.tanh(", "np.tanh(0 * np.abs(s) + ")), *LITTLE)
+    assert "central differences" not in str(found["model"]["assumptions"])  # 0 * |s| is analytic, and so is the whole
+    path = write(STEP.replace("U @ s", "U @ np.abs(s)"))
+    found = document("analyze", "--cell", path, *LITTLE)
+    assert "central differences" in found["model"]["assumptions"][0]
+    assert "central differences" in run("analyze", "--cell", path, *LITTLE).out
+
+
+def test_a_function_that_writes_into_what_it_is_given(write, document):
+    rude = STEP.replace("    return (1", "    buffer[:] = s\n    s *= 0\n    s = buffer\n    return (1")
+    rude = rude.replace("def step", "buffer = np.zeros(6, complex)\n\n\ndef step").replace("np.tanh(", "np.tanh(0j + ")
+    rude = rude.replace("    return ", "    new = ") + "    return new if np.iscomplexobj(x) else new.real\n"
+    found = document("analyze", "--cell", write(rude), *LITTLE)
+    assert numbers(found["metrics"]) == pytest.approx(
+        numbers(analyze(by_name("half"), steps=20, batch=2, lags=0).metrics)
+    )
+
+
+def test_a_function_that_makes_one(write, document):
+    found = document(
+        "analyze", "--cell", write(MAKE), "--hidden", "5", "--input-size", "4", "--set", "scale=2", *LITTLE
+    )
+    rng = np.random.default_rng(0)
+    U, W = 2.0 * rng.standard_normal((5, 5)) / np.sqrt(5), rng.standard_normal((5, 4))
+    cell = from_step(lambda x, s: np.tanh(U @ s + W @ x), state_size=5, input_size=4)
+    assert numbers(found["metrics"]) == pytest.approx(numbers(analyze(cell, steps=20, batch=2, lags=0).metrics))
+    assert found["config"]["hidden"] == 5
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        (("--layers", "2"), "--layers is for cells"),
+        (("--gain", "2"), "--gain is for cells"),
+        (("--init", "gaussian"), "--init is for cells"),
+        (("--bidirectional",), "--bidirectional is for cells"),
+        (("--dtype", "float32"), "float64"),
+        (("--drive", "self"), "cannot feed itself"),
+        (("--hidden", "9"), "state_size = 6"),
+        (("--input-size", "9"), "input_size = 3"),
+        (("--set", "leak=1"), "no setting named 'leak'"),
+    ],
+)
+def test_options_that_have_no_effect_on_a_function(write, refused, option, words):
+    refused(2, words, "analyze", "--cell", write(STEP), *option, *LITTLE)
+
+
+def test_parts_and_a_jacobian_beside_it(write, document):
+    wrong = STEP + "\nparts = {'h': 2, 'm': 4}\n\n\ndef jacobian(x, s):\n    return np.eye(6)\n"
+    found = document("analyze", "--cell", write(wrong), *LITTLE)
+    assert [p["name"] for p in found["model"]["state"]] == ["h", "m"]
+    assert found["metrics"]["rate"] == 0  # its own Jacobian was asked: the product of ones
+    assert "given for it" in found["model"]["assumptions"][0]
+
+
+# --- compare, targets, processes
+
+
+def test_compare(write, document):
+    mine, make = write(CELL), write(MAKE, "make.py")
+    found = document("compare", f"{mine}:Seep:rate=0.5,hidden=4", f"{make}:scale=2", "lstm", "--hidden", "6", *LITTLE)
+    rows = {r["name"]: r for r in found["results"]}
+    assert list(rows) == ["mine.py:Seep:rate=0.5,hidden=4", "make.py:scale=2", "lstm"]
+    assert [r["model"]["hidden_size"] for r in rows.values()] == [4, 6, 6]
+    assert rows["mine.py:Seep:rate=0.5,hidden=4"]["model"]["settings"] == {"rate": 0.5}
+
+
+def test_no_file_is_run_unasked(write, refused, tmp_path):
+    mark = tmp_path / "it-ran"
+    path = write(f"open({str(mark)!r}, 'w').close()\n")
+    refused(2, ["a Python file, and no checkpoint", "--cell"], "analyze", path)
+    refused(4, "", "inspect", path)
+    assert not mark.exists()
+    refused(2, "defines no cell", "analyze", "--cell", path)
+    assert mark.exists()
+
+
+def test_settings_go_to_set(write, refused):
+    refused(2, "--set rate=1", "analyze", "--cell", f"{write(CELL)}:Seep:rate=1")
+
+
+@pytest.mark.parametrize("text", [CELL, STEP, MAKE], ids=["class", "step", "make"])
+def test_processes_change_no_number(write, finished, text):
+    """They run the file again; the folder of the file is no package, and the module has no name to import."""
+    path = write("print('words of the file')\n" + text)
+    more = () if text == STEP else ("--hidden", "40")
+    base = ("analyze", "--cell", path, *more, "--steps", "150", "--json", "--reproducible")
+    one, two = finished(*base), finished(*base, "--threads", "2")
+    assert (one.code, two.code) == (0, 0), two.err
+    assert json.loads(one.out)["metrics"] == json.loads(two.out)["metrics"]
+    assert "words of the file" in one.err
+
+
+def test_what_another_process_makes_is_held_against_what_is_here(write):
+    functions = [made_of(own_in(write(text, name)), 4, 2) for text, name in ((STEP, "step.py"), (MAKE, "make.py"))]
+    cells = [*functions, create(load_cell_file(write(CELL)), hidden_size=4)]
+    unseeded = made_of(own_in(write(STEP.replace("default_rng(7)", "default_rng()"), "unseeded.py")), 6, 3)
+    frames = [_packed(Task("", abs, (cell,))) for cell in (*cells, unseeded)]
+    for name in [n for n in sys.modules if n.startswith("_gradscope_file_")]:
+        del sys.modules[name]  # as in a process that has run none of the files
+    for cell, frame in zip(cells, frames[:-1], strict=True):
+        again = pickle.loads(frame).arguments[0]
+        assert type(again) is not type(cell) or isinstance(again, FunctionCell)
+        x, s = np.ones(cell.input_size), np.full(cell.state_size, 0.5)
+        assert np.array_equal(again.step(x, s), cell.step(x, s))
+    with pytest.raises(pickle.UnpicklingError, match="another cell each time"):
+        pickle.loads(frames[-1])
+
+
+# --- files that are wrong
+
+
+BAD = [
+    ("", 2, ["defines no cell", "step(x, s)"]),
+    ("def rates(x, s):\n    return s\n", 2, ["defines no cell", "mine.py:rates"]),
+    ("def step(x, s:\n", 4, ["mine.py, line 1: "]),
+    ("x = 1\nimport nothing_of_this_name\n", 4, ["mine.py, line 2, fails when it is run: ModuleNotFoundError: "]),
+    ("raise SystemExit(0)", 4, ["ends the program when it is run", "__main__"]),
+    ("step = 3\n", 2, ["defines no cell"]),
+    (CELL + "\n\nclass Other(Seep):\n    pass\n", 2, ["several cells: Seep, Other", "mine.py:Other"]),
+    (CELL + STEP, 2, ["several cells: Seep, step"]),
+    ("def step(x, s, t):\n    return s\n", 4, ["step(x, s, t) cannot be called", "step(x, s)"]),
+    ("def step(s):\n    return s\n", 4, ["step(s) cannot be called"]),
+    ("def step(x, s):\n    return s[:2]\n", 4, ["returned shape (2,)", "(5,)"]),
+    ("def step(x, s):\n    return s > 0\n", 4, ["returned bool numbers", "float64"]),
+    ("def step(x, s):\n    return s.astype('float32')\n", 4, ["returned float32 numbers"]),
+    ("def step(x, s):\n    return s / s.sum()\n", 4, ["returns nan at index 0", "zero state"]),
+    ("def step(x, s):\n    return s.nothing\n", 4, ["mine.py, line 2,", "AttributeError"]),
+    ("import numpy as np\ndef step(x, s):\n    return np.ones((3, 3)) @ s\n", 4, ["line 3", "--hidden"]),
+    ("state_size = 0\ndef step(x, s):\n    return s\n", 4, ["state_size must be a whole number from 1 on, not 0"]),
+    ("def make(hidden, rng):\n    return 3\n", 4, ["make returned a int"]),
+    ("def make(hidden, depth):\n    return 3\n", 4, ["make takes hidden, depth", "input_size"]),
+    ("def make(hidden):\n    return 1 / 0\n", 4, ["make fails: ZeroDivisionError"]),
+]
+
+
+@pytest.mark.parametrize(("text", "code", "words"), BAD)
+@pytest.mark.parametrize("command", [("check-cell",), ("analyze", "--hidden", "5", "--input-size", "3", "--cell")])
+def test_files_that_are_wrong(write, refused, command, text, code, words):
+    refused(code, words, *command, write(text))
+
+
+@pytest.mark.parametrize("command", [("check-cell",), ("analyze", "--cell"), ("compare",)])
+def test_files_that_cannot_be_read(write, refused, command, tmp_path):
+    write(CELL)
+    (tmp_path / "folder.py").mkdir()
+    refused(4, "there is no file", *command, tmp_path / "missing.py")
+    refused(4, "is a directory", *command, tmp_path / "folder.py")
+    refused(2, ["no cell named 'Sep'", "there: Seep"], *command, f"{tmp_path / 'mine.py'}:Sep")
+    refused(2, "is a class, but no cell", *command, f"{tmp_path / 'mine.py'}:Partials")
+    refused(2, "neither a cell nor a function", *command, f"{tmp_path / 'mine.py'}:np")
+
+
+def test_formulas_that_fail(write, refused):
+    path = write(CELL.replace("        return (self.rate", "        1 / 0\n        return (self.rate"))
+    for command in (("check-cell",), ("analyze", "--hidden", "5", *LITTLE, "--cell")):
+        refused(4, ["mine.py, line ", "ZeroDivisionError"], *command, path)
+
+
+def test_nothing_is_left_behind(write, run, tmp_path):
+    before = list(sys.path)
+    write("VALUE = 0.5\n", "neighbour_of_mine.py")
+    path = write("from neighbour_of_mine import VALUE\n\n\ndef step(x, s):\n    return VALUE * s\n")
+    assert run("check-cell", path).code == 0
+    assert sys.path == before
+    sys.modules.pop("neighbour_of_mine", None)
+    assert not list(tmp_path.glob("__pycache__/mine*"))
+
+
+# --- check-cell
+
+
+def test_a_function_is_looked_at(run, write):
+    done = run("check-cell", write(STEP))
+    assert (done.code, done.err) == (0, "")
+    assert "by complex step, exact to rounding" in done.out
+    done = run("check-cell", write(STEP.replace("U @ s", "U @ np.abs(s)")))
+    assert done.code == 0
+    assert "by central differences" in done.out
+    assert "not analytic" in done.out
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("    return (1", "    s[0] = 0\n    return (1"), "arguments: s written to"),
+        (("    return (1", "    U[0, 0] += 1\n    return (1"), "later: another one"),
+    ],
+)
+def test_a_function_of_more_than_its_arguments(run, write, change, words):
+    done = run("check-cell", write(STEP.replace(*change)))
+    assert done.code == 4
+    assert words in done.err
+    assert "WRONG" in done.out
+
+
+JACOBIAN = """
+
+def jacobian(x, s):
+    J = 0.5 * np.eye(6) + 0.5 * (1 - np.tanh(U @ s + W @ x) ** 2)[:, None] * U
+    J[1, 4] *= SIGN
+    return J
+"""
+
+
+def test_its_own_jacobian_is_held_against_the_step(run, write):
+    good = run("check-cell", write(STEP + JACOBIAN.replace("SIGN", "1")))
+    assert good.code == 0, good.err
+    bad = run("check-cell", write(STEP + JACOBIAN.replace("SIGN", "-1")))
+    assert bad.code == 4
+    assert "worst in row 1, column 4" in bad.out
+
+
+SPOILT = [
+    ("around=[[1 - self.rate]]", "around=[[self.rate - 1]]", "d h'/d h around has relative error 2 (wrong sign)"),
+    ("around=[[1 - self.rate]]", "around=[[0]]", "d h'/d h around has relative error 1 (0 is written"),
+    (
+        "[[self.rate * self.column",
+        "[[0.5 * self.rate * self.column",
+        "d h'/d a_h through has relative error 0.5 (0.5 t",
+    ),
+    ("around=[[1 - self.rate]])", "around=[[1 - self.rate]], entry=[[1.0]])", "d h'/d v_h entry has relative error"),
+    ("around=[[1 - self.rate]]", "around=[[1 - self.rate, 0]]", "around has 1 rows of 2 entries; it needs 1 of 1"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "words"), SPOILT)
+def test_the_derivative_that_is_wrong_is_named(run, write, old, new, words):
+    done = run("check-cell", write(CELL.replace(old, new)))
+    assert done.code == 4
+    assert words in done.err
+    assert f"not a right cell: {'Seep: ' * ('rows' not in words)}" in done.err
+
+
+def test_swapped_gates_are_recognised():
+    from gradscope.cells.lstm import LSTM
+    from gradscope.jacobian import Partials
+
+    class Swapped(LSTM):
+        def partials(self, a, v, s):
+            p = super().partials(a, v, s)
+            (h, (i, f, g, o)) = p.through
+            return Partials(through=[h, [f, i, g, o]], around=p.around, within=[[0, 1.5 * p.within[0][1]], [0, 0]])
+
+    rows = {(d.part, d.road, d.of): d for d in derivatives(Swapped)}
+    wrong = {k for k, d in rows.items() if not d.right}
+    assert wrong == {("c", "through", "i"), ("c", "through", "f"), ("h", "within", "c")}
+    assert rows["c", "through", "i"].remark == "it is d c'/d a_f"
+    assert rows["h", "within", "c"].error == pytest.approx(1 / 3)  # 1.5 e beside e, relative to the larger
+
+
+# --- completion
+
+
+def test_completion_knows_cells_and_files(write, finished, tmp_path):
+    write(CELL, "gru_of_mine.py")
+    (tmp_path / "grub").mkdir()
+    (tmp_path / "gr.txt").touch()
+    env = {"_GRADSCOPE_COMPLETE": "complete_bash", "COMP_WORDS": "gradscope analyze --cell gr", "COMP_CWORD": "3"}
+    done = finished(env=env, cwd=tmp_path)
+    assert done.out.split() == ["gru", "gru_of_mine.py", "grub/"]
+    env |= {"COMP_WORDS": f"gradscope analyze --cell {tmp_path}/gru_"}
+    assert finished(env=env).out.split() == [f"{tmp_path}/gru_of_mine.py"]

@@ -15,7 +15,7 @@ import numpy as np
 from gradscope._create import made
 from gradscope._derivatives import DIFFERENCES, EXACT, Derivative, Fact, H, derivatives_of, facts_of
 from gradscope._own import own_in
-from gradscope.cells._base import BaseCell, Cell
+from gradscope.cells._base import BaseCell, Cell, Map
 from gradscope.cells._function import FunctionCell
 from gradscope.cells._loop import Loop, closed_loop
 from gradscope.cells._stack import Direction, Stack, cells_of
@@ -76,7 +76,7 @@ def derivatives(cell: type[Cell] | BaseCell, *, seed: int = 0) -> list[Derivativ
 
     Returns:
         every derivative that a cell states, by new part, road and gate or old part; of a step function, what was
-        found out about it. Of other cells, such as stacks, nothing: look at their layers.
+        found out about it. Of stacks nothing, look at their layers, nor of cells whose Jacobian has no such grids.
 
     Raises:
         AssertionError: there is no point to look at, or a grid has another shape.
@@ -84,7 +84,9 @@ def derivatives(cell: type[Cell] | BaseCell, *, seed: int = 0) -> list[Derivativ
     made = _instance(cell, seed) if isinstance(cell, type) else cell
     if isinstance(made, FunctionCell):
         return facts_of(made, seed=seed)
-    return derivatives_of(made, *_point(made, np.random.default_rng([seed, 3]))) if isinstance(made, Cell) else []
+    if not isinstance(made, Cell) or any(type(m).partials is Map.partials for m in made.maps):
+        return []
+    return derivatives_of(made, *_point(made, np.random.default_rng([seed, 3])))
 
 
 def load_cell_file(path: str | Path, name: str | None = None) -> type[Cell]:

@@ -93,7 +93,8 @@ def test_defaults_in_the_help_are_the_defaults():
         ("gradscope analyze --format j", ["json"]),
     ],
 )
-def test_completion(run, monkeypatch, words, found):
+def test_completion(run, monkeypatch, tmp_path, words, found):
+    monkeypatch.chdir(tmp_path)  # where there are no files to name
     monkeypatch.setenv("_GRADSCOPE_COMPLETE", "complete_bash")
     monkeypatch.setenv("COMP_WORDS", words)
     monkeypatch.setenv("COMP_CWORD", str(len(words.split(" ")) - 1))

@@ -14,7 +14,16 @@ OF_DATA = ("embedding", "data_key", "columns", "delimiter", "decimal", "layout",
 OF_MADE_UP_INPUT = ("input_scale",)
 
 
-def refuse_idle(context: typer.Context, *, cells: bool, checkpoints: bool, data: bool, loss: bool, drive: str) -> None:
+def refuse_idle(
+    context: typer.Context,
+    *,
+    cells: bool,
+    checkpoints: bool,
+    data: bool,
+    loss: bool,
+    drive: str,
+    pictures: bool = True,
+) -> None:
     """Refuse options of the command line that have nothing to act on; those of a file may be for several uses.
 
     Args:
@@ -24,6 +33,7 @@ def refuse_idle(context: typer.Context, *, cells: bool, checkpoints: bool, data:
         data: whether there is real input.
         loss: whether the loss gradient is the user's own.
         drive: what made-up input there is; "self" goes with data, which the network reads first.
+        pictures: whether something is drawn.
 
     Raises:
         UsageError: there is such an option.
@@ -36,6 +46,7 @@ def refuse_idle(context: typer.Context, *, cells: bool, checkpoints: bool, data:
         (not data or drive == "self", ("drive",), "is for made-up input, and --data is real", "leave one of them out"),
         (not data, OF_MADE_UP_INPUT, "is for made-up input, and --data is real", "leave one of them out"),
         (cells or checkpoints, ("remedies",), "runs models again, and a saved result is none", "name a cell or a file"),
+        (pictures, ("diagram",), "is for pictures, and none is asked for", "give -o FILE.png, or leave it out"),
         (not loss, ("loss",), "is for a random readout, and --loss-gradient is your own", "leave one of them out"),
     )
     given = {p.name: p.opts[0] for p in context.command.params if _on_command_line(context, str(p.name))}

@@ -348,6 +348,14 @@ Outputs = Annotated[
         help=f"Write a file; the suffix decides: {_listed('render', 'text')}. Repeatable.",
     ),
 ]
+DrawCell = Annotated[
+    bool,
+    option(
+        "--diagram",
+        panel=OUTPUT,
+        help="Pictures show the cell instead of panels, lines as wide as the shares of the gradient.",
+    ),
+]
 Force = Annotated[bool, option("--force", panel=OUTPUT, help="Replace files that exist.")]
 Mkdir = Annotated[bool, option("--mkdir", panel=OUTPUT, help="Make directories that are missing.")]
 FailOn = Annotated[

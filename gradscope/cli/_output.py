@@ -18,7 +18,7 @@ from gradscope.errors import InputError, ResourceError, UsageError
 if TYPE_CHECKING:
     from gradscope.report.model import Report
 
-__all__ = ["Sink", "color_wanted", "terminal_width", "write_stdout"]
+__all__ = ["Sink", "color_wanted", "is_picture", "terminal_width", "write_stdout"]
 
 CLOSED_PIPE = 141  # 128 + SIGPIPE
 
@@ -80,13 +80,21 @@ class Sink:
         Raises:
             ResourceError: the disk is full, or an output cannot be written.
         """
+        self.write_files(report)
+        write_stdout(self.text(report))
+
+    def write_files(self, report: Report) -> None:
+        """Write the files alone.
+
+        Raises:
+            ResourceError: as `write`.
+        """
         for path, name, temporary in self._files:
             content = _rooms.load("render", name).render(report, reproducible=self.reproducible)
             try:
                 _replace(path, temporary, _encoded(content))
             except OSError as error:
                 raise _cannot_write(path, error) from error
-        write_stdout(self.text(report))
 
     def text(self, report: Report) -> str | bytes:
         """Return what standard output gets."""
@@ -105,6 +113,11 @@ class Sink:
         )
         # what other programs read is UTF-8, whatever the terminal speaks
         return rendered if self.format == "text" else _encoded(rendered)
+
+
+def is_picture(name: str) -> bool:
+    """Tell whether an output format is one that draws."""
+    return name in _rooms.names("render") and bool(_rooms.outline("render", name).constants.get("PICTURE"))
 
 
 def _encoded(content: str | bytes) -> bytes:

@@ -6,7 +6,7 @@ import io
 from dataclasses import dataclass, field
 from typing import Any
 
-from gradscope.render import _style
+from gradscope.render import _diagram, _style
 from gradscope.render._labels import SMALL, annotate, ends_beside
 from gradscope.render._matplotlib import Figure, FigureCanvasAgg, FontProperties
 from gradscope.render._panel import Drawn, draw
@@ -49,7 +49,7 @@ class Cell:
 def figure(report: Report) -> Figure:
     """Draw the report on one page."""
     with _style.drawing():
-        return Page(report).fig
+        return _page(report)
 
 
 def saved(report: Report, suffix: str) -> bytes:
@@ -57,8 +57,14 @@ def saved(report: Report, suffix: str) -> bytes:
     out = io.BytesIO()
     with _style.drawing():
         metadata = {**METADATA[suffix], "Title": clean(report.sentence)[:400]}
-        Page(report).fig.savefig(out, format=suffix, dpi=DPI, metadata=metadata)
+        _page(report).savefig(out, format=suffix, dpi=DPI, metadata=metadata)
     return out.getvalue()
+
+
+def _page(report: Report) -> Figure:
+    if report.diagrams:
+        return _diagram.page(report, DPI, _renderer(Figure(figsize=(1.0, 1.0), dpi=DPI)))
+    return Page(report).fig
 
 
 class Page:

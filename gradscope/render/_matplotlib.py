@@ -15,7 +15,7 @@ try:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.font_manager import FontProperties
-    from matplotlib.patches import Circle
+    from matplotlib.patches import Circle, FancyBboxPatch, Polygon
     from matplotlib.patheffects import withStroke
 finally:
     _logger.setLevel(_level)
@@ -23,9 +23,11 @@ finally:
 __all__ = [
     "Axes",
     "Circle",
+    "FancyBboxPatch",
     "Figure",
     "FigureCanvasAgg",
     "FontProperties",
+    "Polygon",
     "colors",
     "font_manager",
     "matplotlib",

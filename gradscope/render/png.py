@@ -6,8 +6,9 @@ from gradscope.render._figure import saved
 from gradscope.report.model import Report
 
 BINARY = True
+PICTURE = True
 
 
 def render(report: Report, *, width: int | None = None, color: bool = False, reproducible: bool = False) -> bytes:
-    """Draw the report's panels."""
+    """Draw the report's panels, or its diagrams."""
     return saved(report, "png")

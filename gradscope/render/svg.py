@@ -6,8 +6,9 @@ from gradscope.render._figure import saved
 from gradscope.report.model import Report
 
 BINARY = False
+PICTURE = True
 
 
 def render(report: Report, *, width: int | None = None, color: bool = False, reproducible: bool = False) -> str:
-    """Draw the report's panels."""
+    """Draw the report's panels, or its diagrams."""
     return saved(report, "svg").decode("utf-8")

@@ -13,9 +13,12 @@ __all__ = [
     "Bars",
     "Column",
     "Curve",
+    "Diagram",
+    "Edge",
     "Finding",
     "Heat",
     "Level",
+    "Node",
     "Panel",
     "Points",
     "Report",
@@ -180,17 +183,73 @@ class Panel:
 
 
 @dataclass(frozen=True)
+class Node:
+    """A box of a diagram.
+
+    Attributes:
+        name: unique in the diagram.
+        kind: "old" and "new" for parts of the state, "value" for what is made in between, "gate", "input".
+        label: what is written in the box.
+        note: a second line, smaller: a gate's full name, or the size of a part.
+    """
+
+    name: str
+    kind: str
+    label: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A line of a diagram.
+
+    Attributes:
+        start, end: names of nodes.
+        road: "around" where paths from the old state to the new one cross no recurrent weights, "weights" into a
+            gate, "gate" out of one, "input" from the input, "value" for the rest.
+        label: name of the weights; around them, where the share was taken.
+        share: of the gradient that takes this road, which all lines of the road have; None where nobody measured.
+    """
+
+    start: str
+    end: str
+    road: str
+    label: str = ""
+    share: float | None = None
+
+
+@dataclass(frozen=True)
+class Diagram:
+    """A cell as boxes and lines, from the old state at the left to the new one at the right.
+
+    Attributes:
+        nodes: gates in the order in which they are computed.
+        edges: lines.
+        title: which of several.
+        measured: whether shares are told and drawn.
+        note: what it needs to be read right.
+    """
+
+    nodes: tuple[Node, ...]
+    edges: tuple[Edge, ...]
+    title: str = ""
+    measured: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Report:
     """All that a renderer may show.
 
     Attributes:
-        kind: "analysis", "comparison" or "inspection".
+        kind: "analysis", "comparison", "inspection" or "cell".
         sentence: the answer, in one sentence.
         state: the verdict's state ("vanishing", ...), or "" where there is none.
         findings: conclusions beside the sentence.
         tables: for people, most important first.
         data: the numbers behind the first panel, for csv and tsv.
         panels: the picture.
+        diagrams: what is drawn instead of the panels, where there are any.
         footer: version, seed and settings, in one line.
         document: the JSON document that the report was made from.
     """
@@ -202,6 +261,7 @@ class Report:
     tables: tuple[Table, ...] = ()
     data: Table | None = None
     panels: tuple[Panel, ...] = ()
+    diagrams: tuple[Diagram, ...] = ()
     footer: str = ""
     document: dict[str, Any] = field(default_factory=dict)
 

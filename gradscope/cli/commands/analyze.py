@@ -12,7 +12,7 @@ from gradscope.cli._failon import parse
 from gradscope.cli._idle import refuse_idle
 from gradscope.cli._measure import jobs_of, measure
 from gradscope.cli._models import existing_or_suggest, models_of_cell, models_of_file
-from gradscope.cli._output import Sink, write_stdout
+from gradscope.cli._output import Sink, is_picture, write_stdout
 from gradscope.cli._plan import expect, plan_text
 from gradscope.cli._progress import progress as progress_line
 from gradscope.cli._request import Request, one_blas_thread
@@ -73,6 +73,7 @@ def command(
     format: o.Format = None,
     as_json: o.Json = False,
     output: o.Outputs = None,
+    diagram: o.DrawCell = False,
     force: o.Force = False,
     mkdir: o.Mkdir = False,
     fail_on: o.FailOn = None,
@@ -100,7 +101,8 @@ def command(
         existing_or_suggest(target)
     own = loss_gradient is not None
     given = {"cells": cell is not None, "checkpoints": target is not None, "data": data is not None, "loss": own}
-    refuse_idle(context, **given, drive=drive)
+    pictures = any(map(is_picture, (name, *(path.suffix[1:].lower() for path in output or ()))))
+    refuse_idle(context, **given, drive=drive, pictures=pictures)
     one_blas_thread()
     with Sink(
         name, output or (), force=force, mkdir=mkdir, color=color, reproducible=reproducible, quiet=quiet
@@ -119,6 +121,10 @@ def command(
                 result = next(iter(results.values())) if len(results) == 1 else combine(results)
                 tell("writing")
                 report = result.report
+                if diagram:
+                    from gradscope.diagram import with_diagrams
+
+                    report = with_diagrams(report, {m.label: m.cell for m in models if m.label in results})
             sink.write(report if verbose else report.without_notes())
     end_if_stopped(stop)
     if condition:

@@ -1,4 +1,4 @@
-"""gradscope cells: what can be analyzed. Reads the files of the room and imports none of them."""
+"""gradscope cells: what can be analyzed. Reads the files of the room; only what is drawn is imported."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import sys
 import textwrap
 import warnings
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,7 +14,8 @@ import typer
 from gradscope import _rooms
 from gradscope.cli._cells import describe, page, table
 from gradscope.cli._options import complete
-from gradscope.cli._output import terminal_width, write_stdout
+from gradscope.cli._output import Sink, is_picture, shown, terminal_width, write_stdout
+from gradscope.cli._request import one_blas_thread
 from gradscope.errors import UsageError
 
 EPILOG = "Example: gradscope cells lstm"
@@ -27,10 +29,19 @@ def command(
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.", show_default=False)] = False,
+    output: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="Draw it: .png, .svg, .pdf. Repeatable.", show_default=False
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.", show_default=False)] = False,
 ) -> None:
-    """List the cells, or give one cell's equations, state, gates, settings and sources."""
+    """List the cells, or give one cell's equations, state, gates, settings and sources, and draw it."""
     if name is not None and name not in _rooms.names("cells"):
         _rooms.load("cells", name)  # says what is known
+    if output:
+        _draw(name, output, force=force)
     rows = _all() if name is None else [describe(name)]
     width = terminal_width() if sys.stdout.isatty() else None
     if as_json:
@@ -41,6 +52,19 @@ def command(
         write_stdout("\n".join([table(rows, width), *lines]) + "\n")
     else:
         write_stdout(page(rows[0], width))
+
+
+def _draw(name: str | None, paths: list[Path], *, force: bool) -> None:
+    if name is None:
+        raise UsageError("-o draws one cell, and none is named", "for instance gradscope cells lstm -o lstm.png")
+    for path in paths:
+        if not is_picture(path.suffix[1:].lower()):
+            raise UsageError(f"{shown(path)} is no picture", "its suffix must be .png, .svg or .pdf")
+    one_blas_thread()
+    with Sink(outputs=paths, force=force) as sink:
+        from gradscope.diagram import cell_report
+
+        sink.write_files(cell_report(name, _rooms.outline("cells", name).summary.rstrip(".")))
 
 
 def _all() -> list[dict[str, Any]]:

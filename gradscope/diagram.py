@@ -1,0 +1,247 @@
+"""What a cell looks like: boxes and lines, read off the structure of its Jacobian.
+
+Every map of a step says which gates its new parts depend on, which old parts, and which part its weights read
+(`linear.Partials`); what one new part gives another within the step is undone first, so that a path is drawn once:
+of an LSTM, h' hangs on c' and o. Maps in a row become one graph. What only passes a map by, or is the value of one
+gate, gets no box of its own. Nothing here knows a cell by name: a new file in the room is drawn, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from gradscope._blocks import absent, without
+from gradscope._create import create
+from gradscope.cells._base import BaseCell, Cell, Map, cell_class
+from gradscope.cells._loop import Loop
+from gradscope.cells._stack import Direction, Stack
+from gradscope.jacobian import Array, Partials
+from gradscope.report.model import Diagram, Edge, Node, Report
+
+__all__ = ["cell_report", "diagrams", "with_diagrams"]
+
+INPUT = "input"
+
+
+def diagrams(cell: BaseCell, metrics: Mapping[str, Any] | None = None) -> tuple[Diagram, ...]:
+    """Return one diagram for each layer.
+
+    Args:
+        cell: a cell, a stack of layers, a direction, a loop, or a user's own function.
+        metrics: of a document of kind "analysis": shares of the gradient are taken from it; None to draw none.
+    """
+    network = cell.network
+    fed = "readout" if isinstance(cell, Loop) else ""
+    if isinstance(network, Direction):
+        network = network.cell
+    if isinstance(network, Stack):
+        names = list(network.layers)
+        below = [fed, *(f"{a} to {b}" for a, b in zip(names, names[1:], strict=False))]
+        found = []
+        for (name, layer), road in zip(network.layers.items(), below, strict=True):
+            drawn = _shared(_Drawn(layer).diagram(), metrics, f"{name}.", road)
+            found.append(_titled(drawn, f"layer {name}"))
+        return tuple(found)
+    drawn = _Drawn(network).diagram() if isinstance(network, Cell) else _dense(network)
+    return (_shared(drawn, metrics, "", fed),)
+
+
+def _titled(diagram: Diagram, title: str) -> Diagram:
+    """Name a layer; what goes around the weights is known of all layers together."""
+    edges = (replace(e, label="all layers together") if e.road == "around" else e for e in diagram.edges)
+    return replace(diagram, title=title, edges=tuple(edges))
+
+
+def cell_report(name: str, summary: str) -> Report:
+    """Return a report that holds diagrams of a cell of the room: one for each choice of settings that changes it.
+
+    Raises:
+        UsageError: there is no such cell.
+    """
+    found: dict[Diagram, str] = {}
+    for setting, values in {"": ("",), **cell_class(name).choices}.items():
+        for value in values:
+            settings: dict[str, Any] = {setting: value} if setting else {}
+            drawn = _without_sizes(diagrams(create(name, hidden_size=8, input_size=3, **settings))[0])
+            found[drawn] = found.get(drawn) or f"{setting} {value}".strip()
+    titled = tuple(replace(d, title=title if len(found) > 1 else "") for d, title in found.items())
+    return Report("cell", f"{name}: {summary}", diagrams=titled)
+
+
+def _without_sizes(diagram: Diagram) -> Diagram:
+    return replace(diagram, nodes=tuple(n if n.kind == "gate" else replace(n, note="") for n in diagram.nodes))
+
+
+def with_diagrams(report: Report, cells: Mapping[str, BaseCell]) -> Report:
+    """Return a report with diagrams of its models, lines as wide as the measured shares.
+
+    Args:
+        report: of kind "analysis" or "comparison".
+        cells: {name of the result: its cell}.
+    """
+    document = report.document
+    found: list[Diagram] = []
+    if document["kind"] == "analysis":
+        found += diagrams(next(iter(cells.values())), document["metrics"])
+    else:
+        for result in document["results"]:
+            if result["name"] in cells:
+                made = diagrams(cells[result["name"]], result["metrics"])
+                found += [replace(d, title=f"{result['name']} {d.title}".strip()) for d in made]
+    return replace(report, diagrams=tuple(found))
+
+
+def _shared(diagram: Diagram, metrics: Mapping[str, Any] | None, prefix: str, fed: str) -> Diagram:
+    """Give lines the shares of their roads: those of a gate to what goes in and out, that of `fed` to the input."""
+    if metrics is None:
+        return diagram
+    gates = metrics.get("gate_share", {})
+    read = {e.end for e in diagram.edges if e.road == "weights"}
+    shares = {f"gate {name.removeprefix(prefix)}": share for name, share in gates.items() if name.startswith(prefix)}
+
+    def share(e: Edge) -> float | None:
+        if e.road == "around":
+            found = metrics.get("around_share", 0.0 if gates else None)
+        elif e.road == "input":
+            found = gates.get(fed)
+        else:
+            gate = e.end if e.road == "weights" else e.start
+            found = shares.get(gate) if e.road in ("weights", "gate") and gate in read else None
+        return None if found is None else float(found)
+
+    return replace(diagram, edges=tuple(replace(e, share=share(e)) for e in diagram.edges), measured=True)
+
+
+def _dense(cell: BaseCell) -> Diagram:
+    """Draw a function of which nothing is known but its parts."""
+    step = Node("gate step", "gate", "step")
+    old = [Node(f"old {p}", "old", p, str(n)) for p, n in cell.sizes.items()]
+    new = [Node(f"new {p}", "new", f"{p}'", str(n)) for p, n in cell.sizes.items()]
+    edges = [Edge(o.name, step.name, "weights") for o in old] + [Edge(step.name, n.name, "gate") for n in new]
+    seen = (Node(INPUT, "input", "x", str(cell.input_size)),) if cell.input_size else ()
+    edges += [Edge(INPUT, step.name, "input")] if seen else []
+    return Diagram((*old, *seen, step, *new), tuple(edges), note="What is inside the function is not known.")
+
+
+class _Drawn:
+    """The graph of one cell, as its maps are gone through.
+
+    Attributes:
+        at: {part: the node that holds it}, at this place between maps.
+        sizes: {part: its size}, likewise.
+    """
+
+    def __init__(self, cell: Cell) -> None:
+        self.cell = cell
+        self.nodes: dict[str, Node] = {}
+        self.edges: dict[tuple[str, str], Edge] = {}
+        first = cell.maps[0]
+        names = _names(first)
+        self.at = {p: f"old {p}" for p in names}
+        for part, size in zip(names, first.old_sizes, strict=True):
+            self.nodes[f"old {part}"] = Node(f"old {part}", "old", part, str(size))
+        self.nodes[INPUT] = Node(INPUT, "input", "x", str(cell.input_size))
+        x, s = _anywhere(cell.input_size, 0), _anywhere(sum(first.old_sizes), 1)
+        for m, following in zip(cell.maps, (*cell.maps[1:], None), strict=True):
+            with np.errstate(all="ignore"):
+                partials = m.partials(*m.preactivations(x, s))
+                s = Map.evolve(m, x, s)
+            self._add(m, partials, m.parts if following is None else _names(following), last=following is None)
+
+    def diagram(self) -> Diagram:
+        """Return the graph, and which of its lines lie on the road around the weights."""
+        edges = list(self.edges.values())
+        free = [e for e in edges if e.road == "value"]
+        ahead = {n for n in self.nodes if n.startswith("old ")}
+        behind = {n for n in self.nodes if n.startswith("new ")}
+        for _ in free:
+            ahead |= {e.end for e in free if e.start in ahead}
+            behind |= {e.start for e in free if e.end in behind}
+        around = {(e.start, e.end) for e in free if e.start in ahead and e.end in behind}
+        edges = [replace(e, road="around") if (e.start, e.end) in around else e for e in edges]
+        return Diagram(tuple(self.nodes.values()), tuple(edges))
+
+    def _add(self, m: Map, partials: Partials, parts: Sequence[str], *, last: bool) -> None:
+        """Add one map: its gates, and the parts that it makes, by the names that the next map has for them."""
+        old = dict(zip(_names(m), self.at.values(), strict=True))
+        gates = [self._gate(m, gate, old) for gate in m.gates]
+        within = partials.within
+        through, around = without(partials.through, partials.around, within)
+        entry = through if partials.entry is None else without(partials.entry, partials.around, within)[0]
+        made: dict[str, str] = {}
+        for p, part in enumerate(parts):
+            held = [gates[g] for g in range(len(gates)) if not (absent(through[p][g]) and absent(entry[p][g]))]
+            kept = [(node, around[p][q]) for q, node in enumerate(old.values()) if not absent(around[p][q])]
+            given = [] if within is None else [q for q in range(len(parts)) if np.any(within[p][q])]
+            alone = len(held) + len(kept) + len(given) == 1
+            passed = alone and bool(kept) and isinstance(kept[0][1], int)
+            if alone and not last and (held or passed):
+                made[part] = held[0] if held else kept[0][0]
+            elif passed and kept[0][0].startswith("value "):
+                made[part] = self._finish(kept[0][0], part)
+            else:
+                made[part] = self._part(part, m.new_sizes[p], last=last)
+                for gate in held:
+                    self._join(gate, made[part])
+                for node, _ in kept:
+                    self._join(node, made[part])
+        if within is not None:
+            for p, part in enumerate(parts):
+                for q, other in enumerate(parts):
+                    if np.any(within[p][q]):
+                        self._join(made[other], made[part])
+        self.at = made
+
+    def _gate(self, m: Map, gate: str, old: Mapping[str, str]) -> str:
+        name = f"gate {gate}"
+        while name in self.nodes:
+            name += "'"
+        self.nodes[name] = Node(name, "gate", gate, self.cell.gate_names.get(gate, "").replace("_", " "))
+        if m.U is not None:
+            self.edges[old[m.reads], name] = Edge(old[m.reads], name, "weights", self._called(m.U, "U"))
+        if m.W is not None:
+            self.edges[INPUT, name] = Edge(INPUT, name, "input", self._called(m.W, "W"))
+        return name
+
+    def _part(self, part: str, size: int, *, last: bool) -> str:
+        name = f"new {part}" if last else f"value {part}"
+        while name in self.nodes:
+            name += "'"
+        self.nodes[name] = Node(name, "new" if last else "value", f"{part}'" if last else part, str(size))
+        return name
+
+    def _finish(self, name: str, part: str) -> str:
+        """Make a value that is kept to the end a part of the new state."""
+        new = f"new {part}"
+        self.nodes = {
+            (new if n == name else n): (replace(node, name=new, kind="new", label=f"{part}'") if n == name else node)
+            for n, node in self.nodes.items()
+        }
+        renamed = [replace(e, start=_as(e.start, name, new), end=_as(e.end, name, new)) for e in self.edges.values()]
+        self.edges = {(e.start, e.end): e for e in renamed}
+        return new
+
+    def _join(self, start: str, end: str) -> None:
+        self.edges.setdefault((start, end), Edge(start, end, "gate" if start.startswith("gate ") else "value"))
+
+    def _called(self, weights: Array, usual: str) -> str:
+        """Return the name of the cell's own array that a map's weights are, or are rows of."""
+        named = self.cell.weights().items()
+        return next((name for name, array in named if np.may_share_memory(array, weights)), usual)
+
+
+def _names(m: Map) -> tuple[str, ...]:
+    return m.parts if m.old_parts is None else m.old_parts
+
+
+def _as(name: str, old: str, new: str) -> str:
+    return new if name == old else name
+
+
+def _anywhere(size: int, seed: int) -> Array:
+    """Return a place where no derivative is zero by chance."""
+    return np.random.default_rng(seed).standard_normal((size, 1))

@@ -28,7 +28,7 @@ COMMANDS = {
     "Nothing in it is executed.",
     "report": "Show and draw a saved result again, without computing anything.",
     "explain": "List findings and notes, or explain one: what it means, how it is decided, what to do.",
-    "cells": "List the cells, or give one cell's equations, state, gates, settings and sources.",
+    "cells": "List the cells, or give one cell's equations, state, gates, settings and sources, and draw it.",
     "check-cell": "Check that a cell's Jacobian is the derivative of its step. Runs the file: it is your own code.",
     "schema": "Print the JSON Schema (2020-12) that every document of this version follows.",
     "doctor": "Show versions, BLAS, threads and memory, and check the installation against closed forms.",

@@ -249,9 +249,9 @@ class Report:
         tables: for people, most important first.
         data: the numbers behind the first panel, for csv and tsv.
         panels: the picture.
-        diagrams: what is drawn instead of the panels, where there are any.
         footer: version, seed and settings, in one line.
         document: the JSON document that the report was made from.
+        diagrams: what is drawn instead of the panels, where there are any.
     """
 
     kind: str
@@ -261,9 +261,9 @@ class Report:
     tables: tuple[Table, ...] = ()
     data: Table | None = None
     panels: tuple[Panel, ...] = ()
-    diagrams: tuple[Diagram, ...] = ()
     footer: str = ""
     document: dict[str, Any] = field(default_factory=dict)
+    diagrams: tuple[Diagram, ...] = ()
 
     def without_notes(self) -> Report:
         """Return the report without the notes on what was converted; what was assumed stays."""

@@ -19,7 +19,7 @@ from gradscope._create import create
 from gradscope.cells._base import BaseCell, Cell, Map, cell_class
 from gradscope.cells._loop import Loop
 from gradscope.cells._stack import Direction, Stack
-from gradscope.jacobian import Array, Partials
+from gradscope.jacobian import Array, Partials, ranges
 from gradscope.report.model import Diagram, Edge, Node, Report
 
 __all__ = ["cell_report", "diagrams", "with_diagrams"]
@@ -43,11 +43,10 @@ def diagrams(cell: BaseCell, metrics: Mapping[str, Any] | None = None) -> tuple[
         below = [fed, *(f"{a} to {b}" for a, b in zip(names, names[1:], strict=False))]
         found = []
         for (name, layer), road in zip(network.layers.items(), below, strict=True):
-            drawn = _shared(_Drawn(layer).diagram(), metrics, f"{name}.", road)
+            drawn = _shared(_graph(layer), metrics, f"{name}.", road)
             found.append(_titled(drawn, f"layer {name}"))
         return tuple(found)
-    drawn = _Drawn(network).diagram() if isinstance(network, Cell) else _dense(network)
-    return (_shared(drawn, metrics, "", fed),)
+    return (_shared(_graph(network), metrics, "", fed),)
 
 
 def _titled(diagram: Diagram, title: str) -> Diagram:
@@ -116,15 +115,32 @@ def _shared(diagram: Diagram, metrics: Mapping[str, Any] | None, prefix: str, fe
     return replace(diagram, edges=tuple(replace(e, share=share(e)) for e in diagram.edges), measured=True)
 
 
+def _graph(cell: BaseCell) -> Diagram:
+    if isinstance(cell, Cell) and type(cell).linearise is Cell.linearise:  # made of maps
+        return _Drawn(cell).diagram()
+    return _dense(cell)
+
+
 def _dense(cell: BaseCell) -> Diagram:
-    """Draw a function of which nothing is known but its parts."""
-    step = Node("gate step", "gate", "step")
+    """Draw a step whose Jacobian is put together as a matrix: its parts, and what is known to go around the weights."""
+    step = Node("gate through", "gate", "step")
     old = [Node(f"old {p}", "old", p, str(n)) for p, n in cell.sizes.items()]
     new = [Node(f"new {p}", "new", f"{p}'", str(n)) for p, n in cell.sizes.items()]
-    edges = [Edge(o.name, step.name, "weights") for o in old] + [Edge(step.name, n.name, "gate") for n in new]
     seen = (Node(INPUT, "input", "x", str(cell.input_size)),) if cell.input_size else ()
-    edges += [Edge(INPUT, step.name, "input")] if seen else []
-    return Diagram((*old, *seen, step, *new), tuple(edges), note="What is inside the function is not known.")
+    edges = [Edge(INPUT, step.name, "input")] if seen else []
+    around = np.zeros((cell.state_size, cell.state_size))
+    through, note = np.ones_like(around), "What is inside the function is not known."
+    if isinstance(cell, Cell):  # a function may be defined at its own states only
+        with np.errstate(all="ignore"):
+            J = cell.linearise(_anywhere(cell.input_size, 0), _anywhere(cell.state_size, 1))
+            around, through = J.push_apart(np.eye(cell.state_size))
+        note = "The box holds all that goes through weights."
+    spans = ranges(tuple(cell.sizes.values()))
+    for a, columns in zip(old, spans, strict=True):
+        edges += [Edge(a.name, step.name, "weights")] if through[:, columns].any() else []
+        edges += [Edge(a.name, b.name, "around") for b, r in zip(new, spans, strict=True) if around[r, columns].any()]
+    edges += [Edge(step.name, b.name, "gate") for b, rows in zip(new, spans, strict=True) if through[rows].any()]
+    return Diagram((*old, *seen, step, *new), tuple(edges), note=note)
 
 
 class _Drawn:

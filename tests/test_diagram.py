@@ -160,5 +160,5 @@ def test_choices_that_change_the_structure_are_drawn():
 def test_a_function_is_a_box():
     cell = gradscope.from_step(lambda x, s: np.tanh(s), state_size=3, input_size=0, parts={"a": 1, "b": 2})
     (drawn,) = diagrams(cell)
-    assert {n.name for n in drawn.nodes} == {"old a", "old b", "gate step", "new a", "new b"}
+    assert {n.name for n in drawn.nodes} == {"old a", "old b", "gate through", "new a", "new b"}
     assert "not known" in drawn.note

@@ -177,7 +177,7 @@ class Circuit:
         for node in self._of("new"):
             x = self._link(node.name, x)
         self._buses()
-        self._new(max(x + 0.2, self.end + 0.04))
+        self._new(max(x + 0.2, self.end + 0.16))
 
     def _tap_old(self, name: str, x: float) -> None:
         """Lead an old part down to its bus."""

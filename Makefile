@@ -34,7 +34,7 @@ run: $(VENV)/.installed-core ## measure a GRU and draw gradscope-report.png
 test: $(VENV)/.installed-test ## run the tests; needs neither torch nor a GPU
 	$(BIN)/python -m pytest -n auto -q -m "not formats" $(ARGS)
 
-test-formats: $(VENV)/.installed-test $(VENV)/.installed-formats ## compare with PyTorch: files and gradients
+test-formats: $(VENV)/.installed-test $(VENV)/.installed-formats ## compare with PyTorch, Keras and Flax: files, gradients, steps
 	$(BIN)/python -m pytest -q -m formats $(ARGS)
 
 coverage-study: $(VENV)/.installed-core ## count how often error bars hold the truth; minutes; writes a page

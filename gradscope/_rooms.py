@@ -45,9 +45,9 @@ def _folder(room: str) -> Path:
     return Path(__file__).parent / room
 
 
-def names(room: str) -> tuple[str, ...]:
-    """List the plug-ins of a room: its own files first, then entry points of other packages."""
-    return (*_own(room), *sorted(_foreign(room)))
+def names(room: str, *, own: bool = False) -> tuple[str, ...]:
+    """List the plug-ins of a room: its own files first, then, unless `own`, entry points of other packages."""
+    return _own(room) if own else (*_own(room), *sorted(_foreign(room)))
 
 
 @lru_cache

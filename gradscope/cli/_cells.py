@@ -29,7 +29,7 @@ GAP = 2
 
 
 def describe(name: str) -> dict[str, Any]:
-    """Return what is said of a cell, as the JSON has it.
+    """Return what is said of a cell, as the JSON has it; None where a cell of another package does not say.
 
     Raises:
         UsageError: it is of another package and fails on import.
@@ -38,7 +38,8 @@ def describe(name: str) -> dict[str, Any]:
     constants = outline.constants
     gates, names = constants.get("gates", ("h",)), constants.get("gate_names", {})
     weights = constants.get("recurrent_weights", True)
-    products = constants.get("products", len(gates) if weights else 0)
+    usual = name in _rooms.names("cells", own=True)  # whose derivatives are tested
+    products = constants.get("products", (len(gates) if weights else 0) if usual else None)
     paper = PAPER.search(outline.class_doc)
     return {
         "name": name,
@@ -50,8 +51,8 @@ def describe(name: str) -> dict[str, Any]:
         "choices": {k: list(values) for k, values in constants.get("choices", {}).items()},
         "init": constants.get("usual_init", "pytorch"),
         "products": products,
-        "cost": constants.get("cost", "O(H^2)" if products else "O(H)"),
-        "around": constants.get("road", True),
+        "cost": constants.get("cost", None if products is None else "O(H^2)" if products else "O(H)"),
+        "around": constants.get("road", True if usual else None),
         "paper": " ".join(paper.groups()) if paper else None,
     }
 
@@ -70,7 +71,7 @@ def page(row: dict[str, Any], width: int | None) -> str:
         f"gates     {gates}, in the order of their weights",
         f"settings  {settings}  (--set KEY=VALUE)" if settings else "settings  none",
         f"init      {row['init']}, unless --init names another",
-        f"cost      {row['cost']} a step, {_products(row['products'])}; what enters, W x, comes on top",
+        f"cost      {_cost(row)}",
         f"around    {_road(row)}",
         f"paper     {row['paper'] or 'none given'}",
     ]
@@ -90,14 +91,24 @@ def _default_first(value: Any, choices: Sequence[str]) -> list[str]:
     return [text, *(c for c in choices if c != text)]
 
 
-def _products(count: int) -> str:
+def _cost(row: dict[str, Any]) -> str:
+    if row["cost"] is None:
+        return "not stated"
+    return f"{row['cost']} a step, {_products(row['products'])}; what enters, W x, comes on top"
+
+
+def _products(count: int | None) -> str:
+    if count is None:
+        return "recurrent matrices not stated"
     if not count:
         return "no recurrent matrix"
     return f"{count} product{'s'[: count != 1]} with an H x H matrix of what depends on the state"
 
 
 def _road(row: dict[str, Any]) -> str:
-    if not row["products"]:
+    if row["around"] is None:
+        return "not stated"
+    if row["products"] == 0:
         return "yes: no unit sees another, and gradients have no other road"
     if isinstance(row["around"], str):
         return f"yes, if {row['around']}"
@@ -137,16 +148,11 @@ def _wrapped(text: str, width: int, **options: Any) -> list[str]:
 
 
 def _facts(row: dict[str, Any]) -> tuple[str, ...]:
-    around = row["around"] if isinstance(row["around"], str) else "yes" if row["around"] else "no"
+    around = {None: "-", True: "yes", False: "no"}.get(row["around"], row["around"])
     gates = ", ".join(row["gates"])
-    return (
-        ", ".join(row["state"]),
-        gates,
-        str(row["products"]),
-        row["cost"],
-        around.replace(" ", ""),
-        row["paper"] or "-",
-    )
+    state, around = ", ".join(row["state"]), around.replace(" ", "")
+    products = "-" if row["products"] is None else str(row["products"])
+    return state, gates, products, row["cost"] or "-", around, row["paper"] or "-"
 
 
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:

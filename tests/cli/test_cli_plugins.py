@@ -1,5 +1,7 @@
 """Plug-ins of other packages: found; left out where they fail or bear a built-in's name; never a reason to crash."""
 
+import re
+
 import pytest
 
 GOOD = '''
@@ -47,6 +49,8 @@ def test_a_good_one(install):
     listed = run("cells")
     assert (listed.code, listed.err) == (0, "")
     assert "A linear recurrence from elsewhere" in listed.out
+    told = run("cells", "elsewhere").out  # its file is not tested here, and does not say
+    assert all(re.search(rf"^{what} +not stated$", told, re.MULTILINE) for what in ("cost", "around"))
     done = run("analyze", "--cell", "elsewhere", *SIZE)
     assert (done.code, done.err) == (0, "")
     assert "ELSEWHERE, 4 units" in done.out

@@ -119,7 +119,7 @@ def test_a_built_in_wins(install):
 
 def test_completion_is_not_disturbed(install):
     run = install({"broken": "1 / 0"}, [("gradscope.cells", "gru", "broken")])
-    env = {"_GRADSCOPE_COMPLETE": "complete_bash", "COMP_WORDS": "gradscope analyze --cell g", "COMP_CWORD": "3"}
+    env = {"_GRADSCOPE_COMPLETE": "complete_bash", "COMP_WORDS": "gradscope analyze --cell gru", "COMP_CWORD": "3"}
     done = run(**env)
     assert (done.code, done.out.split(), done.err) == (0, ["gru"], "")
 

@@ -103,6 +103,8 @@ def run(typed: str, folder: Path) -> str | None:
     if missing := re.search(r"^ModuleNotFoundError.*", output, re.MULTILINE):
         print(f"  left alone: {script.splitlines()[0]}  ({missing[0]})", file=sys.stderr)
         return None
+    if "Warning: " in output or str(DOCS.parent) in output:
+        raise SystemExit(f"{script.splitlines()[0]} prints what no page should show:\n{output[:2000]}")
     return output
 
 

@@ -151,7 +151,10 @@ class Leading:
         errors = self._block[:, self.rank : self.rank + SAMPLES]
         isotropic = self._noise() / np.sqrt(len(Y))
         seen = np.maximum(np.sqrt(((u.T @ errors) ** 2).mean(axis=1)), isotropic)
-        size = np.sqrt((C**2).sum(axis=0))
+        top = np.maximum(
+            np.abs(C).max(axis=0), np.finfo(float).tiny
+        )  # beyond what can be squared, for what is far below
+        size = top * np.sqrt(((C / top) ** 2).sum(axis=0))
         turned = A @ self._turned @ C
         turned += np.tril(seen[:, None] * size * self._rng.standard_normal(turned.shape), -1)
         digits = EPS * (np.sqrt(len(Y)) / np.maximum(s / s[0], EPS) if self._plain else 2 * len(Y))

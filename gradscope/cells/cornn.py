@@ -10,6 +10,7 @@ import numpy as np
 
 from gradscope.cells._base import Cell, Map, Parts
 from gradscope.cells._math import dtanh, tanh
+from gradscope.cells._product import Product
 from gradscope.jacobian import Array, Partials
 
 
@@ -45,22 +46,12 @@ class CoRNN(Cell):
         return first, _Oscillators(None, self.U_z, None, None, self.dt, self.gamma, self.epsilon)
 
 
-class _FromPositions(Map):
+class _FromPositions(Product):
     """Keeps y and z, and makes p = U y + W x + b."""
 
     old_parts = ("y", "z")
     parts = ("y", "z", "p")
-    gates = ("p",)
     reads = "y"
-
-    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
-        return tuple(a + v)
-
-    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
-        return s[0], s[1], (a + v)[0]
-
-    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
-        return Partials(through=[[0], [0], [1]], around=[[1, 0], [0, 1], [0, 0]])
 
 
 @dataclass(frozen=True, eq=False)

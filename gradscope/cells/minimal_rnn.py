@@ -10,6 +10,7 @@ import numpy as np
 
 from gradscope.cells._base import Cell, Map, Parts
 from gradscope.cells._math import dsigmoid, dtanh, sigmoid, tanh
+from gradscope.cells._product import Product
 from gradscope.jacobian import Array, Partials
 
 
@@ -62,22 +63,12 @@ class _Input(Map):
         return Partials(through=[[0], [dtanh((a + v)[0])]], around=[[1], [0]])
 
 
-class _Layer(Map):
+class _Layer(Product):
     """Keeps h and z, and makes p = U_z z."""
 
     old_parts = ("h", "z")
     parts = ("h", "z", "p")
-    gates = ("p",)
     reads = "z"
-
-    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
-        return tuple(a + v)
-
-    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
-        return s[0], s[1], (a + v)[0]
-
-    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
-        return Partials(through=[[0], [0], [1]], around=[[1, 0], [0, 1], [0, 0]])
 
 
 class _Gate(Map):

@@ -10,6 +10,7 @@ import numpy as np
 
 from gradscope.cells._base import Cell, Map, Parts
 from gradscope.cells._math import dsigmoid, sigmoid
+from gradscope.cells._product import Product
 from gradscope.jacobian import Array, Partials
 
 
@@ -67,22 +68,12 @@ class _Context(Map):
         return Partials(through=[[0], [1 - self.alpha]], around=[[1, 0], [0, self.alpha]])
 
 
-class _FromContext(Map):
+class _FromContext(Product):
     """Keeps h and c, and makes p = P c."""
 
     old_parts = ("h", "c")
     parts = ("h", "c", "p")
-    gates = ("p",)
     reads = "c"
-
-    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
-        return tuple(a + v)
-
-    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
-        return s[0], s[1], (a + v)[0]
-
-    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
-        return Partials(through=[[0], [0], [1]], around=[[1, 0], [0, 1], [0, 0]])
 
 
 class _Hidden(Map):

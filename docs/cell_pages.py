@@ -1,7 +1,7 @@
 """A page for each cell: equations, the blocks of its Jacobian, settings, and how its gradient decays as initialised.
 
-The blocks are read off the linearised cell, and the curve is measured; nothing here is known of any one cell. A drawing
-is shown where images/cells/NAME.png exists.
+The blocks and the drawing are read off the linearised cell, and the curve is measured; nothing here is known of any one
+cell.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ import gradscope
 from gradscope import _rooms
 from gradscope.cli._cells import describe
 from gradscope.composition import Composite
+from gradscope.diagram import cell_report
 from gradscope.jacobian import Dense, Linear
+from gradscope.render import png
 
 HIDDEN, STEPS = 64, 200
-DRAWINGS = Path(__file__).resolve().parent / "images" / "cells"
 Ways = dict[int, set[tuple[str, ...]]]
 
 
@@ -76,8 +77,7 @@ def page(name: str) -> str:
     """Return the page of one cell."""
     r = describe(name)
     lines = [f"# {name}", "", escaped(r["summary"]), ""]
-    if (DRAWINGS / f"{name}.png").exists():
-        lines += [f"![The cell, with the road around its weights](../../../images/cells/{name}.png)", ""]
+    lines += [f"![The cell, with the road around its weights]({name}-drawn.png)", ""]
     lines += [*blocks(r["equations"]), "## Jacobian", "", *_jacobian(name, r), "## As initialised", ""]
     lines += [_measured(name), "", f"![log10 of the gradient's norm over the lag]({name}.png)", ""]
     gates = ", ".join(f"`{g}` ({n})" if n != g else f"`{g}`" for g, n in r["gates"].items())
@@ -227,10 +227,16 @@ def curve(name: str) -> bytes:
     return made.getvalue()
 
 
+def drawing(name: str) -> bytes:
+    """Return the drawing of a cell as PNG, as `gradscope cells NAME -o` makes it."""
+    return png.render(cell_report(name, describe(name)["summary"]))
+
+
 def write(folder: Path) -> None:
     """Write all pages and their pictures; what has not changed is not touched."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in _rooms.names("cells"):
-        for path, content in ((f"{name}.md", page(name).encode()), (f"{name}.png", curve(name))):
+        made = {f"{name}.md": page(name).encode(), f"{name}.png": curve(name), f"{name}-drawn.png": drawing(name)}
+        for path, content in made.items():
             if not (folder / path).exists() or (folder / path).read_bytes() != content:
                 (folder / path).write_bytes(content)

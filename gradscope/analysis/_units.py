@@ -22,6 +22,7 @@ __all__ = ["UNSURE", "UnitProduct", "follow_units", "in_order", "log_norms", "ne
 EPS = float(np.finfo(float).eps)
 TOLD = 256  # steps between two words about progress
 EASY, MANY = 2.0**30, 32  # so many matrices of such a size, or its inverse, are multiplied without leaving the range
+SAMPLED = 10.0  # times a sample, for a size: four normal numbers are ten times too small once in ten thousand
 UNSURE = 1e-2  # nats of error from which an eigenvalue is not determined
 
 
@@ -38,6 +39,8 @@ class UnitProduct:
         self._exponent = np.zeros((units, sequences), np.int64)
         self._log_det = np.zeros((units, sequences))
         self._sign = np.ones((units, sequences))
+        self._error = np.zeros_like(self._matrix)  # a sample of what rounding did to the matrix
+        self._rng = np.random.default_rng(0)
 
     def multiply(self, steps: Array, *, right: bool = False) -> None:
         """Multiply by the matrices of some steps, (p, p, K, H, S), from the left, or from the right."""
@@ -47,8 +50,21 @@ class UnitProduct:
         self._sign *= sign
         if block is None:  # the determinant is all of it
             return
+        fresh = EPS * steps.shape[2] * _norm(block) * _norm(self._matrix)
+        error = _times(self._error, block) if right else _times(block, self._error)
+        error += fresh * self._rng.standard_normal(error.shape)
         self._matrix, more = _near_one(_times(self._matrix, block) if right else _times(block, self._matrix))
+        self._error = np.ldexp(error, -more)
         self._exponent += exponent + more
+
+    @property
+    def errors(self) -> Array:
+        """Estimate, on the safe side, what rounding did to the logs of singular values, (H, S), nats."""
+        rounding = np.full(self._sign.shape, EPS * self.steps)
+        if len(self._matrix) == 1:
+            return rounding
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return rounding + SAMPLED * np.nan_to_num(_norm(self._error) / _norm(self._matrix))
 
     def log_singular(self) -> Array:
         """Return natural logs of the singular values of each unit, (p, H, S), the larger one first."""
@@ -61,15 +77,17 @@ class UnitProduct:
 
     def eigenvalues(self) -> tuple[Array, Array, Array]:
         """Return natural logs of the moduli of the eigenvalues, their phases and errors, (p, H, S) each."""
-        rounding = np.full(self._sign.shape, EPS * self.steps)
+        rounding = self.errors
         if len(self._matrix) == 1:
             return self._log_det[None], np.where(self._sign < 0, np.pi, 0.0)[None], rounding[None]
         m = self._matrix
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            value, turning, angle = _larger_root(m, self._sign * np.exp(self._log_det - 2 * self._scale))
+            value, turning, angle, apart = _larger_root(m, self._sign * np.exp(self._log_det - 2 * self._scale))
             first = np.where(turning, self._log_det / 2, np.log(np.abs(value)) + self._scale)
             second = np.where(turning, first, np.where(np.isneginf(self._log_det), -np.inf, self._log_det - first))
-            error = rounding * np.exp(np.log(_norm(m)) + self._scale - first)
+            # two that are nearly one move by the root of what the matrix does
+            steep = np.clip(_norm(m) / apart, 1, 1 / np.sqrt(rounding))
+            error = rounding * steep * np.exp(np.log(_norm(m)) + self._scale - first)
         phase = np.where(turning, angle, np.where(value < 0, np.pi, 0.0))
         other = np.where(turning, -phase, np.where(self._sign * np.sign(value) < 0, np.pi, 0.0))
         return np.stack([first, second]), np.stack([phase, other]), np.stack([error, error])
@@ -94,15 +112,19 @@ class UnitProduct:
         return self._exponent * LN2
 
 
-def _larger_root(m: Array, det: Array) -> tuple[Array, Array, Array]:
-    """Return the larger eigenvalue of 2 x 2 matrices where they are real, where they are not, and the angles there."""
+def _larger_root(m: Array, det: Array) -> tuple[Array, Array, Array, Array]:
+    """Return the larger eigenvalue of 2 x 2 matrices where they are real, where they are not, and the angles there.
+
+    The last one is how far each is from their mean, by which errors of the matrix are divided; inf for triangular ones.
+    """
     half = (m[0, 0] + m[1, 1]) / 2
     inner = half**2 - det
     real = half + np.where(half < 0, -1.0, 1.0) * np.sqrt(np.maximum(inner, 0))
     triangular = (m[0, 1] == 0) | (m[1, 0] == 0)  # there it stands on the diagonal, and inner is only rounding
     larger = np.where(np.abs(m[0, 0]) >= np.abs(m[1, 1]), m[0, 0], m[1, 1])
     turning = (inner < 0) & ~triangular
-    return np.where(triangular, larger, real), turning, np.arctan2(np.sqrt(np.maximum(-inner, 0)), half)
+    apart = np.where(triangular, np.inf, np.sqrt(np.abs(inner)))
+    return np.where(triangular, larger, real), turning, np.arctan2(np.sqrt(np.maximum(-inner, 0)), half), apart
 
 
 def whole(chain: JacobianChain) -> UnitProduct:

@@ -20,7 +20,7 @@ import numpy as np
 
 from gradscope.analysis._arguments import check_chain, check_count
 from gradscope.analysis._frames import random_frame
-from gradscope.analysis._graded import EPS, Graded
+from gradscope.analysis._graded import Graded
 from gradscope.analysis._units import in_order, whole
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.jacobian import Array, Linear
@@ -69,8 +69,10 @@ def singular_values(chain: JacobianChain, values: int | None = None) -> Singular
 
 
 def _of_units(chain: JacobianChain, values: int | None) -> list[tuple[Array, Array]]:
-    (logs,) = in_order(whole(chain).log_singular())
-    errors = np.where(np.isneginf(logs), 0.0, EPS * chain.steps)
+    product = whole(chain)
+    logs, errors = in_order(product.log_singular(), np.broadcast_to(product.errors, product.log_singular().shape))
+    errors = np.where(np.isneginf(logs), 0.0, errors)
+    logs = np.where(errors > UNSURE, np.nan, logs)
     return [(own[:values], error[:values]) for own, error in zip(logs.T, errors.T, strict=True)]
 
 

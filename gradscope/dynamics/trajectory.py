@@ -193,9 +193,10 @@ def run(
         s = s + np.asarray(start, cell.dtype).reshape(-1, cell.state_size).T
     dropped = warmup - keep
     with np.errstate(over="ignore", invalid="ignore"):
-        runner = cell.runner(PIECE, batch)
-        for first in range(0, dropped, PIECE):
-            s = _ran(runner, x[first : min(first + PIECE, dropped)], s)[-1]
+        if dropped:
+            runner = cell.runner(PIECE, batch)
+            for first in range(0, dropped, PIECE):
+                s = _ran(runner, x[first : min(first + PIECE, dropped)], s)[-1]
         x = x[dropped:]
         if storage == CHECKPOINTS:
             return _with_checkpoints(cell, x, s, keep)

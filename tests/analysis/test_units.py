@@ -75,6 +75,11 @@ def test_exponents(name):
     own, other = both(name, steps=400)
     found, wanted = lyapunov(own), lyapunov(other)
     assert found.determinant_error <= 1e-9 * max(1.0, np.abs(found.exponents).sum())
+    if len(own.parts) == 1:  # what the definition says: means of log|d_t| after the burn-in, unit by unit
+        with np.errstate(divide="ignore"):  # a unit of relu that is off
+            logs = np.concatenate([np.log(np.abs(steps[0, 0])) for _, _, steps in own.units()])
+        means = np.sort(logs[found.burn :].mean(axis=(0, 2)))[::-1]
+        np.testing.assert_allclose(found.exponents, means, rtol=1e-12, atol=1e-14)
     if len(own.parts) == 1:  # units keep their names in every sequence, columns are sorted in each
         np.testing.assert_allclose(np.sort(found.by_sequence), np.sort(wanted.by_sequence), rtol=0, atol=0.01)
     np.testing.assert_allclose(found.exponents.sum(), wanted.exponents.sum(), rtol=1e-9, atol=1e-12)
@@ -137,3 +142,26 @@ def test_all_of_the_gradient_goes_around():
     found = gradscope.analyze(create("lru", hidden_size=4, input_size=2), steps=30, batch=2)
     assert found.metrics["around_share"] == 1.0
     assert found.to_dict()["verdict"]["state"] != "nonfinite"
+
+
+def test_a_defective_unit_says_how_little_is_known_of_its_eigenvalues():
+    """J = S [[1, 1], [0, 1]] S^-1: both are 1; rounding of the product moves them by its root."""
+    S = np.random.default_rng(3).standard_normal((2, 2))
+    J = S @ np.array([[1.0, 1.0], [0.0, 1.0]]) @ np.linalg.inv(S)
+    product = UnitProduct(2, 1, 1)
+    for _ in range(5):
+        product.multiply(np.repeat(J[:, :, None, None, None], 10, axis=2))
+    logs, _, errors = product.eigenvalues()
+    assert 0 < np.abs(logs).max() <= errors.max()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_errors_of_what_cancels(seed):
+    """Twelve random matrices, and then their inverses in turn: the identity, but for what rounding made of it."""
+    steps = np.random.default_rng(seed).standard_normal((100, 2, 2))
+    product = UnitProduct(2, 1, 1)
+    for J in [*steps[:12], *map(np.linalg.inv, steps[:12][::-1])]:
+        product.multiply(J[:, :, None, None, None])
+    error = np.abs(product.log_singular()).max()
+    assert 0 < error <= product.errors.max()
+    assert product.errors.max() > 100 * np.finfo(float).eps * product.steps

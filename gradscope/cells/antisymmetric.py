@@ -17,9 +17,9 @@ from gradscope.jacobian import Array, Partials
 class AntisymmetricRNN(Cell):
     """h' = h + epsilon z tanh(M h + W x + b), M = U - U^T - gamma; state s = [h].
 
-    z = 1, or sigmoid(M h + W_z x + b_z) with gate = input. The differential equation that it follows neither forgets
-    nor explodes; Euler's method does, by sqrt(1 + epsilon^2 w^2) a step along an eigenvalue i w of M, unless gamma
-    damps it. d h'/d h = 1 around the weights.
+    z = 1, or sigmoid(M h + W_z x + b_z) with gate = input. With gamma = 0 the differential equation that it follows
+    neither forgets nor explodes near rest; steps of Euler's method grow by sqrt(1 + epsilon^2 w^2) along an eigenvalue
+    i w of M, and gamma damps that. d h'/d h = 1 around the weights.
     Chang, Chen, Haber & Chi (2019); U from N(0, 1 / H).
     """
 
@@ -33,6 +33,7 @@ class AntisymmetricRNN(Cell):
     gates = ("h",)
     choices: ClassVar = {"gate": ("none", "input")}
     gate_names: ClassVar = {"h": "hidden"}
+    squash: ClassVar = {"h": (-1, 1)}
 
     @classmethod
     def own(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Array | None]:
@@ -60,7 +61,8 @@ class AntisymmetricRNN(Cell):
         factors = np.abs(1 + self.epsilon * np.linalg.eigvals(self.M))
         return {
             "largest Euler factor": Fact(
-                float(factors.max()), "|1 + epsilon mu| of one step, mu an eigenvalue of M, units at rest"
+                float(factors.max()),
+                "|1 + epsilon mu| of one step, mu an eigenvalue of M, units at rest and no gate shut",
             )
         }
 

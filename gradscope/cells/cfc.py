@@ -17,7 +17,8 @@ class CfC(Cell):
     h' = sigmoid(-f dt) tanh(g) + sigmoid(f dt) tanh(k)    f, g, k = U h + W x + b
 
     Nothing goes around the weights: the gate chooses between two new values, and the old state is in neither.
-    Hasani, Lechner, Amini, Liebenwein, Ray, Tschaikowski, Teschl & Rus (2022), without a backbone.
+    Hasani, Lechner, Amini, Liebenwein, Ray, Tschaikowski, Teschl & Rus (2022), without a backbone; their code adds to
+    f dt a product that dt does not multiply, which at dt = 1 is the same.
     """
 
     dt: float = 1.0
@@ -25,7 +26,7 @@ class CfC(Cell):
     parts = ("h",)
     gates = ("f", "g", "k")
     gate_names: ClassVar = {"f": "time", "g": "early", "k": "late"}
-    squash: ClassVar = {"g": (-1, 1), "k": (-1, 1)}
+    squash: ClassVar = {"f": (0, 1), "g": (-1, 1), "k": (-1, 1)}
     road: ClassVar = False
 
     def activations(self, a: Array, v: Array, s: Parts) -> Parts:

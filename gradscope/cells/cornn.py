@@ -34,6 +34,7 @@ class CoRNN(Cell):
     gates = ("z",)
     reads = "y"
     gate_names: ClassVar = {"z": "force"}
+    squash: ClassVar = {"z": (-1, 1)}
     products: ClassVar = 2
 
     @classmethod

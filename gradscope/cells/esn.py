@@ -25,6 +25,7 @@ class ESN(Cell):
     parts = ("h",)
     gates = ("h",)
     gate_names: ClassVar = {"h": "hidden"}
+    squash: ClassVar = {"h": (-1, 1)}
     usual_init: ClassVar = "reservoir"
     road: ClassVar = "alpha < 1"
 

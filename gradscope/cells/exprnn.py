@@ -17,7 +17,8 @@ class ExpRNN(Cell):
     """h' = modrelu(Q h + W x), Q = exp(A - A^T) orthogonal; state s = [h].
 
     modrelu(p) = sign(p) relu(|p| + b). J = diag(1 where the unit is on) Q: nothing is lost but what units that are
-    off take away, and nothing can explode.
+    off take away, and nothing can explode. Where b > 0 a unit jumps by 2 b as p passes zero, of which no derivative
+    tells.
     Lezcano-Casado & Martinez-Rubio (2019); A - A^T of 2 x 2 blocks with angles from U(-pi, pi) and b from U(-0.01,
     0.01), as there.
     """

@@ -30,6 +30,10 @@ class Leaky(Cell):
     choices: ClassVar = {"form": ("rate", "current")}
     gate_names: ClassVar = {"h": "hidden"}
 
+    @property
+    def gate_ranges(self) -> dict[str, tuple[float, float]]:
+        return {"h": (-1, 1)} if self.form == "rate" else {}
+
     @cached_property
     def maps(self) -> tuple[Map, ...]:
         if self.form == "rate":

@@ -31,6 +31,10 @@ class LEM(Cell):
     keep_gates: ClassVar = {"d2": -1, "d1": -1}
     squash: ClassVar = {"z": (-1, 1), "y": (-1, 1)}
 
+    @property
+    def gate_ranges(self) -> dict[str, tuple[float, float]]:
+        return {"d1": (0, self.dt), "d2": (0, self.dt)} | super().gate_ranges
+
     @cached_property
     def maps(self) -> tuple[Map, ...]:
         first, second = self.blocks(3)

@@ -20,8 +20,8 @@ class LRU(Cell):
     J is the same at every step: a rotation by exp(theta) and a factor |lambda| = exp(-exp(nu)) below one, for both
     parts of a unit. gamma = sqrt(1 - |lambda|^2) keeps the size of the state near that of its input. The output is
     read from z, and not fed back.
-    Orvieto, Smith, Gu, Fernando, Gulcehre, Pascanu & De (2023); uniform on the ring from r_min to r_max, B of variance
-    1 / (2 inputs).
+    Orvieto, Smith, Gu, Fernando, Gulcehre, Pascanu & De (2023), where gamma is trained from this value on; lambda
+    uniform on the ring from r_min to r_max, both parts of B of variance 1 / (2 inputs).
     """
 
     nu: Array | None = None

@@ -19,7 +19,8 @@ class LTC(Cell):
     f = sigmoid(U h + W x + b)    h' = (h + dt f A) / (1 + dt (1 / tau + f))
 
     d h'/d h = 1 / (1 + dt (1 / tau + f)) around the weights: a time constant that the input shortens.
-    Hasani, Lechner, Amini, Rus & Grosu (2021); A from U(-1, 1), tau = 1.
+    Hasani, Lechner, Amini, Rus & Grosu (2021). Their code has a sigmoid for each synapse and six such steps an input;
+    here it is one for each unit, and one step. A from U(-1, 1) and tau = 1 are of this file.
     """
 
     A: Array | None = None

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from gradscope.cells._base import Cell, Map, Parts
+from gradscope.cells._base import Cell, Fact, Map, Parts
 from gradscope.cells._math import dsigmoid, sigmoid
 from gradscope.jacobian import Array, Partials
 
@@ -21,10 +21,11 @@ class MLSTM(Cell):
 
     with k, v = W x + b, k over the square root of the units of a head: of `head` units, or of the next number above
     that divides all of them; of all, where there are fewer. J = f on every entry of a head: around is all there is. The
-    output, o (C q) / max(|n . q|, 1), is read from C, and not fed back; the stabiliser m, which changes no output, is
-    left out, so that i overflows beyond 709.
-    Beck, Poeppel, Spanring, Auer, Prudnikova, Kopp, Klambauer, Brandstetter & Hochreiter (2024); b_f from 3 to 6, b_i
-    from N(0, 0.01), as in their code.
+    output, o (C q) / max(|n . q|, 1), is read from C, and not fed back. The paper keeps e^-m C and e^-m n, whose m =
+    max(log f + m, log i) depends on the inputs alone: it changes no output, and their gradients over a run are those
+    here times e^(m before - m after). Without it states leave the range where log i is beyond 709, 88 in float32.
+    Beck, Poeppel, Spanring, Auer, Prudnikova, Kopp, Klambauer, Brandstetter & Hochreiter (2024); W_i = W_f = 0, b_f
+    from 3 to 6 and b_i from N(0, 0.01), as in their code: gates see no input before they are trained.
     """
 
     w: Array | None = None  # (2 heads, inputs): W_i, W_f
@@ -42,7 +43,7 @@ class MLSTM(Cell):
     def own(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Array | None]:
         heads = next(n for n in range(max(1, hidden // settings["head"]), 0, -1) if hidden % n == 0)
         return {
-            "w": rng.uniform(-1, 1, (2 * heads, inputs)) / np.sqrt(hidden),
+            "w": np.zeros((2 * heads, inputs)),
             "b": np.array([rng.normal(0, 0.1, heads), np.linspace(3, 6, heads)]),
         }
 
@@ -62,6 +63,11 @@ class MLSTM(Cell):
             return np.concatenate([i, f, k.reshape(shape), v.reshape(shape)])
 
         return (_Memory(spread(self.w, self.W, 0.0), None, spread(self.b.ravel(), bias, 1.0), None),)
+
+    def facts(self, x: Array, s: Array) -> dict[str, Fact]:
+        assert self.w is not None and self.b is not None
+        log_i = np.split(self.w @ x + self.b.ravel()[:, None], 2, axis=-2)[0]
+        return {"highest log i": Fact(float(log_i.max()), "i itself overflows above 709, and above 88 in float32")}
 
 
 class _Memory(Map):

@@ -39,6 +39,7 @@ class NRU(Cell):
     parts = ("h", "m")
     gates = ("h",)
     gate_names: ClassVar = {"h": "hidden"}
+    squash: ClassVar = {"h": (0, float("inf"))}
     cost: ClassVar = "O((H + memory)^2)"
 
     @classmethod

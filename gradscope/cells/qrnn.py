@@ -14,7 +14,7 @@ from gradscope.jacobian import Array, Partials
 class QRNN(Cell):
     """Forget-gate pooling; state s = [c]. An output gate, where there is one, is read from it and not fed back.
 
-    z = tanh(W_z x)    f = sigmoid(W_f x)    c' = f c + (1 - f) z
+    z = tanh(W_z x + b_z)    f = sigmoid(W_f x + b_f)    c' = f c + (1 - f) z
 
     J = diag(f): what the input says, and nothing else, decides how far gradients reach. The convolution has width 1:
     a wider one sees more of the input, and changes no derivative in c.

@@ -19,8 +19,9 @@ class RGLRU(Cell):
     r, i = sigmoid(W x + b)    log a = 8 r log sigmoid(L)    h' = a h + sqrt(1 - a^2) (i z)    z = W_z x + b_z
 
     J = diag(a). d sqrt(1 - a^2) / d a = -a / sqrt(1 - a^2) has no bound as a -> 1; in r it stays finite, since both
-    vanish together, and that is what is evaluated here. The letters: L is Lambda, z the projected input.
-    De, Smith, Fernando et al. (2024); sigmoid(L)^8 from U(0.9, 0.999).
+    vanish together, and that is what is evaluated here; the authors' RecurrentGemma cuts the slope of the root at 1000
+    instead. The letters: L is Lambda, z the projected input.
+    De, Smith, Fernando et al. (2024); sigmoid(L)^8 from U(0.9, 0.999), as there.
     """
 
     L: Array | None = None

@@ -19,9 +19,10 @@ class RWKV(Cell):
     k = W_k x    v = W_v x    t = k - (l - d)    q' = sigmoid(-t) q + sigmoid(t) v    l' = l - d + softplus(t)
 
     The decay of a channel is d = e^w. The paper keeps numerator and denominator, a' = e^-d a + e^k v and b' = e^-d b +
-    e^k; only q = a / b is read, and l = log b. Around is all there is: d q'/d q = d l'/d l = sigmoid(-t). The
-    receptance and the bonus for the current input are read from the state, and not fed back. Zeros are a start with a
-    weight of one on q = 0, where the paper starts with none.
+    e^k; here q = a / b and l = log b. Around is all there is: d q'/d q = d l'/d l = sigmoid(-t). The output, (a + e^(u
+    + k) v) / (b + e^(u + k)) with a bonus u for the current input, times the receptance, is read from q and l, and not
+    fed back; the shift before it, which mixes inputs of two steps, is left out. Zeros are a start with a weight of one
+    on q = 0, where the paper starts with none.
     Peng, Alcaide, Anthony et al. (2023); w as there at the bottom layer, -5 + 8 (i / (H - 1))^0.7.
     """
 

@@ -19,8 +19,9 @@ class S5(Cell):
 
     z' = exp(dt A) z + (exp(dt A) - 1) / A (B x)    (zero-order hold)
 
-    A are eigenvalues of the normal part of HiPPO-LegS, those with Im A >= 0; B = W is complex, W = [Re B; Im B]. J is
-    the same at every step, |exp(dt A)| = exp(-dt / 2) in the beginning. The output is read from z, and not fed back.
+    A are eigenvalues of the normal part of HiPPO-LegS, those with Im A > 0, which stand for their conjugates too; B = W
+    is complex, W = [Re B; Im B]. J is the same at every step, |exp(dt A)| = exp(-dt / 2) in the beginning. The output
+    is read from z, and not fed back.
     Smith, Warrington & Linderman (2023); dt from dt_min to dt_max, uniform in its logarithm.
     """
 

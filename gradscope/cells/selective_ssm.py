@@ -21,9 +21,9 @@ class SelectiveSSM(Cell):
 
     with d and u of the channel, B u of the state, A = -exp(A_log) of both. J = diag(exp(d A)): time constant 1 / (d
     |A|) steps, chosen by the input. The output (C u) . h + D u is read from h, and not fed back; the convolution
-    before it is left out.
+    and the SiLU before it are left out.
     Gu & Dao (2024), Mamba-1; A_log = log(1, ..., N), softplus(b_d) from 0.001 to 0.1, uniform in its logarithm, D_1 of
-    rank H / 16.
+    rank H / 16 (in their code a sixteenth of the model's width, which is half of H).
     """
 
     A_log: Array | None = None  # (H, N)

@@ -14,12 +14,13 @@ from gradscope.jacobian import Array, Partials
 
 @dataclass(frozen=True, eq=False)
 class SRU(Cell):
-    """State s = [c]; the output r tanh(c) + (1 - r) x is read from it, and is not fed back.
+    """State s = [c]; the output r c' + (1 - r) x is read from it, and is not fed back.
 
-    z = W_z x    f = sigmoid(W_f x + b_f + u c)    c' = f c + (1 - f) z
+    z = W_z x + b_z    f = sigmoid(W_f x + b_f + u c)    c' = f c + (1 - f) z
 
     J = diag(f + (c - z) f (1 - f) u): no weights between units, a gate that sees its own.
-    Lei, Zhang, Wang, Dai & Artzi (2018), the version whose gates see c; u of variance 1/2, uniform, as in their code.
+    Lei, Zhang, Wang, Dai & Artzi (2018), the version whose gates see c, with a bias for z; u of variance 1/2,
+    uniform, as in their code.
     """
 
     u: Array | None = None

@@ -91,6 +91,18 @@ def test_cost(name):
 
 
 @pytest.mark.parametrize("name", CELLS)
+def test_ranges_of_gates(name):
+    """A gate has two ends just where no input is large enough to get it out of them."""
+    choices = [{k: v} for k, values in cell_class(name).choices.items() for v in values]
+    for settings in choices or [{}]:
+        cell, rng = create(name, hidden_size=16, input_size=3, **settings), np.random.default_rng(0)
+        with np.errstate(over="ignore", invalid="ignore"):  # gates and states that are exponentials
+            gates = cell.gate_values(1e3 * rng.standard_normal((3, 50)), rng.standard_normal((cell.state_size, 50)))
+        ends = {g for g, (low, high) in cell.gate_ranges.items() if np.isfinite([low, high]).all()}
+        assert ends == {g for g, values in gates.items() if np.abs(values).max() < 2}
+
+
+@pytest.mark.parametrize("name", CELLS)
 def test_settings_and_paper(name):
     row, cls = describe(name), cell_class(name)
     own = {k: v for k, v in cls.settings().items() if isinstance(v, int | float | str)}

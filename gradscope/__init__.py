@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from gradscope.cells._base import Cell
     from gradscope.cells._function import from_step
     from gradscope.cells._loop import closed_loop
+    from gradscope.cells._norm import Norm
+    from gradscope.cells._stack import stack
     from gradscope.dynamics.chain import JacobianChain
     from gradscope.errors import GradscopeError
     from gradscope.layouts._load import load
@@ -35,6 +37,7 @@ __all__ = [
     "Cell",
     "GradscopeError",
     "JacobianChain",
+    "Norm",
     "Result",
     "analyze",
     "closed_loop",
@@ -45,12 +48,14 @@ __all__ = [
     "load",
     "lyapunov",
     "singular_values",
+    "stack",
 ]
 
 _HOMES = {
     "Cell": "gradscope.cells._base",
     "GradscopeError": "gradscope.errors",
     "JacobianChain": "gradscope.dynamics.chain",
+    "Norm": "gradscope.cells._norm",
     "Result": "gradscope.result",
     "analyze": "gradscope.api",
     "closed_loop": "gradscope.cells._loop",
@@ -61,6 +66,7 @@ _HOMES = {
     "load": "gradscope.layouts._load",
     "lyapunov": "gradscope.analysis.growth",
     "singular_values": "gradscope.analysis.singular",
+    "stack": "gradscope.cells._stack",
 }
 
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from gradscope import _rooms
 from gradscope.cells._base import WEIGHTS, BaseCell, Cell, cell_class
-from gradscope.cells._stack import Direction, Stack
+from gradscope.cells._norm import named_norm
+from gradscope.cells._stack import Direction, check_between, stack
 from gradscope.errors import UsageError
 from gradscope.inits._base import Shape
 from gradscope.jacobian import Array
@@ -67,6 +68,8 @@ def create(
     hidden_size: int = 128,
     input_size: int = 32,
     layers: int = 1,
+    residual: bool = False,
+    norm: str = "none",
     init: str | None = None,
     gain: float = 1.0,
     seed: int | Sequence[int] = 0,
@@ -80,6 +83,8 @@ def create(
         hidden_size: units of a layer.
         input_size: inputs of the bottom layer.
         layers: how many; more than one gives a `Stack`.
+        residual: whether each layer above the bottom one adds its output to what it is given.
+        norm: what normalises the input of these layers: "none", "layer" or "rms".
         init: name of an initialisation; pytorch unless given, or what the cell's paper has (`Cell.usual_init`).
         gain: factor on the recurrent weights.
         seed: seed of the weights.
@@ -88,17 +93,18 @@ def create(
             gate biases (`forget_bias=1`: the sum of a gate's two biases, for every unit).
 
     Raises:
-        UsageError: an unknown name or setting, or a size below 1.
+        UsageError: an unknown name or setting, a size below 1, or something between layers where there is one layer.
     """
     for what, value in (("hidden_size", hidden_size), ("input_size", input_size), ("layers", layers)):
         if value < 1:
             raise UsageError(f"{what} must be at least 1, not {value}")
+    check_between(layers, residual=residual, normed=named_norm(norm) is not None)
     rng = np.random.default_rng(seed)
     cells: list[Cell] = []
     for _ in range(layers):
         width = cells[-1].output.stop if cells else input_size
         cells.append(_layer(name, hidden_size, width, init, gain, rng, settings).astype(dtype))
-    return cells[0] if layers == 1 else Stack({f"l{i}": cell for i, cell in enumerate(cells)})
+    return cells[0] if layers == 1 else stack(cells, residual=residual, norm=norm)
 
 
 def directions(
@@ -107,6 +113,8 @@ def directions(
     input_size: int = 32,
     hidden_size: int = 128,
     layers: int = 1,
+    residual: bool = False,
+    norm: str = "none",
     seed: int = 0,
     **options: Any,
 ) -> dict[str, BaseCell]:
@@ -117,6 +125,7 @@ def directions(
     """
     made: dict[str, BaseCell] = {}
     below: tuple[Direction, ...] = ()
+    check_between(layers, residual=residual, normed=named_norm(norm) is not None)
     for i in range(layers):
         width = sum(d.output.stop for d in below) if below else input_size
         pair = []
@@ -124,7 +133,8 @@ def directions(
             stream = [seed, 3, i, int(reverse)]
             cell = create(name, input_size=width, hidden_size=hidden_size, seed=stream, **options)
             assert isinstance(cell, Cell)
-            pair.append(Direction(cell, reverse, below))
+            between = named_norm(norm) if below else None
+            pair.append(Direction(cell, reverse, below, residual and i > 0, between))
         below = tuple(pair)
         made |= {f"l{i}": pair[0], f"l{i}.reverse": pair[1]}
     return made

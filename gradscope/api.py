@@ -20,7 +20,7 @@ from gradscope.budget import EVERYTHING, Plan
 from gradscope.cells._base import BaseCell
 from gradscope.cells._function import FunctionCell
 from gradscope.cells._loop import Loop
-from gradscope.cells._stack import Stack, backward, cells_of
+from gradscope.cells._stack import Direction, Stack, backward, cells_of
 from gradscope.dynamics.chain import JacobianChain, linearise
 from gradscope.dynamics.drive import drive
 from gradscope.dynamics.start import BATCH, lead_in_of, start_of
@@ -300,6 +300,19 @@ def _roads(chain: JacobianChain) -> tuple[bool, bool]:
     return bool(chain.at(0).push_around(np.ones((chain.size, chain.batch), chain.dtype)).any()), not chain.apart
 
 
+def _between(cell: BaseCell | JacobianChain) -> dict[str, Any]:
+    """Return what is between the layers of a network, as far as something is."""
+    network = None if isinstance(cell, JacobianChain) else cell.network
+    if isinstance(network, Direction):
+        norms, residual = {} if network.norm is None else {"": network.norm}, network.residual
+    elif isinstance(network, Stack):
+        norms, residual = dict(network.norms), network.residual
+    else:
+        return {}
+    found: dict[str, Any] = {"residual": True} if residual else {}
+    return found | ({"norm": ", ".join(dict.fromkeys(n.name for n in norms.values()))} if norms else {})
+
+
 def _facts(cell: BaseCell | JacobianChain) -> dict[str, Any]:
     """Return the document's `model`, as far as the cell itself tells."""
     sizes = cell.sizes
@@ -320,5 +333,6 @@ def _facts(cell: BaseCell | JacobianChain) -> dict[str, Any]:
         "state": [{"name": n, "size": k} for n, k in sizes.items()],
         "settings": cells[0].changed_settings() if cells else {},
         "assumptions": [cell.assumption] if isinstance(cell, FunctionCell) else [],
+        **_between(cell),
         **({"readout": cell.name} if isinstance(cell, Loop) else {}),
     }

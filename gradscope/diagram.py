@@ -25,6 +25,7 @@ from gradscope.report.model import Diagram, Edge, Node, Report
 __all__ = ["cell_report", "diagrams", "with_diagrams"]
 
 INPUT = "input"
+MANY = 4  # layers, from which on not all are named
 
 
 def diagrams(cell: BaseCell, metrics: Mapping[str, Any] | None = None) -> tuple[Diagram, ...]:
@@ -39,14 +40,21 @@ def diagrams(cell: BaseCell, metrics: Mapping[str, Any] | None = None) -> tuple[
     if isinstance(network, Direction):
         network = network.cell
     if isinstance(network, Stack):
-        names = list(network.layers)
-        below = [fed, *(f"{a} to {b}" for a, b in zip(names, names[1:], strict=False))]
-        found = []
-        for (name, layer), road in zip(network.layers.items(), below, strict=True):
-            drawn = _shared(_graph(layer), metrics, f"{name}.", road)
-            found.append(_titled(drawn, f"layer {name}"))
+        found, names = [], list(network.layers)
+        for i, (name, layer) in enumerate(network.layers.items()):
+            below = names[:i] if network.residual else names[max(i - 1, 0) : i]
+            drawn = _shared(_graph(layer), metrics, f"{name}.", [f"{b} to {name}" for b in below] or [fed])
+            found.append(_titled(drawn, f"layer {name}{_given(network, name, below)}"))
         return tuple(found)
-    return (_shared(_graph(network), metrics, "", fed),)
+    return (_shared(_graph(network), metrics, "", [fed]),)
+
+
+def _given(network: Stack, name: str, below: Sequence[str]) -> str:
+    """Say what a layer sees, unless it is the output of the one below."""
+    what = " + ".join(below if len(below) < MANY else (below[0], "...", below[-1]))
+    if name in network.norms:
+        what = f"{network.norms[name].name} norm of {what}"
+    return f": x = {what}" if len(below) > 1 or name in network.norms else ""
 
 
 def _titled(diagram: Diagram, title: str) -> Diagram:
@@ -94,8 +102,8 @@ def with_diagrams(report: Report, cells: Mapping[str, BaseCell]) -> Report:
     return replace(report, diagrams=tuple(found))
 
 
-def _shared(diagram: Diagram, metrics: Mapping[str, Any] | None, prefix: str, fed: str) -> Diagram:
-    """Give lines the shares of their roads: those of a gate to what goes in and out, that of `fed` to the input."""
+def _shared(diagram: Diagram, metrics: Mapping[str, Any] | None, prefix: str, fed: Sequence[str]) -> Diagram:
+    """Give lines the shares of their roads: those of a gate to what goes in and out, those of `fed` to the input."""
     if metrics is None:
         return diagram
     gates = metrics.get("gate_share", {})
@@ -106,7 +114,8 @@ def _shared(diagram: Diagram, metrics: Mapping[str, Any] | None, prefix: str, fe
         if e.road == "around":
             found = metrics.get("around_share", 0.0 if gates else None)
         elif e.road == "input":
-            found = gates.get(fed)
+            there = [gates[road] for road in fed if road in gates]
+            found = sum(there) if there else None
         else:
             gate = e.end if e.road == "weights" else e.start
             found = shares.get(gate) if e.road in ("weights", "gate") and gate in read else None

@@ -19,9 +19,10 @@ from gradscope.cells._base import BaseCell, Cell, Map
 from gradscope.cells._function import FunctionCell
 from gradscope.cells._loop import Loop, closed_loop
 from gradscope.cells._stack import Direction, Stack, cells_of
-from gradscope.composition import Composite, Looped, Stacked
+from gradscope.composition import Composite, Looped
 from gradscope.errors import UsageError
 from gradscope.jacobian import Array, Dense, Jacobian, Linear
+from gradscope.stacked import Stacked
 
 __all__ = ["Derivative", "Fact", "check_cell", "derivatives", "load_cell_file"]
 
@@ -164,7 +165,8 @@ def _step(cell: BaseCell, x: Array, s: Array) -> Array:
 
 def _check_names(cell: BaseCell) -> None:
     _require(cell.sizes and all(n > 0 for n in cell.sizes.values()), cell, "the state has no parts")
-    _require(cell.output.start >= 0 and cell.output.stop <= cell.state_size, cell, "the output lies outside the state")
+    for rows in cell.outputs:
+        _require(rows.start >= 0 and rows.stop <= cell.state_size, cell, "the output lies outside the state")
     if isinstance(cell, Cell):
         for what in ("gate_names", "keep_gates", "squash"):
             unknown = set(getattr(cell, what)) - set(cell.gates)
@@ -234,9 +236,9 @@ def _without_weights(J: Linear) -> Linear:
         return Composite(tuple(_without_weights(m) for m in J.maps))
     if isinstance(J, Stacked):
         layers = [_without_weights(m) for m in J.layers]
-        return Stacked((layers[0], *(_without_inputs(m) for m in layers[1:])), J.outputs)
+        return dataclasses.replace(J, layers=(layers[0], *(_without_inputs(m) for m in layers[1:])))
     if isinstance(J, Looped):
-        return Looped(_without_weights(J.step), np.zeros_like(J.R), J.output)
+        return Looped(_without_weights(J.step), np.zeros_like(J.R), J.outputs)
     if isinstance(J, Dense) and J.around is not None:
         return dataclasses.replace(J, matrix=np.broadcast_to(np.diag(J.around), J.matrix.shape))
     return J
@@ -392,9 +394,9 @@ def _rebuild(cell: BaseCell, change: Callable[[Cell], Cell]) -> BaseCell:
     if isinstance(cell, Loop):
         return closed_loop(_rebuild(cell.cell, change), cell.readout, cell.bias)
     if isinstance(cell, Stack):
-        return Stack({n: change(c) for n, c in cell.layers.items()})
+        return cell.over({n: change(c) for n, c in cell.layers.items()})
     if isinstance(cell, Direction):
-        return Direction(change(cell.cell), cell.reverse, cell.below)
+        return dataclasses.replace(cell, cell=change(cell.cell))
     return change(cell) if isinstance(cell, Cell) else cell
 
 

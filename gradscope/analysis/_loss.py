@@ -65,7 +65,7 @@ def random_loss(chain: JacobianChain, name: str = "last", seed: int = 0) -> Loss
     """
     if name not in LOSSES:
         raise UsageError(f"there is no loss named '{name}'", f"known: {', '.join(LOSSES)}")
-    size = chain.output.stop - chain.output.start
+    size = chain.output_size
     rng = np.random.default_rng([seed, 2])  # apart from the streams of weights and inputs
     w = rng.standard_normal((chain.batch, size)).T
     w = (w / np.linalg.norm(w, axis=0)).astype(chain.dtype)
@@ -81,7 +81,7 @@ def given_loss(chain: JacobianChain, gradient: Array) -> Loss:
         InputError: the shape is none of these, or the values are not real, finite numbers of the chain's precision.
     """
     g = np.asarray(gradient)
-    size, batch, steps = chain.output.stop - chain.output.start, chain.batch, chain.steps
+    size, batch, steps = chain.output_size, chain.batch, chain.steps
     if g.dtype.kind not in "fiu":
         raise InputError(f"a loss gradient must be real numbers, not {g.dtype}")
     g = _representable(g, chain.dtype)

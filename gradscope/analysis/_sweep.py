@@ -54,11 +54,10 @@ class _Rows:
     """The cotangents of a few states, and the calls that make each of them from the one after it."""
 
     def __init__(self, chain: JacobianChain, size: int, *, direct: bool) -> None:
-        self.size, self._chain, self._output = size, chain, chain.output
+        self.size, self._chain = size, chain
         self._read = chain.reader(size)
         self.u = np.zeros((size + 1, chain.size, chain.batch), chain.dtype)
-        height = chain.output.stop - chain.output.start
-        self.direct = np.zeros((size, height, chain.batch), chain.dtype) if direct else None
+        self.direct = np.zeros((size, chain.output_size, chain.batch), chain.dtype) if direct else None
         self._puller: Puller | None = None
         self._calls: list[list[Call]] = []
         self._parts = list(chain.parts.values())
@@ -76,8 +75,8 @@ class _Rows:
         calls = puller.calls(k, self.u[k + 1], self.u[k])
         if self.direct is None:
             return calls
-        seen = self.u[k][self._output]
-        return [*calls, (np.add, (seen, self.direct[k], seen))]
+        seen = [self.u[k][rows] for rows in self._chain.outputs]
+        return [*calls, *((np.add, (own, self.direct[k], own)) for own in seen)]
 
     def back(self, last: int, first: int) -> None:
         """Fill u[first], ..., u[last - 1] from u[last]."""
@@ -143,7 +142,8 @@ def _received(u: Array, exponent: Array, loss: Loss, t: int, chain: JacobianChai
     if direct is None:
         return u, exponent
     full = np.zeros_like(u)
-    full[chain.output] = direct
+    for rows in chain.outputs:
+        full[rows] = direct
     return add(u, exponent, full)
 
 

@@ -147,8 +147,13 @@ class BaseCell:
 
     @property
     def output(self) -> slice:
-        """The part of the state that the next layer, or the loss, sees."""
+        """The part of the state that the next layer sees."""
         return slice(0, next(iter(self.sizes.values())))
+
+    @property
+    def outputs(self) -> tuple[slice, ...]:
+        """The parts of the state, of one size, whose sum the loss sees: the output, unless others go by it."""
+        return (self.output,)
 
     @property
     def state_size(self) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 from gradscope.cells._base import BaseCell
 from gradscope.cells._function import FunctionCell
 from gradscope.cells._stack import Direction
-from gradscope.composition import Looped
+from gradscope.composition import Looped, added
 from gradscope.errors import InputError, UsageError
 from gradscope.jacobian import Array, Linear
 
@@ -27,7 +27,7 @@ def closed_loop(
     """Feed a network's output back as its next input: x_{t+1} = readout h_t + bias.
 
     The result is a cell without inputs, for `analyze`. h is the part of the state that a loss would read: of an
-    LSTM the h, of a stack that of the top layer.
+    LSTM the h, of a stack that of the top layer, or the sum of all with residual connections.
 
     Args:
         cell: a cell, or a stack of layers.
@@ -95,18 +95,22 @@ class Loop(BaseCell):
         return self.cell.output
 
     @property
+    def outputs(self) -> tuple[slice, ...]:
+        return self.cell.outputs
+
+    @property
     def jacobian_numbers(self) -> int:
         return self.cell.jacobian_numbers + len(self.readout)
 
     def feed(self, s: Array) -> Array:
         """Return the input that follows state s (..., n, B): (..., m, B)."""
-        return np.asarray(self.readout @ s[..., self.output, :] + self.bias[:, None])
+        return np.asarray(self.readout @ added(s, self.outputs) + self.bias[:, None])
 
     def evolve(self, x: Array, s: Array) -> Array:
         return self.cell.evolve(self.feed(s), s)
 
     def linearise(self, x: Array, s: Array) -> Linear:
-        return Looped(self.cell.linearise(self.feed(s), s), self.readout, self.output)
+        return Looped(self.cell.linearise(self.feed(s), s), self.readout, self.outputs)
 
     def gate_values(self, x: Array, s: Array) -> dict[str, Array]:
         return self.cell.gate_values(self.feed(s), s)

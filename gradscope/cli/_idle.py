@@ -8,7 +8,7 @@ from gradscope.errors import UsageError
 
 __all__ = ["refuse_idle"]
 
-OF_CELLS = ("hidden", "input_size", "layers", "bidirectional", "init", "gain", "settings")
+OF_CELLS = ("hidden", "input_size", "layers", "residual", "norm", "bidirectional", "init", "gain", "settings")
 OF_CHECKPOINTS = ("layer", "key", "activation", "gate_order", "embedding", "readout")
 OF_DATA = ("embedding", "data_key", "columns", "delimiter", "decimal", "layout", "nan")
 OF_MADE_UP_INPUT = ("input_scale",)

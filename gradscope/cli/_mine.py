@@ -108,7 +108,7 @@ def refuse_idle_settings(own: Own, given: dict[str, bool]) -> None:
     Raises:
         UsageError: something is to no effect.
     """
-    for option in ("--layers", "--bidirectional", "--init", "--gain"):
+    for option in ("--layers", "--residual", "--norm", "--bidirectional", "--init", "--gain"):
         if given.get(option):
             hint = "leave it out; --set changes keyword-only arguments of the function"
             raise UsageError(f"{option} is for cells whose weights are drawn here, and {own.name} is a function", hint)

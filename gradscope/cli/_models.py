@@ -74,6 +74,8 @@ def models_of_cell(request: Request, label: str | None = None) -> list[Model]:
         "hidden_size": hidden,
         "input_size": inputs,
         "layers": request.layers,
+        "residual": request.residual,
+        "norm": request.norm,
         "init": request.init,
         "gain": request.gain,
         "seed": request.seed,
@@ -84,6 +86,8 @@ def models_of_cell(request: Request, label: str | None = None) -> list[Model]:
     label = label or (own.name if own else request.cell)
     name = f"{title}, {hidden} unit{'s'[: hidden != 1]}"
     name += f", {request.layers} layers" if request.layers > 1 else ""
+    name += ", residual" if request.residual else ""
+    name += "" if request.norm == "none" else f", {request.norm} norm"
     facts: dict[str, Any] = {"source": "init", "init": request.initialisation, **_facts_of_file(own)}
     if request.feeds_itself and request.bidirectional:
         raise UsageError("a bidirectional network cannot feed itself", "leave out --bidirectional or --drive self")
@@ -113,6 +117,7 @@ def _model_of_function(request: Request, own: Own, label: str | None) -> Model:
     given = {"--dtype": request.dtype != "float64", "--drive self": request.feeds_itself}
     if label is None:  # in a comparison, options may be for others
         given |= {"--layers": request.layers > 1, "--bidirectional": request.bidirectional, "--gain": request.gain != 1}
+        given |= {"--residual": request.residual, "--norm": request.norm != "none"}
         given |= {"--init": request.init is not None, "--hidden": request.hidden != Request.hidden}
         given |= {"--input-size": request.input_size is not None}
     refuse_idle_settings(own, given)

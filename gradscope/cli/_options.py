@@ -90,6 +90,24 @@ InputSize = Annotated[
 Layers = Annotated[
     int, option("--layers", panel=MODEL, metavar="N", parser=count("--layers"), help="Layers of the network (1).")
 ]
+Residual = Annotated[
+    bool,
+    option(
+        "--residual",
+        panel=MODEL,
+        help="Residual connections between layers: each above the bottom one adds its output to what it is given.",
+    ),
+]
+Norm = Annotated[
+    str,
+    option(
+        "--norm",
+        panel=MODEL,
+        metavar="NAME",
+        parser=_choice("--norm", ("none", "layer", "rms")),
+        help="Normalise what a layer is given by the one below: none, layer, rms (none).",
+    ),
+]
 Bidirectional = Annotated[
     bool, option("--bidirectional", panel=MODEL, help="Analyze both directions, each as a chain.")
 ]

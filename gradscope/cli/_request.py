@@ -40,6 +40,8 @@ class Request:
     hidden: int = 128
     input_size: int | None = None
     layers: int = 1
+    residual: bool = False
+    norm: str = "none"
     bidirectional: bool = False
     init: str | None = None
     gain: float = 1.0
@@ -96,7 +98,8 @@ class Request:
                 config["hidden"] = self.hidden
             if own is None or own.cell_class is not None:
                 config |= {"layers": self.layers, "init": self.initialisation, "gain": self.gain}
-                config |= {"bidirectional": True} if self.bidirectional else {}
+                config |= {k: True for k in ("bidirectional", "residual") if getattr(self, k)}
+                config |= {} if self.norm == "none" else {"norm": self.norm}
             config["set"] = self.set
         if self.data:
             config |= {"data": self.data.name, "nan": self.nan}

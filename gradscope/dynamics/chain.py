@@ -37,7 +37,7 @@ class JacobianChain:
         steps: number of Jacobians T.
         batch: number of sequences B.
         sizes: {part: size} of the state.
-        output: the part of the state that the loss sees.
+        outputs: the parts of the state, of one size, whose sum the loss sees.
         trajectory: where the chain was linearised, or None for one made from arrays.
         step_bytes: about how many bytes the Jacobians of one step take, work arrays included.
     """
@@ -48,7 +48,7 @@ class JacobianChain:
         steps: int,
         batch: int,
         sizes: dict[str, int],
-        output: slice,
+        outputs: tuple[slice, ...],
         *,
         trajectory: Trajectory | None = None,
         dtype: Any = np.float64,
@@ -60,7 +60,7 @@ class JacobianChain:
         self.steps = steps
         self.batch = batch
         self.sizes = sizes
-        self.output = output
+        self.outputs = outputs
         self.trajectory = trajectory
         self.dtype = np.dtype(dtype)
         row = (numbers or self.size**2) * batch * self.dtype.itemsize
@@ -81,6 +81,11 @@ class JacobianChain:
     def size(self) -> int:
         """Number of state variables n."""
         return sum(self.sizes.values())
+
+    @property
+    def output_size(self) -> int:
+        """Number of outputs that the loss sees."""
+        return int(self.outputs[0].stop - self.outputs[0].start)
 
     @property
     def at_once(self) -> int:
@@ -117,7 +122,7 @@ class JacobianChain:
             raise InputError(f"Jacobians have shape {np.shape(jacobians)}; they must be (T, n, n) or (T, B, n, n)")
         steps, batch, n, _ = array.shape
         source = lambda start, stop: Dense(array[start:stop])  # noqa: E731
-        return cls(source, steps, batch, {"s": n}, slice(0, n), dtype=array.dtype)
+        return cls(source, steps, batch, {"s": n}, (slice(0, n),), dtype=array.dtype)
 
     @cached_property
     def first_odd(self) -> int | None:
@@ -145,7 +150,7 @@ class JacobianChain:
         if self.trajectory is not None:
             return linearise(self.trajectory.between(low, high))
         source = lambda start, stop: Dense(self._source(start, stop).matrix[:, low:high])  # type: ignore[attr-defined]  # noqa: E731
-        return JacobianChain(source, self.steps, high - low, self.sizes, self.output, dtype=self.dtype)
+        return JacobianChain(source, self.steps, high - low, self.sizes, self.outputs, dtype=self.dtype)
 
     def after(self, steps: int) -> JacobianChain:
         """Return the chain of what comes after the first `steps` steps of a run; what is kept, is kept once."""
@@ -246,7 +251,7 @@ def linearise(trajectory: Trajectory) -> JacobianChain:
         trajectory.steps,
         trajectory.batch,
         cell.sizes,
-        cell.output,
+        cell.outputs,
         trajectory=trajectory,
         dtype=trajectory.states.dtype,
         numbers=cell.jacobian_numbers,

@@ -136,19 +136,31 @@ def prepare_inputs(cell: BaseCell, inputs: Array) -> Array:
     """
     if not isinstance(cell, Direction):
         return inputs
-    seen = _outputs(cell.below, inputs) if cell.below else inputs
-    return seen[:, ::-1] if cell.reverse else seen
+    return _seen(cell, _given(cell, inputs))
 
 
-def _outputs(pair: tuple[Direction, ...], inputs: Array) -> Array:
-    """Return the outputs of both directions of a layer, side by side and in the order of the data."""
-    seen = _outputs(pair[0].below, inputs) if pair[0].below else inputs
-    outputs = []
-    for direction in pair:
-        own = seen[:, ::-1] if direction.reverse else seen
-        states = run(direction.cell, own, storage=STATES).states[1:, direction.output]
+def _given(cell: Direction, inputs: Array) -> Array:
+    """Return what is given to a layer, (B, T, m), in the order of the data.
+
+    It is the outputs of both directions of the layer below, side by side; with residual connections, added to what
+    that layer was given itself, unless it is the bottom one.
+    """
+    if not cell.below:
+        return inputs
+    lower = cell.below[0]
+    given, outputs = _given(lower, inputs), []
+    for direction in cell.below:
+        states = run(direction.cell, _seen(direction, given), storage=STATES).states[1:, direction.output]
         outputs.append(states[::-1] if direction.reverse else states)
-    return np.concatenate(outputs, axis=1).transpose(2, 0, 1)
+    made = np.concatenate(outputs, axis=1).transpose(2, 0, 1)
+    return made + given if cell.residual and lower.below else made
+
+
+def _seen(cell: Direction, given: Array) -> Array:
+    """Return what a direction sees of what is given to its layer, in its own order."""
+    if cell.norm is not None:
+        given = cell.norm.apply(given.swapaxes(1, 2)).swapaxes(1, 2)
+    return given[:, ::-1] if cell.reverse else given
 
 
 def run(

@@ -215,9 +215,13 @@ def _options(model: Document, config: Document) -> str:
     given |= {f"--{key.replace('_', '-')}": config.get(key) for key in ALSO if config.get(key) != ALSO[key]}
     if model["source"] == "init" and not config.get("data") and model["input_size"] != USUAL_INPUTS:
         given["--input-size"] = model["input_size"]
+    if model["source"] == "init":
+        given |= {"--layers": config.get("layers", 1) > 1 and config["layers"], "--norm": config.get("norm")}
+        given |= {"--residual": config.get("residual")}
     if config.get("data"):
         given = {key: value for key, value in given.items() if key not in ("--steps", "--batch", "--warmup")}
-    return "".join(f" {option} {shlex.quote(str(value))}" for option, value in given.items() if value)
+    flags = {option: "" if value is True else f" {shlex.quote(str(value))}" for option, value in given.items() if value}
+    return "".join(f" {option}{value}" for option, value in flags.items())
 
 
 # Settings that a command takes unasked; what differs has to be said again.

@@ -115,7 +115,7 @@ def scalar(around, through, steps):
         one = np.ones((b - a, 1, 1))
         return Jacobian(Partials(through=[[through * one]], around=[[around * one]]), np.eye(1), None, 0, (1,), (1,))
 
-    return JacobianChain(source, steps, 1, {"h": 1}, slice(0, 1))
+    return JacobianChain(source, steps, 1, {"h": 1}, (slice(0, 1),))
 
 
 @pytest.mark.parametrize(("around", "through"), [(0.6, 0.3), (1.5, -1.0), (0.1, 5.0)])

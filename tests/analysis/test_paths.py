@@ -9,10 +9,11 @@ from gradscope import JacobianChain, closed_loop, create
 from gradscope.analysis._loss import random_loss
 from gradscope.analysis.gradients import gradient_norms
 from gradscope.analysis.paths import paths
-from gradscope.composition import Composite, Looped, Stacked
+from gradscope.composition import Composite, Looped
 from gradscope.dynamics.chain import linearise
 from gradscope.dynamics.trajectory import run
 from gradscope.jacobian import Jacobian
+from gradscope.stacked import Stacked
 
 T, B = 8, 2
 
@@ -46,7 +47,7 @@ def test_share_is_an_elasticity(name, settings):
     for b in range(B):
         parts = [dense_parts(chain.at(t), b) for t in range(T)]
         u = np.zeros(chain.size)
-        u[chain.output] = w[:, b]
+        u[chain.outputs[0]] = w[:, b]
         for step in range(T):
 
             def size(alpha, step=step, u=u, parts=parts):
@@ -94,7 +95,7 @@ def cut(J):
 @CELLS
 def test_without_weights_all_goes_around(name, settings):
     chain = chain_of(name, **settings)
-    alone = JacobianChain(lambda a, b: cut(chain._source(a, b)), T, B, chain.sizes, chain.output)
+    alone = JacobianChain(lambda a, b: cut(chain._source(a, b)), T, B, chain.sizes, chain.outputs)
     assert np.abs(shares(alone).around_share - 1).max() < 1e-12
 
 
@@ -125,7 +126,7 @@ def test_roads_that_cancel():
         one = np.ones((b - a, 1, 1))
         return Jacobian(Partials(through=[[-1.0 * one]], around=[[1.5 * one]]), np.eye(1), None, 0, (1,), (1,))
 
-    chain = JacobianChain(source, 5, 1, {"h": 1}, slice(0, 1))
+    chain = JacobianChain(source, 5, 1, {"h": 1}, (slice(0, 1),))
     assert shares(chain).around_share == pytest.approx(np.full((5, 1), 3.0), abs=1e-13)
     assert shares(chain).mean == pytest.approx(3.0, abs=1e-13)
 
@@ -252,7 +253,7 @@ def test_gate_shares_are_elasticities(case):
     found = shares(chain)
     b, step = 0, 3
     u0 = np.zeros((chain.size, 1))
-    u0[chain.output] = random_loss(chain, "last").direct[:, :1]
+    u0[chain.outputs[0]] = random_loss(chain, "last").direct[:, :1]
     matrices = [chain.at(t).column(b) for t in range(T)]
     for gate in [
         n for n in found.gate_share if " to " not in n and n != "readout" and (case, n) != ("gru before", "n")

@@ -7,8 +7,9 @@ import pytest
 
 from gradscope import _rooms, create, jacobian
 from gradscope.cells._base import cell_class
-from gradscope.composition import Composite, Stacked
+from gradscope.composition import Composite
 from gradscope.jacobian import Dense, Jacobian, Partials
+from gradscope.stacked import Stacked
 
 EPS = np.finfo(float).eps
 CELLS = [(n, {}) for n in _rooms.names("cells")] + [("rnn", {"activation": "relu"}), ("gru", {"reset": "before"})]

@@ -53,6 +53,12 @@ def test_stack(name, settings, layers):
     check_cell(create(name, hidden_size=3, input_size=2, layers=layers, gain=gain(name, 2.0), seed=2, **settings))
 
 
+@pytest.mark.parametrize(("name", "settings"), CASES, ids=IDS)
+def test_stack_with_something_between(name, settings):
+    way = {"residual": True, "norm": "layer"}
+    check_cell(create(name, hidden_size=4, input_size=2, layers=3, gain=gain(name, 2.0), seed=4, **way, **settings))
+
+
 @pytest.mark.parametrize("name", CELLS)
 def test_large_weights_and_one_unit(name):
     """Gates well inside their curved ranges, and sizes of one."""

@@ -135,7 +135,7 @@ def test_chain_is_the_derivative_of_the_run():
         wanted = reference.jacobian(advance, INPUTS[1, t], trajectory.states[t, :, 1])
         for found in (J, forward[t], chain.at(t).column(1).dense()):
             assert np.abs(found - wanted).max() < 1e-14
-    assert (chain.steps, chain.batch, chain.size, chain.output) == (T, B, 6, slice(0, 3))
+    assert (chain.steps, chain.batch, chain.size, chain.outputs) == (T, B, 6, (slice(0, 3),))
     assert chain.parts == {"h": slice(0, 3), "c": slice(3, 6)}
 
 

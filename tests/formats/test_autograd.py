@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
 
-from gradscope import create  # noqa: E402
+from gradscope import Norm, create, stack  # noqa: E402
 from gradscope.analysis._loss import given_loss  # noqa: E402
 from gradscope.analysis.gradients import gradient_norms  # noqa: E402
 from gradscope.cells._base import cell_class  # noqa: E402
@@ -42,7 +42,7 @@ def direct_gradients(gradient):
     return torch.from_numpy(full)
 
 
-def by_autograd(step, output, size, inputs, gradient):
+def by_autograd(step, outputs, size, inputs, gradient):
     """Return dL/ds_t for t = 0..T with its parts independent, (T + 1, B, n)."""
     direct = direct_gradients(gradient)
     x = torch.from_numpy(inputs).transpose(0, 1)
@@ -56,7 +56,7 @@ def by_autograd(step, output, size, inputs, gradient):
         s, loss = start, 0
         for k in range(t, T + 1):
             if k:
-                loss = loss + (direct[k - 1] * s[:, output]).sum()
+                loss = loss + (direct[k - 1] * sum(s[:, rows] for rows in outputs)).sum()
             if k < T:
                 s = step(x[k], s)
         (g,) = torch.autograd.grad(loss, start)
@@ -69,7 +69,7 @@ def agree(cell, step, gradient, seed=0):
     inputs = np.random.default_rng(seed).standard_normal((B, T, M))
     chain = linearise(run(cell, inputs))
     found = gradient_norms(chain, given_loss(chain, gradient), keep=True)
-    wanted = by_autograd(step, cell.output, cell.state_size, inputs, gradient)
+    wanted = by_autograd(step, cell.outputs, cell.state_size, inputs, gradient)
     sizes = np.linalg.norm(wanted, axis=-1)
     assert np.abs(np.exp(found.state) / sizes - 1).max() < CLOSE
     ours = found.cotangents.transpose(0, 2, 1) * np.exp(found.state)[..., None]
@@ -179,6 +179,34 @@ def test_stacked_network(kind, shape):
         return torch.cat([h, c], dim=2).transpose(0, 1).reshape(B, -1)
 
     agree(Stack(cells), step, loss_of(shape))
+
+
+@LOSSES
+@pytest.mark.parametrize("residual", [True, False])
+@pytest.mark.parametrize("kind", ["LayerNorm", "RMSNorm"])
+def test_norms_and_residual_connections(kind, residual, shape):
+    """Three GRUs with nn.LayerNorm or nn.RMSNorm between them, as a module would have them; the loss reads the sum."""
+    torch.manual_seed(7)
+    modules = [nn.GRUCell(size, H).double() for size in (M, H, H)]
+    norms = [getattr(nn, kind)(H, eps=1e-5).double() for _ in modules[1:]]
+    for norm in norms:
+        for p in norm.parameters():
+            nn.init.uniform_(p, 0.5, 1.5)
+    ours = [Norm(kind == "LayerNorm", *(p.detach().numpy() for p in norm.parameters())) for norm in norms]
+    cells = [cell_class("gru")(**weights_of(m)) for m in modules]
+    network = stack(cells, residual=residual, norm={"l1": ours[0], "l2": ours[1]})
+
+    def step(x, s):
+        new, given = [], x
+        for k, (module, own) in enumerate(zip(modules, s.split(H, dim=1), strict=True)):
+            h = module(norms[k - 1](given) if k else given, own)
+            given = given + h if residual and k else h
+            new.append(h)
+        return torch.cat(new, dim=1)
+
+    each = [slice(k * H, (k + 1) * H) for k in range(3)]
+    assert list(network.outputs) == (each if residual else each[2:])
+    agree(network, step, loss_of(shape))
 
 
 @pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])

@@ -37,6 +37,8 @@ def command(
     hidden: o.Hidden = 128,
     input_size: o.InputSize = None,
     layers: o.Layers = 1,
+    residual: o.Residual = False,
+    norm: o.Norm = "none",
     bidirectional: o.Bidirectional = False,
     init: o.Init = None,
     gain: o.Gain = 1.0,

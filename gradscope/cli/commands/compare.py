@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gradscope.result import Result
 
 EPILOG = "Example: gradscope compare rnn lstm gru lstm:forget_bias=1 --steps 200 -o compare.png"
-OF_INIT = ("init", "gain", "hidden", "layers", "seed")
+OF_INIT = ("init", "gain", "hidden", "layers", "residual", "norm", "seed")
 
 
 def command(
@@ -47,6 +47,8 @@ def command(
     hidden: o.Hidden = 128,
     input_size: o.InputSize = None,
     layers: o.Layers = 1,
+    residual: o.Residual = False,
+    norm: o.Norm = "none",
     init: o.Init = None,
     gain: o.Gain = 1.0,
     layer: o.Layer = None,
@@ -189,11 +191,13 @@ def _cell_of(target: str) -> tuple[str | None, dict[str, str]]:
 
 def _with(request: Request, cell: str, settings: dict[str, str]) -> Request:
     """Return the request for one cell: settings after the colon win over the options."""
+    from gradscope._create import checked
     from gradscope.cli._numbers import count, real
 
     parsers: dict[str, Any] = {
         "hidden": count("hidden"),
         "layers": count("layers"),
+        "residual": lambda text: checked("residual", text, default=False),
         "seed": count("seed", 0),
         "gain": real("gain"),
     }

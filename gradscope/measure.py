@@ -13,6 +13,7 @@ from gradscope.analysis import finite
 from gradscope.analysis import steps as single_steps
 from gradscope.analysis._loss import Loss
 from gradscope.analysis.crossings import crossings
+from gradscope.analysis.depth import LayerGradient, depth
 from gradscope.analysis.eigen import Eigenvalues, eigenvalues
 from gradscope.analysis.gates import gate_statistics
 from gradscope.analysis.gradients import GradientNorms, gradient_norms
@@ -123,6 +124,7 @@ def measure(
         gates=answers.get(GATES, {}),
         times=answers.get(TIMES),
         facts=_facts(chain) if sound else {},
+        layers=_layers(chain, followed.of(kept), wanted.threshold),
         nonfinite=tuple(records),
         loss_ends=loss.ends,
         missing=tuple(name for name in asked if name not in answers),
@@ -189,6 +191,12 @@ def _facts(chain: JacobianChain) -> dict[str, Fact]:
         return {}
     last = chain.trajectory.window(max(0, chain.steps - LAST), chain.steps)
     return dict(chain.trajectory.cell.facts(last.inputs, last.states[:-1]))
+
+
+def _layers(chain: JacobianChain, followed: GradientNorms, threshold: float) -> tuple[LayerGradient, ...]:
+    """Return what arrives in each layer of a network of several."""
+    outputs = {} if chain.trajectory is None else chain.trajectory.cell.network.layer_outputs
+    return depth(followed.logs, outputs, threshold)
 
 
 def _has_roads(chain: JacobianChain) -> bool:

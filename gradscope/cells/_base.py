@@ -156,6 +156,11 @@ class BaseCell:
         return (self.output,)
 
     @property
+    def layer_outputs(self) -> dict[str, str]:
+        """Return {layer: the part of the state that is its output}, bottom first, of a network of several."""
+        return {}
+
+    @property
     def state_size(self) -> int:
         """Number of state variables: for an LSTM, h and c together."""
         return sum(self.sizes.values())

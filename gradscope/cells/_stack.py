@@ -1,4 +1,4 @@
-"""Layers of one network as one cell, and the directions of a bidirectional one."""
+"""Layers of one network as one cell, with what is between them, and the directions of a bidirectional one."""
 
 from __future__ import annotations
 
@@ -89,6 +89,10 @@ class Stack(BaseCell):
             return (self.output,)
         starts = np.cumsum([0] + [c.state_size for c in self._cells]).tolist()
         return tuple(slice(i, i + c.output.stop) for i, c in zip(starts, self._cells, strict=False))
+
+    @property
+    def layer_outputs(self) -> dict[str, str]:
+        return {name: f"{name}.{cell.parts[0]}" for name, cell in self.layers.items()}
 
     def _split(self, s: Array) -> list[Array]:
         ends = np.cumsum([0] + [c.state_size for c in self._cells])

@@ -178,6 +178,7 @@ def _evidence(
         gates={g: (s.low_share, s.high_share, s.never_active) for g, s in m.gates.items()},
         around_share=None if math.isnan(share) else share,
         near_one=m.times.near_one if m.times else None,
+        layers={x.name: x.reach for x in m.layers},
         cancellation=m.crossings.cancellation if m.crossings else None,
         step_radius=radius,
         cell=_target(model) if model["source"] == "init" else str(model["cell"]),

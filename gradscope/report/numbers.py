@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from gradscope.analysis.crossings import Crossings
+from gradscope.analysis.depth import LayerGradient
 from gradscope.analysis.eigen import Eigenvalues
 from gradscope.analysis.finite import NonFinite
 from gradscope.analysis.gates import GateStatistics
@@ -59,6 +60,7 @@ class Measured:
     crossings: Crossings | None = None
     times: TimeScales | None = None
     facts: Mapping[str, Fact] = field(default_factory=dict)
+    layers: tuple[LayerGradient, ...] = ()
     loss_ends: int | None = None
     missing: tuple[str, ...] = ()
 
@@ -77,6 +79,8 @@ def metrics(m: Measured) -> Document:
         "reach_threshold": m.reach.threshold,
         "underflow_lag": m.reach.underflow,
     }
+    if m.layers:
+        document["layers"] = [_layer(x) for x in m.layers]
     if m.steps is not None:
         radius = m.steps.radius[np.isfinite(m.steps.radius)]
         known = radius.size > 0
@@ -100,6 +104,11 @@ def metrics(m: Measured) -> Document:
             document["around_share"] = _known(m.paths.mean)
         document["gate_share"] = {name: _known(mean) for name, mean in m.paths.gate_mean.items()}
     return document
+
+
+def _layer(x: LayerGradient) -> Document:
+    largest = {"log10_largest": x.log_largest / LN10, "lag_of_largest": x.lag}
+    return {"name": x.name, "log10_last": x.log_last / LN10, **largest, "reach": x.reach}
 
 
 QUANTILES = {"min": 0.0, "p05": 0.05, "median": 0.5, "p95": 0.95, "max": 1.0}

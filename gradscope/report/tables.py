@@ -20,6 +20,8 @@ def analysis(document: Document) -> tuple[Table, ...]:
     found = [_reach_table(document), _decay_table(document)]
     if document.get("remedies"):
         found.insert(1, _remedy_table(document))
+    if document["metrics"].get("layers"):
+        found.append(_layer_table(document))
     if document["metrics"].get("log10_product"):
         found.append(_product_table(document))
     if document["series"].get("lyapunov"):
@@ -56,6 +58,23 @@ def _reach_table(document: Document) -> Table:
         rows.append(("time constant", ends[1], f"steps, median of units; {ends[0]} to {ends[2]}"))
     rows += [(name, f["value"], f["meaning"]) for name, f in m.get("of_cell", {}).items()]
     return Table("How far gradients reach", QUANTITY, tuple(rows))
+
+
+def _layer_table(document: Document) -> Table:
+    """Return what arrives in each layer, the top one first, as it comes down from the loss."""
+    bar = document["metrics"]["reach_threshold"]
+    columns = (
+        Column("layer", numeric=False),
+        Column("last step", ".2f"),
+        Column("largest", ".2f"),
+        Column("steps back", "d"),
+        Column(f"reach, down to {bar:g}", numeric=False),
+    )
+    rows = []
+    for x in reversed(document["metrics"]["layers"]):
+        ends = ["zero" if x[key] is None else x[key] for key in ("log10_last", "log10_largest")]
+        rows.append((x["name"], *ends, x["lag_of_largest"], "never" if x["reach"] is None else f"{x['reach']} steps"))
+    return Table("Layer by layer: log10 |dL/dh| beside the loss's own, median over sequences", columns, tuple(rows))
 
 
 def _finite(times: Document, name: str) -> str:

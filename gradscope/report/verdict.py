@@ -59,6 +59,7 @@ class Evidence:
         gates: {gate: (low share, high share, never active)}.
         around_share: mean share of the gradient around the weights, or None.
         near_one: share of the units' factors that lie next to 1, or None.
+        layers: {layer: the largest lag at which it gets `threshold` of the loss's gradient, None: never}, bottom first.
         cancellation: sum of absolute shares by number of crossings, or None.
         step_radius: median spectral radius of one step, or None.
         cell: name of the cell.
@@ -104,6 +105,7 @@ class Evidence:
     roads: tuple[bool, bool] | None = None
     cancellation: float | None = None
     near_one: float | None = None
+    layers: dict[str, int | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -215,6 +217,12 @@ def _findings(e: Evidence, state: str) -> list[Finding]:
                 "Read the decay curve, not the rate; clip if the peak is large.",
             )
         )
+    unreached = [name for name, reach in e.layers.items() if reach is None]
+    if unreached:
+        text = f"{_named(unreached, list(e.layers))} less than {e.threshold:g} of the gradient that the loss gives the "
+        text += "top layer, at every step: it dies on its way down."
+        advice = f"Residual connections{' (--residual)' * e.sampled} give the loss a way to every layer."
+        found.append(Finding("GS-DEPTH", "warning", text, advice))
     found += _gate_findings(e)
     if (
         e.step_radius is not None
@@ -232,6 +240,14 @@ def _findings(e: Evidence, state: str) -> list[Finding]:
             )
         )
     return found
+
+
+def _named(some: list[str], layers: list[str]) -> str:
+    """Begin a sentence on some of the layers."""
+    if len(some) == 1:
+        return f"Layer {some[0]} gets"
+    following = some == layers[layers.index(some[0]) :][: len(some)]
+    return f"Layers {f'{some[0]} to {some[-1]}' if following else ', '.join(some)} get"
 
 
 def _vanishing(e: Evidence) -> Finding:

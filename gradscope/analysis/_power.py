@@ -80,6 +80,9 @@ def _far(scale: float) -> bool:
 
 def exact(matrix: Array) -> float:
     """Return the natural log of the spectral norm of a matrix (n, n) near one in size, to rounding."""
-    n = len(matrix)
-    square = scipy.linalg.eigvalsh(matrix.T @ matrix, subset_by_index=[n - 1, n - 1], check_finite=False)[0]
+    n, squared = len(matrix), matrix.T @ matrix
+    try:
+        square = scipy.linalg.eigvalsh(squared, subset_by_index=[n - 1, n - 1], check_finite=False)[0]
+    except scipy.linalg.LinAlgError:  # one of many that are equal to rounding, as an orthogonal matrix has them
+        square = scipy.linalg.eigvalsh(squared, driver="ev", check_finite=False)[-1]
     return float(np.log(square) / 2) if square > 0 else -np.inf

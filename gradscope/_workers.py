@@ -19,7 +19,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, field
 from typing import IO, Any
 
@@ -205,8 +205,10 @@ class _Process:
 def serve() -> None:
     """Do what comes in through standard input until that is closed; this is the program of such a process."""
     source, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    with suppress(OSError):
+    try:
         os.dup2(2, 1)  # what a cell prints is no answer
+    except OSError:  # there is no standard error
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     asked: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 
@@ -220,16 +222,23 @@ def serve() -> None:
         _write(answers, pickle.dumps((kind, what)))
 
     threading.Thread(target=listen, daemon=True).start()
-    while True:
-        try:
-            task = pickle.loads(asked.get())
-        except Exception:  # whatever a module raises that is imported for it
-            say("refused")
-            continue
-        try:
-            say("done", task.run(lambda text: say("told", text)))
-        except Exception as error:
-            _fail(say, error)
+    # line by line: such a process is ended, and never comes to a last flush
+    printed = os.fdopen(1, "w", buffering=1, closefd=False, errors="backslashreplace")
+    with redirect_stdout(printed):
+        while True:
+            _answer(asked.get(), say)
+
+
+def _answer(frame: bytes, say: Callable[..., None]) -> None:
+    try:
+        task = pickle.loads(frame)
+    except Exception:  # whatever a module raises that is imported for it
+        say("refused")
+        return
+    try:
+        say("done", task.run(lambda text: say("told", text)))
+    except Exception as error:
+        _fail(say, error)
 
 
 def _fail(say: Callable[..., None], error: Exception) -> None:

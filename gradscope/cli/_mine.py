@@ -6,9 +6,11 @@ colons, as a drive letter does: C:\cells\mine.py:Mine.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
-from contextlib import redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,7 +20,7 @@ from gradscope.errors import InputError, UsageError
 if TYPE_CHECKING:
     from gradscope._own import Own
 
-__all__ = ["Named", "fetch", "is_own", "made", "named", "refuse_idle_settings"]
+__all__ = ["Named", "aside", "fetch", "is_own", "made", "named", "refuse_idle_settings"]
 
 GRAMMAR = re.compile(
     r"(?P<path>.*?\.py)(?::(?P<name>[^\W\d]\w*))?(?::(?P<settings>[^:=]+=.*))?", re.IGNORECASE | re.DOTALL
@@ -64,6 +66,20 @@ def is_own(text: str | None) -> bool:
     return text is not None and named(text) is not None
 
 
+@contextmanager
+def aside() -> Iterator[None]:
+    """Send what the code of a cell prints to standard error: standard output is for the result alone.
+
+    A terminal's progress line replaces both streams while it is shown, so this begins and ends within it.
+    """
+    if sys.stderr is not None:
+        with redirect_stdout(sys.stderr):
+            yield
+        return
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
+        yield
+
+
 def fetch(text: str) -> Own:
     """Run the file, and return the cell that is named; what the file prints goes to standard error.
 
@@ -78,7 +94,7 @@ def fetch(text: str) -> Own:
     if what.settings:
         raise UsageError(f"'{text}': settings go to --set", f"--cell {what.cell} --set {what.settings}")
     try:
-        with redirect_stdout(sys.stderr):
+        with aside():
             return own_in(what.path, what.name)
     except SystemExit as end:
         hint = 'what is to be done only when it is run as a program goes under if __name__ == "__main__":'
@@ -94,7 +110,7 @@ def made(own: Own, hidden: int, inputs: int, seed: int = 0, settings: dict[str, 
     """
     from gradscope._own import made_of
 
-    with redirect_stdout(sys.stderr):
+    with aside():
         return made_of(own, hidden, inputs, seed, settings or {})
 
 

@@ -285,6 +285,54 @@ def test_processes_change_no_number(write, finished, text):
     assert "words of the file" in one.err
 
 
+def chatty(text):
+    """Let a file talk when it is run, and in each of its functions."""
+    lines = ["import os, sys", "print('the file, run by', os.getpid())"]
+    for line in text.splitlines():
+        lines.append(line)
+        if line.lstrip().startswith("def "):
+            indent = " " * (len(line) - len(line.lstrip()) + 4)
+            lines += [f"{indent}print('words of a function')", f"{indent}sys.stdout.write('more of them\\n')"]
+    return "\n".join(lines).replace("return lambda x, s: ", "return lambda x, s: print('words of a step') or ")
+
+
+ALWAYS = "from gradscope import _workers; _workers._pays = lambda *_: True; from gradscope.cli.app import main; main()"
+
+
+@pytest.mark.parametrize("text", [CELL, STEP, MAKE], ids=["class", "step", "make"])
+def test_what_a_cell_prints_is_no_result(write, finished, text):
+    """Neither here nor in processes, which are made although so little is done quicker without."""
+    quiet, loud = write(text, "quiet.py"), write(chatty(text), "loud.py")
+    options = ("--steps", "9", "--batch", "2", *(() if text == STEP else ("--hidden", "4")), "--json", "--reproducible")
+    for command in (("analyze", "--cell"), ("compare", "rnn")):
+        one = finished(*command, quiet, *options)
+        loud_one = finished(*command, loud, *options)
+        loud_two = finished(*command, loud, *options, "--threads", "2", command=(sys.executable, "-c", ALWAYS))
+        assert (one.code, one.err, loud_one.code, loud_two.code) == (0, "", 0, 0), loud_one.err + loud_two.err
+        documents = [json.loads(done.out) for done in (one, loud_one, loud_two)]
+        wanted, *found = ([r["metrics"] for r in d.get("results", [d])] for d in documents)
+        assert found == [wanted, wanted]
+        for done, fewest in ((loud_one, 1), (loud_two, 2)):
+            assert "words of a" in done.err
+            assert len({line for line in done.err.splitlines() if line.startswith("the file, run by")}) >= fewest
+
+
+@pytest.mark.parametrize("text", [CELL, STEP, MAKE], ids=["class", "step", "make"])
+def test_what_a_cell_prints_while_it_is_checked(write, run, text):
+    (path := write(text)).touch()
+    wanted = run("check-cell", path)
+    write(chatty(text))
+    got = run("check-cell", path)
+    assert (wanted.code, got.code, wanted.err) == (0, 0, "")
+    assert got.out == wanted.out
+    assert "words of a" in got.err
+
+
+def test_a_plan_is_all_there_is_of_a_plan(write, run):
+    options = ("--dry-run", *LITTLE)
+    assert run("analyze", "--cell", write(chatty(STEP)), *options).out.startswith("step of mine.py, state of 6: ")
+
+
 def test_what_another_process_makes_is_held_against_what_is_here(write):
     functions = [made_of(own_in(write(text, name)), 4, 2) for text, name in ((STEP, "step.py"), (MAKE, "make.py"))]
     cells = [*functions, create(load_cell_file(write(CELL)), hidden_size=4)]

@@ -115,13 +115,13 @@ def test_standard_input_is_a_terminal(finished, arguments):
     assert "standard input is a terminal" in done.err
 
 
-def on_terminal(*arguments, env=None):
-    """Return what is shown on a terminal, standard error included, and the exit code."""
+def on_terminal(*arguments, env=None, stdout=None):
+    """Return what is shown on a terminal, standard error included, and the exit code; `stdout`: a file instead."""
     leader, follower = pty.openpty()
     environment = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR")}
     environment |= {"OPENBLAS_NUM_THREADS": "1", "TERM": "xterm", **(env or {})}
     started = subprocess.Popen(
-        [EXECUTABLE, *arguments], stdin=follower, stdout=follower, stderr=follower, env=environment
+        [EXECUTABLE, *arguments], stdin=follower, stdout=stdout or follower, stderr=follower, env=environment
     )
     os.close(follower)
     shown = b""
@@ -146,6 +146,23 @@ def test_colour_on_a_terminal(env, colored):
     assert code == 0
     assert ("\x1b[" in shown) == colored
     assert "VANISHING" in shown
+
+
+def test_standard_output_is_a_file_while_progress_is_shown(tmp_path):
+    """The progress line takes hold of both streams: a plan and a result go to the file all the same."""
+    path = tmp_path / "mine.py"
+    path.write_text("print('words of the file')\ndef step(x, s):\n    print('words of a step')\n    return s / 2\n")
+    options = ("analyze", "--cell", path, "--hidden", "2", "--steps", "9", "--progress", "auto", "--color", "never")
+    for more, begin in ((("--dry-run",), "step of mine.py"), (("--json",), "{")):
+        with (tmp_path / "out").open("wb") as f:
+            shown, code = on_terminal(*options, *more, stdout=f)
+        found = (tmp_path / "out").read_text()
+        assert code == 0
+        assert found.startswith(begin)
+        assert "words of" not in found
+        assert "words of the file" in shown
+        assert "words of a step" in shown
+        assert begin not in shown
 
 
 @pytest.mark.parametrize("columns", ["20", "80"])

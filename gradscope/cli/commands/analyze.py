@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,13 +11,19 @@ from gradscope.cli import _options as o
 from gradscope.cli._failon import parse
 from gradscope.cli._idle import refuse_idle
 from gradscope.cli._measure import jobs_of, measure
-from gradscope.cli._models import existing_or_suggest, models_of_cell, models_of_file
+from gradscope.cli._mine import aside
+from gradscope.cli._models import Model, existing_or_suggest, models_of_cell, models_of_file
 from gradscope.cli._output import Sink, is_picture, write_stdout
 from gradscope.cli._plan import expect, plan_text
+from gradscope.cli._progress import Progress
 from gradscope.cli._progress import progress as progress_line
 from gradscope.cli._request import Request, one_blas_thread
-from gradscope.cli._signals import end_if_stopped, stoppable
+from gradscope.cli._signals import Stop, end_if_stopped, stoppable
 from gradscope.errors import UsageError
+
+if TYPE_CHECKING:
+    from gradscope.report.model import Report
+    from gradscope.result import Result
 
 EPILOG = "Example: gradscope analyze model.pt --data batch.npy -o report.png"
 
@@ -110,24 +116,33 @@ def command(
         name, output or (), force=force, mkdir=mkdir, color=color, reproducible=reproducible, quiet=quiet
     ) as sink:
         with stoppable() as stop:
-            with progress_line(progress, quiet) as tell:
+            with progress_line(progress, quiet) as tell, aside():
                 models = models_of_cell(request) if target is None else models_of_file(request, target)
                 if dry_run:
-                    write_stdout(plan_text(request, models))
-                    return
-                expect(tell, jobs_of(request, models))
-                results = measure(request, models, tell, stop)
-                stop.hold()
-                from gradscope.api import combine
-
-                result = next(iter(results.values())) if len(results) == 1 else combine(results)
-                tell("writing")
-                report = result.report
-                if diagram:
-                    from gradscope.diagram import with_diagrams
-
-                    report = with_diagrams(report, {m.label: m.cell for m in models if m.label in results})
+                    planned = plan_text(request, models)
+                else:
+                    results, report = _measured(request, models, tell, stop, diagram=diagram)
+            if dry_run:
+                write_stdout(planned)
+                return
             sink.write(report if verbose else report.without_notes())
     end_if_stopped(stop)
     if condition:
         condition.end_if_it_holds(results)
+
+
+def _measured(
+    request: Request, models: list[Model], tell: Progress, stop: Stop, *, diagram: bool
+) -> tuple[dict[str, Result], Report]:
+    expect(tell, jobs_of(request, models))
+    results = measure(request, models, tell, stop)
+    stop.hold()
+    from gradscope.api import combine
+
+    result = next(iter(results.values())) if len(results) == 1 else combine(results)
+    tell("writing")
+    if not diagram:
+        return results, result.report
+    from gradscope.diagram import with_diagrams
+
+    return results, with_diagrams(result.report, {m.label: m.cell for m in models if m.label in results})

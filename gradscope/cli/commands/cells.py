@@ -13,6 +13,7 @@ import typer
 
 from gradscope import _rooms
 from gradscope.cli._cells import describe, page, table
+from gradscope.cli._mine import aside
 from gradscope.cli._options import complete
 from gradscope.cli._output import Sink, is_picture, shown, terminal_width, write_stdout
 from gradscope.cli._request import one_blas_thread
@@ -62,9 +63,11 @@ def _draw(name: str | None, paths: list[Path], *, force: bool) -> None:
             raise UsageError(f"{shown(path)} is no picture", "its suffix must be .png, .svg or .pdf")
     one_blas_thread()
     with Sink(outputs=paths, force=force) as sink:
-        from gradscope.diagram import cell_report
+        with aside():
+            from gradscope.diagram import cell_report
 
-        sink.write_files(cell_report(name, _rooms.outline("cells", name).summary.rstrip(".")))
+            report = cell_report(name, _rooms.outline("cells", name).summary.rstrip("."))
+        sink.write_files(report)
 
 
 def _all() -> list[dict[str, Any]]:

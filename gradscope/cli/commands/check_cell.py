@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gradscope.cli import _options as o
-from gradscope.cli._mine import fetch, is_own, made
+from gradscope.cli._mine import aside, fetch, is_own, made
 from gradscope.cli._numbers import count
 from gradscope.cli._output import write_stdout
 from gradscope.cli._request import one_blas_thread, settings_of
@@ -41,14 +41,15 @@ def command(
     if not is_own(file):
         raise InputError(f"{file} is not a Python file", "its name has to end in .py")
     given: dict[str, Any] = dict(settings_of(settings))
-    own = fetch(file)
-    from gradscope._create import create
+    with aside():
+        own = fetch(file)
+        from gradscope._create import create
 
-    if own.cell_class is None:
-        cell = made(own, hidden, input_size, settings=given)
-    else:
-        cell = create(own.cell_class, hidden_size=hidden, input_size=input_size, **given)
-    rows, broken = _looked_at(own, cell)
+        if own.cell_class is None:
+            cell = made(own, hidden, input_size, settings=given)
+        else:
+            cell = create(own.cell_class, hidden_size=hidden, input_size=input_size, **given)
+        rows, broken = _looked_at(own, cell)
     wrong = [r for r in rows if not r.right]
     if rows:
         write_stdout(f"{own.name}\n{_table(rows)}\n")

@@ -13,7 +13,7 @@ from gradscope.cli import _options as o
 from gradscope.cli._failon import parse
 from gradscope.cli._idle import refuse_idle
 from gradscope.cli._measure import Job, jobs_of, measure_all, sorted_out
-from gradscope.cli._mine import fetch, is_own, refuse_idle_settings
+from gradscope.cli._mine import aside, fetch, is_own, refuse_idle_settings
 from gradscope.cli._mine import named as own_named
 from gradscope.cli._models import models_of_cell, models_of_file
 from gradscope.cli._output import Sink, shown
@@ -112,7 +112,7 @@ def command(
         name, output or (), force=force, mkdir=mkdir, color=color, reproducible=reproducible, quiet=quiet
     ) as sink:
         with stoppable() as stop:
-            with progress_line(progress, quiet) as tell:
+            with progress_line(progress, quiet) as tell, aside():
                 results, missing = _results(request, targets, tell, stop)
                 stop.hold()
                 from gradscope.api import combine, cut_short

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 import typer
 
+from gradscope.cli._mine import refuse_idle_settings
 from gradscope.errors import UsageError
 
-__all__ = ["refuse_idle"]
+if TYPE_CHECKING:
+    from gradscope._own import Own
+
+__all__ = ["idle_among", "refuse_idle", "typed_of_cells"]
 
 OF_CELLS = ("hidden", "input_size", "layers", "residual", "norm", "bidirectional", "init", "gain", "settings")
 OF_CHECKPOINTS = ("layer", "key", "activation", "gate_order", "embedding", "readout")
@@ -54,6 +61,41 @@ def refuse_idle(
         idle = [given[n] for n in names if n in given]
         if idle and not used:
             raise UsageError(f"{idle[0]} {why}", hint)
+
+
+def typed_of_cells(context: typer.Context) -> list[str]:
+    """Return the options of the command line that are for cells with random weights."""
+    return [f"--{n.replace('_', '-')}" for n in OF_CELLS if _on_command_line(context, n)]
+
+
+def idle_among(typed: list[str], functions: Sequence[tuple[str, Own]], *, drawn: bool) -> list[dict[str, Any]]:
+    """Return notes on options that have no effect on some of several models.
+
+    Args:
+        typed: options for cells with random weights.
+        functions: names of models, and the functions of files that they are.
+        drawn: whether there are cells with random weights beside them.
+
+    Raises:
+        UsageError: an option has an effect on none.
+    """
+    notes = []
+    for option in typed:
+        idle: dict[str, UsageError] = {}
+        affected = drawn
+        for name, own in functions:
+            try:
+                refuse_idle_settings(own, {option: True})
+            except UsageError as error:
+                idle[name] = error
+            else:
+                affected = True
+        if idle and not affected:
+            raise next(iter(idle.values()))
+        if idle:
+            text = f"{option} has no effect on {', '.join(idle)}: the file decides on that."
+            notes.append({"code": "GS-NO-EFFECT", "message": text, "where": "model"})
+    return notes
 
 
 def _on_command_line(context: typer.Context, name: str) -> bool:

@@ -31,6 +31,48 @@ def test_cells_checkpoints_and_results(run, checkpoint, saved):
     assert sorted(document["verdict"]["order"]) == sorted(r["name"] for r in document["results"])
 
 
+STEP = "import numpy as np\n{}\n\n\ndef step(x, s, *, rate=0.5):\n    return rate * np.tanh(s + x[:1])\n"
+
+
+@pytest.fixture
+def functions(tmp_path):
+    """Write two functions of a file: of five units, and of as many as are asked for."""
+    for name, size in (("five.py", "state_size = 5"), ("open.py", "")):
+        (tmp_path / name).write_text(STEP.format(size))
+    return tmp_path / "five.py", tmp_path / "open.py"
+
+
+def test_options_without_effect_on_some(run, functions, tmp_path):
+    """A note names those, for options that were typed alone."""
+    options = ("--steps", "20", "--lags", "0", "--json")
+    five, other = functions
+    done = run("compare", five, "rnn", f"{other}:rate=0.1", "--gain", "2", "--hidden", "3", *options)
+    assert done.code == 0
+    document = json.loads(done.out)
+    notes = {w["message"] for w in document["warnings"] if w["code"] == "GS-NO-EFFECT"}
+    assert notes == {
+        "--hidden has no effect on five.py: the file decides on that.",
+        "--gain has no effect on five.py, open.py:rate=0.1: the file decides on that.",
+    }
+    assert [r["model"]["hidden_size"] for r in document["results"]] == [5, 3, 3]
+    (tmp_path / "options.toml").write_text("gain = 2.0\nhidden = 3\n")
+    done = run("compare", five, "rnn", "--config", tmp_path / "options.toml", *options)
+    assert "GS-NO-EFFECT" not in done.out
+
+
+@pytest.mark.parametrize("option", [("--gain", "2"), ("--layers", "2"), ("--init", "gaussian")])
+def test_options_without_effect_on_all(functions, refused, checkpoint, saved, option):
+    refused(2, f"{option[0]} is for cells whose weights are drawn here", "compare", *functions, *option)
+    refused(2, f"{option[0]} is for cells", "compare", functions[0], checkpoint(), saved, *option)
+
+
+def test_the_size_of_a_file(functions, refused, run):
+    refused(2, "five.py says state_size = 5", "compare", functions[0], "--hidden", "3")
+    done = run("compare", *functions, "--hidden", "3", "--steps", "20", "--lags", "0")
+    assert done.code == 0
+    assert "note (GS-NO-EFFECT): --hidden has no effect on five.py: the file decides on that." in done.out
+
+
 def test_the_same_name_twice(run):
     document = json.loads(run("compare", "gru", "gru", "gru", *SIZE, "--json").out)
     assert [r["name"] for r in document["results"]] == ["gru", "gru (2)", "gru (3)"]

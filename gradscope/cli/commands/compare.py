@@ -11,7 +11,7 @@ import typer
 from gradscope import _rooms
 from gradscope.cli import _options as o
 from gradscope.cli._failon import parse
-from gradscope.cli._idle import refuse_idle
+from gradscope.cli._idle import idle_among, refuse_idle, typed_of_cells
 from gradscope.cli._measure import Job, jobs_of, measure_all, sorted_out
 from gradscope.cli._mine import aside, fetch, is_own, refuse_idle_settings
 from gradscope.cli._mine import named as own_named
@@ -113,12 +113,12 @@ def command(
     ) as sink:
         with stoppable() as stop:
             with progress_line(progress, quiet) as tell, aside():
-                results, missing = _results(request, targets, tell, stop)
+                results, missing, notes = _results(request, targets, typed_of_cells(context), tell, stop)
                 stop.hold()
                 from gradscope.api import combine, cut_short
 
                 combined = combine(results)
-                combined.document["warnings"] += [cut_short(missing, "results")] if missing else []
+                combined.document["warnings"] += notes + ([cut_short(missing, "results")] if missing else [])
                 tell("writing")
                 report = combined.report
             sink.write(report if verbose else report.without_notes())
@@ -127,8 +127,14 @@ def command(
         condition.end_if_it_holds(results)
 
 
-def _results(request: Request, targets: list[str], tell: Progress, stop: Stop) -> tuple[dict[str, Result], list[str]]:
-    """Measure or read every target; also name those that nobody waited for. Names that occur twice are numbered."""
+def _results(
+    request: Request, targets: list[str], typed: list[str], tell: Progress, stop: Stop
+) -> tuple[dict[str, Result], list[str], list[dict[str, Any]]]:
+    """Measure or read every target; also name those that nobody waited for, and note what has no effect on some.
+
+    Names that occur twice are numbered.
+    """
+    notes = _idle(typed, targets)
     groups: list[tuple[list[Job], dict[str, Result]]] = []
     for target in targets:
         cell, settings = _cell_of(target)
@@ -155,7 +161,19 @@ def _results(request: Request, targets: list[str], tell: Progress, stop: Stop) -
         for label, result in measured.items():
             again = sum(k == label or k.startswith(f"{label} (") for k in found)
             found[f"{label} ({again + 1})" if again else label] = result
-    return found, missing
+    return found, missing, notes
+
+
+def _idle(typed: list[str], targets: list[str]) -> list[dict[str, Any]]:
+    """Note options that have no effect on the functions among the targets.
+
+    Raises:
+        UsageError: one has an effect on nothing.
+    """
+    files = {t: (n.label, fetch(n.cell)) for t in targets if (n := own_named(t))}
+    functions = {t: row for t, row in files.items() if row[1].cell_class is None}
+    drawn = any(_cell_of(t)[0] is not None and t not in functions for t in targets)
+    return idle_among(typed, [*functions.values()], drawn=drawn)
 
 
 def _saved(path: Path) -> dict[str, Result]:

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from gradscope import _rooms
 from gradscope.analysis import finite
 from gradscope.analysis._loss import given_loss, random_loss
 from gradscope.analysis.growth import LONGEST_BURN, usual_burn
 from gradscope.analysis.orbits import orbits
 from gradscope.analysis.reach import THRESHOLD
 from gradscope.budget import EVERYTHING, Plan
-from gradscope.cells._base import BaseCell
+from gradscope.cells._base import BaseCell, Cell
 from gradscope.cells._function import FunctionCell
 from gradscope.cells._loop import Loop
 from gradscope.cells._stack import Direction, Stack, backward, cells_of
@@ -313,17 +314,18 @@ def _between(cell: BaseCell | JacobianChain) -> dict[str, Any]:
     return found | ({"norm": ", ".join(dict.fromkeys(n.name for n in norms.values()))} if norms else {})
 
 
+def _kind(cls: type[Cell]) -> str:
+    """Return the name that a cell has in the room; of one that is not there, the name of its class."""
+    name = cls.__module__.rpartition(".")[2]
+    inside = name in _rooms.names("cells") and _rooms.load("cells", name).__name__ == cls.__module__
+    return name if inside else cls.__name__
+
+
 def _facts(cell: BaseCell | JacobianChain) -> dict[str, Any]:
     """Return the document's `model`, as far as the cell itself tells."""
     sizes = cell.sizes
     cells = [] if isinstance(cell, JacobianChain) else cells_of(cell)
-    kind = (
-        type(cells[0]).__module__.rsplit(".", 1)[-1]
-        if cells
-        else "jacobians"
-        if isinstance(cell, JacobianChain)
-        else "function"
-    )
+    kind = _kind(type(cells[0])) if cells else "jacobians" if isinstance(cell, JacobianChain) else "function"
     return {
         "source": "python",
         "cell": kind,

@@ -14,15 +14,17 @@ from typing import Any
 
 import numpy as np
 
+from gradscope import _rooms
 from gradscope._blocks import absent, without
 from gradscope._create import create
 from gradscope.cells._base import BaseCell, Cell, Map, cell_class
-from gradscope.cells._loop import Loop
-from gradscope.cells._stack import Direction, Stack
+from gradscope.cells._loop import Loop, closed_loop
+from gradscope.cells._stack import Direction, Stack, stack
+from gradscope.errors import GradscopeError, InputError
 from gradscope.jacobian import Array, Partials, ranges
 from gradscope.report.model import Diagram, Edge, Node, Report
 
-__all__ = ["cell_report", "diagrams", "with_diagrams"]
+__all__ = ["cell_report", "diagrams", "saved_cell", "with_diagrams"]
 
 INPUT = "input"
 MANY = 4  # layers, from which on not all are named
@@ -100,6 +102,52 @@ def with_diagrams(report: Report, cells: Mapping[str, BaseCell]) -> Report:
                 made = diagrams(cells[result["name"]], result["metrics"])
                 found += [replace(d, title=f"{result['name']} {d.title}".strip()) for d in made]
     return replace(report, diagrams=tuple(found))
+
+
+def saved_cell(document: Mapping[str, Any]) -> BaseCell:
+    """Make a cell of the structure that a saved analysis tells of; its weights are others.
+
+    Args:
+        document: of kind "analysis".
+
+    Raises:
+        InputError: it does not tell enough, since formulas of the user's own are not saved; or it is damaged.
+    """
+    try:
+        return _again(document["model"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"the result is damaged: {type(error).__name__} at {error}") from error
+
+
+def _again(model: Mapping[str, Any]) -> BaseCell:
+    kind, source, state = model["cell"], model["source"], {p["name"]: p["size"] for p in model["state"]}
+    hint = "where it is measured, gradscope analyze ... --diagram draws it"
+    if kind == "jacobians":
+        raise InputError("a saved result does not hold the step behind Jacobians")
+    if kind not in _rooms.names("cells") or ("path" in model and source != "checkpoint"):
+        raise InputError(f"a saved result does not hold the formulas of {kind}, a cell of your own", hint)
+    if model["layers"] > 1 and source == "python":  # they may be of several kinds
+        raise InputError("a saved result does not tell each layer of a network that was put together in Python", hint)
+    try:
+        cell = _network(kind, model, list(dict.fromkeys(part.rpartition(".")[0] for part in state)))
+        fits = dict(cell.sizes) == state
+    except GradscopeError as error:
+        raise InputError(f"a saved result does not tell enough of this {kind}: {error.message}", hint) from error
+    if not fits:
+        raise InputError(f"a saved result does not tell enough of this {kind}: its state is another one", hint)
+    return cell
+
+
+def _network(kind: str, model: Mapping[str, Any], names: list[str]) -> BaseCell:
+    cells: dict[str, Cell] = {}
+    width = model["input_size"]
+    for name in names:
+        cell = create(kind, hidden_size=model["hidden_size"], input_size=width, **model["settings"])
+        assert isinstance(cell, Cell)
+        cells[name], width = cell, cell.output.stop
+    between = {"residual": model.get("residual", False), "norm": model.get("norm", "none")}
+    network = stack(cells, **between) if model["layers"] > 1 else cells[names[0]]
+    return closed_loop(network) if "readout" in model else network
 
 
 def _shared(diagram: Diagram, metrics: Mapping[str, Any] | None, prefix: str, fed: Sequence[str]) -> Diagram:

@@ -1,12 +1,16 @@
 """The diagram of a cell says what its Jacobian says: which part depends on which, and on what road."""
 
+import json
+
 import numpy as np
 import pytest
 
 import gradscope
-from gradscope import _rooms, create
+from gradscope import _rooms, closed_loop, create, from_step
+from gradscope._create import directions
 from gradscope.cells._base import cell_class
-from gradscope.diagram import cell_report, diagrams, with_diagrams
+from gradscope.diagram import cell_report, diagrams, saved_cell, with_diagrams
+from gradscope.errors import InputError
 from gradscope.jacobian import ranges
 
 CASES = [(n, {}) for n in _rooms.names("cells")]
@@ -40,6 +44,59 @@ def test_paths_are_the_blocks_of_the_jacobian(name, settings):
             assert bool(whole[rows, columns].any()) == (f"new {p}" in reached(drawn.edges, f"old {q}")), (p, q)
             assert bool(around[rows, columns].any()) == (f"new {p}" in reached(free, f"old {q}")), (p, q)
             assert (f"new {p}" in reached(free, f"old {q}")) == (f"new {p}" in reached(marked, f"old {q}")), (p, q)
+
+
+def same_when_saved(cell):
+    """Hold what is drawn of a saved result against what is drawn where it was measured."""
+    result = gradscope.analyze(cell, steps=6, batch=2, lags=0)
+    document = json.loads(json.dumps(result.document))
+    fresh, again = (with_diagrams(result.report, {"": c}).diagrams for c in (cell, saved_cell(document)))
+    assert again == fresh
+    return document
+
+
+@pytest.mark.parametrize(("name", "settings"), CASES, ids=IDS)
+def test_a_saved_result_is_drawn_as_a_fresh_one(name, settings):
+    same_when_saved(create(name, hidden_size=8, input_size=3, seed=1, **settings))
+
+
+def test_networks_are_drawn_as_fresh_ones():
+    """Of several layers what made them tells that they are alike: the command line, or a checkpoint."""
+    both = directions("lstm", hidden_size=6, input_size=3, layers=2)
+    for cell in (closed_loop(create("gru", hidden_size=6, input_size=3)), both["l0"], both["l1.reverse"]):
+        same_when_saved(cell)
+    plain = create("lstm", hidden_size=8, input_size=3, layers=2, projection=3)
+    other = create("gru", hidden_size=8, input_size=3, layers=3, reset="before", residual=True, norm="rms")
+    for cell in (plain, other, closed_loop(plain)):
+        result = gradscope.analyze(cell, steps=6, batch=2, lags=0)
+        with pytest.raises(InputError, match="does not tell each layer"):
+            saved_cell(result.document)
+        result.document["model"]["source"] = "init"
+        fresh, again = (with_diagrams(result.report, {"": c}).diagrams for c in (cell, saved_cell(result.document)))
+        assert again == fresh
+
+
+class Mine(cell_class("lstm")):
+    """A subclass is another cell than the one in the room, and is called by its name."""
+
+
+def test_what_a_saved_result_does_not_hold():
+    mine = Mine(**create("lstm", hidden_size=4, input_size=2).weights())
+    own = from_step(lambda x, s: np.tanh(s), state_size=4, input_size=2)
+    jacobians = gradscope.JacobianChain.from_arrays(np.tile(np.eye(3) / 2, (5, 1, 1)))
+    rows = [(mine, "the formulas of Mine"), (own, "the formulas of function"), (jacobians, "the step behind Jacobians")]
+    for cell, words in rows:
+        steps = {} if cell is jacobians else {"steps": 5}
+        with pytest.raises(InputError, match=words):
+            saved_cell(gradscope.analyze(cell, lags=0, **steps).document)
+
+
+def test_what_does_not_fit_is_not_drawn():
+    document = same_when_saved(create("lstm", hidden_size=8, input_size=3, projection=3))
+    spoilt = ("settings", {}), ("settings", {"projection": "wide"}), ("settings", 3), ("hidden_size", -1)
+    for key, value in (*spoilt, ("hidden_size", None), ("state", [{"name": "h"}]), ("layers", 2), ("cell", "gru")):
+        with pytest.raises(InputError):
+            saved_cell(document | {"model": document["model"] | {key: value}})
 
 
 def lines(name, **settings):

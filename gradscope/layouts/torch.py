@@ -151,7 +151,7 @@ def _cell(name: str, group: Group, options: Options) -> tuple[str, Cell]:
     if any(len(a) != len(U) for k, a in w.items() if k.startswith("bias")):
         raise InputError(f"{name}: its biases do not fit its weights: {held}")
     kind = KINDS[gates]
-    settings: dict[str, Any] = {"W_hr": W_hr} if W_hr is not None else {}
+    settings: dict[str, Any] = {"W_hr": W_hr, "projection": len(W_hr)} if W_hr is not None else {}
     if kind == "rnn" and options.activation is not None:
         settings["activation"] = options.activation
     order = options.order(kind)

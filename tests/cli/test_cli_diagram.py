@@ -1,5 +1,6 @@
 """Pictures of cells: `gradscope cells NAME -o FILE`, and `gradscope analyze ... --diagram`."""
 
+import numpy as np
 import pytest
 
 QUICK = ("--hidden", "8", "--steps", "20", "--lags", "4")
@@ -51,3 +52,48 @@ def test_a_diagram_needs_a_picture(refused, run, tmp_path):
     for more in ([], ["-o", tmp_path / "x.json"], ["--format", "csv"]):
         refused(2, "--diagram is for pictures", *GRU, "--diagram", *more)
     assert run(*GRU, "--diagram", "--format", "svg").out.startswith("<?xml")
+
+
+@pytest.fixture
+def projected(tmp_path):
+    """Write an LSTM of two layers with projections, PyTorch's names."""
+    rng, path = np.random.default_rng(0), tmp_path / "model.npz"
+    shapes = {"ih_l0": (32, 3), "hh_l0": (32, 5), "hr_l0": (5, 8), "ih_l1": (32, 5), "hh_l1": (32, 5), "hr_l1": (5, 8)}
+    np.savez(path, **{f"rnn.weight_{k}": 0.3 * rng.standard_normal(shape) for k, shape in shapes.items()})
+    return path
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        ("--cell", "gru", "--set", "reset=before", "--hidden", "8"),
+        ("--cell", "lru", "--layers", "3", "--residual", "--norm", "layer", "--hidden", "8"),
+        ("--cell", "lstm", "--bidirectional", "--hidden", "8"),
+        ("--cell", "cornn", "--drive", "self", "--hidden", "8"),
+        "checkpoint",
+    ],
+    ids=lambda m: m if isinstance(m, str) else m[1],
+)
+def test_a_saved_result_is_drawn_as_it_was(run, tmp_path, projected, model):
+    model = (projected,) if model == "checkpoint" else model
+    fresh, again, saved = (tmp_path / name for name in ("fresh.svg", "again.svg", "saved.json"))
+    options = ("--steps", "20", "--lags", "0", "--diagram", "--reproducible", "-o", fresh, "-o", saved)
+    assert run("analyze", *model, *options).code == 0
+    done = run("report", saved, "--diagram", "-o", again, "--reproducible")
+    assert (done.code, done.err) == (0, "")
+    assert again.read_bytes() == fresh.read_bytes()
+
+
+def test_what_of_a_saved_result_cannot_be_drawn(run, refused, tmp_path, projected):
+    mine, saved, both, listed = (tmp_path / name for name in ("mine.py", "saved.json", "both.json", "listed.json"))
+    mine.write_text("def step(x, s):\n    return s / 2\n")
+    assert run("analyze", "--cell", mine, *QUICK, "-o", saved).code == 0
+    refused(2, "--diagram is for pictures", "report", saved, "--diagram")
+    refused(4, "does not hold the formulas of step", "report", saved, "--diagram", "-o", tmp_path / "x.png")
+    assert run("compare", "rnn", mine, *QUICK, "-o", both).code == 0
+    done = run("report", both, "--diagram", "-o", tmp_path / "x.png")
+    assert done.code == 0
+    assert done.err.startswith("warning: mine.py is not drawn: a saved result does not hold the formulas of step")
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+    listed.write_text(run("inspect", projected, "--json").out)
+    refused(4, "an inspection measures no shares", "report", listed, "--diagram", "-o", tmp_path / "y.png")

@@ -157,6 +157,7 @@ def made(
     if not cls.recurrent_weights:
         weights |= {"U": None, "b_hh": None}
     settings = cls.settings() | dict(settings)
+    cls.check_settings(settings)
     own = cls.own(hidden, inputs, rng, **settings)
     if asked:  # what a cell lacks, or has in another shape, is so all the same
         own = {k: w for k, w in own.items() if k not in WEIGHTS or _shape(w) != _shape(weights[k])}

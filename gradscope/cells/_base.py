@@ -224,6 +224,8 @@ class Cell(Map, BaseCell):
 
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     """The values of each setting that is a word."""
+    limits: ClassVar[Mapping[str, str]] = {}
+    """The interval of each setting that is a number and not free, "(0, 1]"; its ends may be other settings."""
     recurrent_weights: ClassVar[bool] = True
     """Whether an initialisation draws U and b_hh; False where there are none, or they are made of other arrays."""
     overflows: ClassVar[bool] = False
@@ -252,8 +254,19 @@ class Cell(Map, BaseCell):
         return {}
 
     def __post_init__(self) -> None:
-        for setting, known in self.choices.items():
-            _one_of(setting, getattr(self, setting), known)
+        self.check_settings({name: getattr(self, name) for name in (*self.choices, *self.limits)})
+
+    @classmethod
+    def check_settings(cls, settings: Mapping[str, Any]) -> None:
+        """Refuse settings that the formulas cannot take.
+
+        Raises:
+            UsageError: one is not among its `choices`, or outside of its `limits`.
+        """
+        for setting, known in cls.choices.items():
+            _one_of(setting, settings[setting], known)
+        for setting, interval in cls.limits.items():
+            _within(setting, interval, settings)
 
     @property
     def maps(self) -> tuple[Map, ...]:
@@ -398,6 +411,20 @@ def _one_of(setting: str, value: str, known: Sequence[str]) -> None:
     if value not in known:
         hint = f"{_rooms.suggest(str(value), list(known))}known: {', '.join(known)}"
         raise UsageError(f"{setting} '{value}' is not known", hint)
+
+
+def _within(setting: str, interval: str, settings: Mapping[str, Any]) -> None:
+    """Refuse a number outside of an interval.
+
+    Raises:
+        UsageError: it lies outside.
+    """
+    value, named = settings[setting], [end.strip() for end in interval[1:-1].split(",")]
+    low, high = (settings[end] if end in settings else float(end) for end in named)
+    above = value > low if interval[0] == "(" else value >= low
+    below = value < high if interval[-1] == ")" else value <= high
+    if not (above and below):
+        raise UsageError(f"{setting} must lie in {interval}, not {value:g}")
 
 
 def cell_class(name: str) -> type[Cell]:

@@ -31,6 +31,7 @@ class AntisymmetricRNN(Cell):
 
     parts = ("h",)
     gates = ("h",)
+    limits: ClassVar = {"epsilon": "(0, inf)", "gamma": "[0, inf)"}
     choices: ClassVar = {"gate": ("none", "input")}
     gate_names: ClassVar = {"h": "hidden"}
     squash: ClassVar = {"h": (-1, 1)}

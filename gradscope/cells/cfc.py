@@ -25,6 +25,7 @@ class CfC(Cell):
 
     parts = ("h",)
     gates = ("f", "g", "k")
+    limits: ClassVar = {"dt": "(0, inf)"}
     gate_names: ClassVar = {"f": "time", "g": "early", "k": "late"}
     squash: ClassVar = {"f": (0, 1), "g": (-1, 1), "k": (-1, 1)}
     road: ClassVar = False

@@ -32,6 +32,7 @@ class CoRNN(Cell):
 
     parts = ("y", "z")
     gates = ("z",)
+    limits: ClassVar = {"dt": "(0, inf)", "gamma": "[0, inf)", "epsilon": "[0, inf)"}
     reads = "y"
     gate_names: ClassVar = {"z": "force"}
     squash: ClassVar = {"z": (-1, 1)}

@@ -24,6 +24,7 @@ class ESN(Cell):
 
     parts = ("h",)
     gates = ("h",)
+    limits: ClassVar = {"alpha": "(0, 1]"}
     gate_names: ClassVar = {"h": "hidden"}
     squash: ClassVar = {"h": (-1, 1)}
     usual_init: ClassVar = "reservoir"

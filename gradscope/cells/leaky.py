@@ -27,6 +27,7 @@ class Leaky(Cell):
 
     parts = ("h",)
     gates = ("h",)
+    limits: ClassVar = {"alpha": "(0, 1]"}
     choices: ClassVar = {"form": ("rate", "current")}
     gate_names: ClassVar = {"h": "hidden"}
 

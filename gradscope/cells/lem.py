@@ -26,6 +26,7 @@ class LEM(Cell):
 
     parts = ("y", "z")
     gates = ("d1", "d2", "z", "y")
+    limits: ClassVar = {"dt": "(0, inf)"}
     reads = "y"
     gate_names: ClassVar = {"d1": "memory_step", "d2": "output_step", "z": "memory", "y": "output"}
     keep_gates: ClassVar = {"d2": -1, "d1": -1}

@@ -31,6 +31,7 @@ class LRU(Cell):
 
     parts = ("re", "im")
     gates = ("re", "im")
+    limits: ClassVar = {"r_min": "[0, r_max)", "r_max": "(0, 1]"}
     recurrent_weights: ClassVar = False
     no_weights: ClassVar = ("nu", "theta")
 

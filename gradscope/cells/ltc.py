@@ -29,6 +29,7 @@ class LTC(Cell):
 
     parts = ("h",)
     gates = ("f",)
+    limits: ClassVar = {"dt": "(0, inf)"}
     gate_names: ClassVar = {"f": "conductance"}
     keep_gates: ClassVar = {"f": -1}
     squash: ClassVar = {"f": (0, 1)}

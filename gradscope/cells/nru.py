@@ -38,6 +38,7 @@ class NRU(Cell):
 
     parts = ("h", "m")
     gates = ("h",)
+    limits: ClassVar = {"memory": "[1, 65536]", "heads": "[1, 4096]"}
     gate_names: ClassVar = {"h": "hidden"}
     squash: ClassVar = {"h": (0, float("inf"))}
     cost: ClassVar = "O((H + memory)^2)"

@@ -34,6 +34,7 @@ class S4D(Cell):
 
     parts = ("re", "im")
     gates = ("u",)
+    limits: ClassVar = {"states": "[1, 65536]", "dt_min": "(0, dt_max]", "dt_max": "(0, inf)"}
     choices: ClassVar = {"a_init": ("lin", "inv")}
     gate_names: ClassVar = {"u": "input"}
     recurrent_weights: ClassVar = False

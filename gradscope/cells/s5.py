@@ -32,6 +32,7 @@ class S5(Cell):
 
     parts = ("re", "im")
     gates = ("re", "im")
+    limits: ClassVar = {"dt_min": "(0, dt_max]", "dt_max": "(0, inf)"}
     recurrent_weights: ClassVar = False
     no_weights: ClassVar = ("log_dt", "A")
 

@@ -30,6 +30,7 @@ class SCRN(Cell):
 
     parts = ("h", "c")
     gates = ("h",)
+    limits: ClassVar = {"alpha": "[0, 1]"}
     gate_names: ClassVar = {"h": "hidden"}
     squash: ClassVar = {"h": (0, 1)}
     products: ClassVar = 2

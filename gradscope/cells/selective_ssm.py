@@ -35,6 +35,7 @@ class SelectiveSSM(Cell):
 
     parts = ("h",)
     gates = ("u",)
+    limits: ClassVar = {"states": "[1, 65536]"}
     gate_names: ClassVar = {"u": "input"}
     recurrent_weights: ClassVar = False
     no_weights: ClassVar = ("A_log", "b_d")

@@ -30,6 +30,7 @@ class UnICORNN(Cell):
 
     parts = ("y", "z")
     gates = ("z",)
+    limits: ClassVar = {"dt": "(0, inf)", "alpha": "[0, inf)"}
     gate_names: ClassVar = {"z": "force"}
     squash: ClassVar = {"z": (-1, 1)}
     recurrent_weights: ClassVar = False

@@ -64,7 +64,7 @@ class UnitProduct:
         if len(self._matrix) == 1:
             return rounding
         with np.errstate(divide="ignore", invalid="ignore"):
-            return rounding + SAMPLED * np.nan_to_num(_norm(self._error) / _norm(self._matrix))
+            return rounding + SAMPLED * np.nan_to_num(_norm(self._error) / _norm(self._matrix), posinf=np.inf)
 
     def log_singular(self) -> Array:
         """Return natural logs of the singular values of each unit, (p, H, S), the larger one first."""
@@ -100,6 +100,15 @@ class UnitProduct:
             first = np.log(_length(_applied(self._matrix, q))) + self._scale
             lost = np.isneginf(self._log_det)
             return np.stack([first, np.where(lost, -np.inf, self._log_det - first)])
+
+    def doubt(self, q: Array) -> Array:
+        """Estimate, on the safe side, what rounding did to `growth`, (p, H, S), nats."""
+        rounding = np.broadcast_to(EPS * self.steps, q.shape)
+        if len(q) == 1:
+            return rounding
+        with np.errstate(divide="ignore", invalid="ignore"):
+            moved = _length(_applied(self._error, q)) / _length(_applied(self._matrix, q))
+        return np.asarray(rounding + SAMPLED * np.nan_to_num(moved, posinf=np.inf))
 
     def turned(self, q: Array) -> Array:
         """Return where directions point to now; those that are lost, where they did."""
@@ -230,8 +239,8 @@ def follow_units(chain: JacobianChain, k: int, burn: int, seed: int, *, progress
     marks, met = marked(chain.steps, burn)
     p, units = len(chain.parts), next(iter(chain.sizes.values()))
     q = np.random.default_rng([seed, 3]).standard_normal((p, units, chain.batch))
-    before, q = _grow(chain, q / _length(q), burn, marks[: met + 1], progress)
-    grown, _ = _grow(chain, q, burn, marks, progress)
+    before, _, q = _grow(chain, q / _length(q), burn, marks[: met + 1], progress)
+    grown, doubt, _ = _grow(chain, q, burn, marks, progress)
     kept = np.argsort(-grown[-1].mean(axis=0), kind="stable")[:k]
     first = np.zeros((chain.steps - burn, chain.batch))
     if chain.batch == 1:  # else nobody asks for it
@@ -239,8 +248,8 @@ def follow_units(chain: JacobianChain, k: int, burn: int, seed: int, *, progress
         first = _of_unit(chain, q[:, unit], burn, unit)
     total = grown[-1].sum(axis=1) if k == chain.size else np.zeros(chain.batch)
     counted = np.array(marks) - burn
-    doubt = EPS * counted[-1] * np.ones((chain.batch, k))
-    return Followed(grown[:, :, kept], counted, first, before[-1][:, kept], met, burn, chain.size, doubt, total)
+    rows = grown[:, :, kept], counted, first, before[-1][:, kept], met, burn, chain.size, doubt[:, kept], total
+    return Followed(*rows)
 
 
 def _grow(
@@ -249,7 +258,7 @@ def _grow(
     burn: int,
     marks: list[int],
     progress: Callable[[str], None],
-) -> tuple[Array, Array]:
+) -> tuple[Array, Array, Array]:
     """Push directions to the last mark.
 
     Args:
@@ -260,12 +269,12 @@ def _grow(
         progress: called with a word now and then.
 
     Returns:
-        what had grown at each mark, (M, S, n), second directions after the first ones of all units; the directions
-        in the end.
+        what had grown at each mark, (M, S, n), second directions after the first ones of all units; what rounding may
+        have moved in the end, (S, n), nats; the directions in the end.
     """
     p, units, count = q.shape
     noted: list[Array] = []
-    grown = np.zeros((p, units, count))
+    grown, doubt = np.zeros((2, p, units, count))
     product = UnitProduct(p, units, count)
     for start, stop, steps in chain.units([burn, *marks]):
         if start == burn:
@@ -273,13 +282,14 @@ def _grow(
         product.multiply(steps)
         if stop == marks[len(noted)]:
             grown += product.growth(q)
+            doubt += product.doubt(q)
             q, product = product.turned(q), UnitProduct(p, units, count)
             noted.append(grown.reshape(p * units, count).T.copy())
             if len(noted) == len(marks):
                 break
         if start % TOLD < stop - start:
             progress(f"Lyapunov exponents: {start} of {chain.steps} steps")
-    return np.array(noted), q
+    return np.array(noted), doubt.reshape(p * units, count).T, q
 
 
 def _of_unit(chain: JacobianChain, q: Array, burn: int, unit: int) -> Array:

@@ -294,7 +294,7 @@ def _gate_findings(e: Evidence) -> list[Finding]:
             found.append(Finding("GS-SATURATED", "info", text))
     if e.near_one is not None and e.near_one >= CLOSE:
         text = f"{percent(e.near_one)} of the factors by which units forget lie within 0.001 of 1. "
-        text += "In bfloat16 such a factor is 1."
+        text += "bfloat16 cannot tell them from 1."
         advice = "Keep the recurrence, and the logarithm of its factor, in float32."
         found.append(Finding("GS-NEAR-ONE", "info", text, advice))
     text = ""

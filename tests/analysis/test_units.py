@@ -205,4 +205,6 @@ def test_errors_of_what_cancels(seed):
         product.multiply(J[:, :, None, None, None])
     error = np.abs(product.log_singular()).max()
     assert 0 < error <= product.errors.max()
+    q = np.array([0.6, 0.8])[:, None, None]
+    assert 0 < np.abs(product.growth(q)).max() <= product.doubt(q).max()
     assert product.errors.max() > 100 * np.finfo(float).eps * product.steps

@@ -81,7 +81,11 @@ class BaseCell:
 
         It takes inputs (K, m, B), states before each step (K, n, B), and what was kept of these steps.
         """
-        return lambda x, s, _: self.linearise(x, s)
+        return self.linearise_kept
+
+    def linearise_kept(self, x: Array, s: Array, kept: Sequence[Array]) -> Linear:
+        """Linearise at (x, s), from what a run kept of these steps, where that saves work."""
+        return self.linearise(x, s)
 
     def linearise(self, x: Array, s: Array) -> Linear:
         """Return the Jacobian d(next state) / d(state) at (x, s), with the leading axes of both."""

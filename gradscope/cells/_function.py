@@ -5,13 +5,13 @@ from __future__ import annotations
 import inspect
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from gradscope.cells._base import BaseCell
+from gradscope.cells._base import BaseCell, Runner
 from gradscope.errors import InputError, UsageError
 from gradscope.jacobian import Array, Dense, Linear
 
@@ -148,10 +148,33 @@ class FunctionCell(BaseCell):
         new = np.stack([self.once(a, b) for a, b in zip(x, s, strict=True)])
         return np.moveaxis(new.reshape(*lead, self.n), -1, -2)
 
+    def runner(self, steps: int, batch: int) -> Runner:
+        return self._run
+
+    def _run(self, x: Array, states: Array, kept: Sequence[Array] = ()) -> None:
+        """Run the steps, and keep their Jacobians: they are asked for several times, and each takes n calls."""
+        self._step_by_step(x, states)
+        for to in kept:
+            for t, seen in enumerate(x):
+                to[t] = np.moveaxis(self._matrices(seen, states[t]), 0, -1).reshape(to[t].shape)
+
+    @property
+    def keeps(self) -> tuple[int, ...]:
+        return (self.n**2,)
+
+    def linearise_kept(self, x: Array, s: Array, kept: Sequence[Array]) -> Linear:
+        if not kept:
+            return self.linearise(x, s)
+        matrices = kept[0].reshape(len(s), self.n, self.n, -1)
+        return Dense(np.ascontiguousarray(np.moveaxis(matrices, -1, 1)))
+
     def linearise(self, x: Array, s: Array) -> Linear:
+        return Dense(self._matrices(x, s))
+
+    def _matrices(self, x: Array, s: Array) -> Array:
         lead, x, s = _rows(x, s)
         matrices = np.stack([self._jacobian(a, b) for a, b in zip(x, s, strict=True)])
-        return Dense(matrices.reshape(*lead, self.n, self.n))
+        return matrices.reshape(*lead, self.n, self.n)
 
     def _jacobian(self, x: Array, s: Array) -> Array:
         if self.derivative is not None:

@@ -244,8 +244,8 @@ def linearise(trajectory: Trajectory) -> JacobianChain:
 
     def source(start: int, stop: int) -> Linear:
         with np.errstate(over="ignore", invalid="ignore"):
-            x, s, _ = trajectory.window(start, stop)
-            return cell.linearise(x, s[:-1])
+            x, s, kept = trajectory.window(start, stop)
+            return cell.linearise_kept(x, s[:-1], kept)
 
     return JacobianChain(
         source,

@@ -283,7 +283,7 @@ def _title(facts: Mapping[str, Any]) -> str:
     if facts["cell"] in ("jacobians", "function"):
         return f"own {facts['cell']}, state of {size}"
     loop = ", closed loop" if "readout" in facts else ""
-    return f"{str(facts['cell']).upper()}, {size} unit{'s'[: size != 1]}{loop}"
+    return f"{str(facts['cell']).upper().replace('_', ' ')}, {size} unit{'s'[: size != 1]}{loop}"
 
 
 def _keep_gates(cell: BaseCell, open_keeps: int) -> dict[str, str]:

@@ -82,7 +82,7 @@ def models_of_cell(request: Request, label: str | None = None) -> list[Model]:
         "dtype": request.dtype,
         **request.settings,
     }
-    title, cell = (own.name, cls) if own else (request.cell.upper(), request.cell)
+    title, cell = (own.name, cls) if own else (request.cell.upper().replace("_", " "), request.cell)
     label = label or (own.name if own else request.cell)
     name = f"{title}, {hidden} unit{'s'[: hidden != 1]}"
     name += f", {request.layers} layers" if request.layers > 1 else ""

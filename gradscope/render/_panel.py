@@ -224,7 +224,8 @@ def _heat(drawn: Drawn, heat: Heat) -> None:
 def _nothing(drawn: Drawn) -> None:
     drawn.empty = True
     drawn.ax.set(xticks=[], yticks=[])
-    drawn.ax.text(0.5, 0.5, "not determined", transform=drawn.ax.transAxes, ha="center", va="center", color=_style.GREY)
+    text = drawn.panel.nothing
+    drawn.ax.text(0.5, 0.5, text, transform=drawn.ax.transAxes, ha="center", va="center", color=_style.GREY)
 
 
 def _circle(drawn: Drawn, radius: float) -> None:
@@ -237,9 +238,13 @@ def _circle(drawn: Drawn, radius: float) -> None:
     drawn.lines.append(np.column_stack([np.cos(angles), np.sin(angles)]))
 
 
+LONE = 3  # values, of one point and the ends of its band: alone, it has no scale of its own
+
+
 def _limits(drawn: Drawn, x: Array, y: Array) -> None:
     ax, panel = drawn.ax, drawn.panel
-    bottom, top = _apart(float(y.min()), float(y.max()), 0.05 if panel.log10 else 0.0)
+    least = 0.0 if not panel.log10 else 0.05 if len(y) > LONE else 2.0  # decades
+    bottom, top = _apart(float(y.min()), float(y.max()), least)
     near = REACH * (top - bottom)
     drawn.levels = [v for v in panel.levels if bottom - near <= v.y <= top + near]
     ends = [bottom, top, *(v.y for v in drawn.levels)]

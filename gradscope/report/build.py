@@ -118,6 +118,8 @@ def _unlike(results: list[Document]) -> list[Document]:
     for key in ("steps", "batch", "warmup", "data", "drive", "input_scale", "loss", "seed", "threshold", "dtype"):
         values = list(dict.fromkeys(str(r["config"].get(key, "none")) for r in results))
         apart += [f"{key} {' and '.join(values)}"] if len(values) > 1 else []
+    inputs = list(dict.fromkeys(str(r["model"]["input_size"]) for r in results if not r["config"].get("data")))
+    apart += [f"inputs {' and '.join(inputs)}"] if len(inputs) > 1 else []
     if not apart:
         return []
     text = f"The models were not run alike: {'; '.join(apart)}."

@@ -152,6 +152,9 @@ class Heat:
     label: str
 
 
+NOTHING = "not determined"
+
+
 @dataclass(frozen=True)
 class Panel:
     """One set of axes.
@@ -164,6 +167,7 @@ class Panel:
         unit_circle: draw the unit circle and keep the aspect: a plane of eigenvalues.
         wide: takes two columns of the page.
         note: what the panel needs to be read right, in small print under it.
+        nothing: what is written where there is nothing to draw.
     """
 
     name: str
@@ -180,6 +184,7 @@ class Panel:
     unit_circle: bool = False
     wide: bool = False
     note: str = ""
+    nothing: str = NOTHING
 
 
 @dataclass(frozen=True)

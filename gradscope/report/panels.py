@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from gradscope._floats import ROUNDS_TO_ZERO
-from gradscope.report.model import Bars, Curve, Heat, Level, Panel, Points, percent
+from gradscope.report.model import NOTHING, Bars, Curve, Heat, Level, Panel, Points, percent
 
 __all__ = ["analysis", "comparison"]
 
@@ -20,6 +20,7 @@ MIXED = 1.1  # sum of the absolute shares from which their mean is none
 COLUMNS = 600  # of a map of colours: more are narrower than a dot
 VISIBLE = 1e-3  # of the largest share by crossings: where both ends are cut
 FACTOR = 4  # singular values 1, 4, 16, ... are drawn, and the last one
+MINUS = "all minus infinity"
 DRAWN = 3  # exponents whose way to their value is drawn
 
 
@@ -39,7 +40,8 @@ def analysis(document: Document) -> tuple[Panel, ...]:
         found += [_exponents(document), _convergence(document)]
     if series["gates"]:
         found.append(_gates(document))
-    if "paths" in series:
+    metrics = document["metrics"]
+    if "paths" in series and (metrics.get("gate_share") or metrics.get("around_share") != 1):  # else there is one road
         found.append(_road(document))
         if "crossings" in series["paths"]:
             found.append(_crossings(document))
@@ -134,8 +136,6 @@ def _decay(document: Document) -> Panel:
         curves.append(
             Curve(label.get(name, name), lags, _back(b["median"]), low, high, role=role, style=style, weight=weight)
         )
-    if sum(x is not None for x in series["state"]["median"]) < 2:
-        curves = []
     alone = document["series"].get("log10_last_step_gradient_norm")
     if alone:
         y = _back(alone["state"]["median"])
@@ -149,7 +149,25 @@ def _decay(document: Document) -> Panel:
         levels=_levels(),
         log10=True,
         wide=True,
+        note=_zero_from(document),
     )
+
+
+def _zero_from(document: Document) -> str:
+    """Say from where on the gradient is zero, as no logarithm can show it."""
+    path = "series.log10_gradient_norm.state.median"
+    if _kinds(document, path) != {"-inf"}:
+        return ""
+    median, lags = _back(document["series"]["log10_gradient_norm"]["state"]["median"]), _lags(document)
+    lost = [lag for lag, x in zip(lags, median, strict=True) if x is None]
+    if len(lost) < len(lags) - lags.index(lost[0]):  # not from there to the end
+        return "exactly zero where nothing is drawn"
+    return f"exactly zero from {lost[0]} step{'s'[: lost[0] != 1]} back"
+
+
+def _kinds(document: Document, path: str) -> set[str]:
+    """Return what the missing numbers of an array are: "-inf", "inf", "nan"."""
+    return {r["kind"] for r in document["nonfinite"] if r["path"] == path}
 
 
 def _outputs(document: Document) -> list[str]:
@@ -244,6 +262,9 @@ def _exponents(document: Document) -> Panel:
         "batches": "band: 95 % interval over batches of steps",
     }
     note = over.get(g["errors_over"] or "", "no error bars")
+    lost = sum(e is None for e in g["exponents"])
+    minus = _kinds(document, "series.lyapunov.exponents") == {"-inf"}
+    note += f"; {lost} of {len(x)} are minus infinity" if minus and lost < len(x) else ""
     return Panel(
         "lyapunov",
         f"Lyapunov exponents: {len(x)} of {sum(s['size'] for s in document['model']['state'])}",
@@ -252,6 +273,7 @@ def _exponents(document: Document) -> Panel:
         curves=(Curve("", x, g["exponents"], low, high, role=2, at_end=False),),
         levels=(Level(0.0, ""),) if max((e for e in g["exponents"] if e is not None), default=-1.0) > 0 else (),
         note=note,
+        nothing=MINUS if minus else NOTHING,
     )
 
 
@@ -268,6 +290,7 @@ def _convergence(document: Document) -> Panel:
         "nats per step",
         curves=tuple(curves),
         note=f"after {g['burn_in']} steps that only turned the frame",
+        nothing=MINUS if _kinds(document, "series.lyapunov.exponents") == {"-inf"} else NOTHING,
     )
 
 

@@ -90,9 +90,7 @@ def _start(g: Growth, warmup: int) -> list[Finding]:
     text = (
         f"Half way through the run, a small difference at the start is still about {math.exp(first * steps):.2g} times "
     )
-    text += (
-        "as large: if the network began far from where it settles, its exponents and error bars are those of the way."
-    )
+    text += "as large: if the network began far from where it settles, exponents and error bars are of its way there."
     return [Finding("GS-NOT-SETTLED", "info", text, "Compare with a longer warm-up.")]
 
 

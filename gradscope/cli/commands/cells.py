@@ -37,12 +37,13 @@ def command(
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files that exist.", show_default=False)] = False,
+    mkdir: Annotated[bool, typer.Option("--mkdir", help="Make folders that are missing.", show_default=False)] = False,
 ) -> None:
     """List the cells, or give one cell's equations, state, gates, settings and sources, and draw it."""
     if name is not None and name not in _rooms.names("cells"):
         _rooms.load("cells", name)  # says what is known
     if output:
-        _draw(name, output, force=force)
+        _draw(name, output, force=force, mkdir=mkdir)
     rows = _all() if name is None else [describe(name)]
     width = terminal_width() if sys.stdout.isatty() else None
     if as_json:
@@ -55,14 +56,14 @@ def command(
         write_stdout(page(rows[0], width))
 
 
-def _draw(name: str | None, paths: list[Path], *, force: bool) -> None:
+def _draw(name: str | None, paths: list[Path], *, force: bool, mkdir: bool) -> None:
     if name is None:
         raise UsageError("-o draws one cell, and none is named", "for instance gradscope cells lstm -o lstm.png")
     for path in paths:
         if not is_picture(path.suffix[1:].lower()):
             raise UsageError(f"{shown(path)} is no picture", "its suffix must be .png, .svg or .pdf")
     one_blas_thread()
-    with Sink(outputs=paths, force=force) as sink:
+    with Sink(outputs=paths, force=force, mkdir=mkdir) as sink:
         with aside():
             from gradscope.diagram import cell_report
 

@@ -94,7 +94,7 @@ def command(
 ) -> None:
     """Compare several models on the same inputs: who reaches how far.
 
-    Cells share seed and input; a checkpoint with another number of inputs gets its own, and that is said.
+    Models share seed and input; one with another number of inputs gets its own, and that is said.
     """
     request = Request.of(locals())
     condition = None if fail_on is None else parse(fail_on)

@@ -5,6 +5,9 @@ weights, a decomposition, an eigenvalue problem. `features` counts them; `fit` f
 real analyses at small sizes, as non-negative least squares of relative errors; `predict` adds up. How often columns
 have to be made orthogonal again, and after how many rounds eigenvalues settle, depends on the network: an estimate is
 good to a factor of two, as a rule.
+
+Of a cell that is a function of the user's, every Jacobian is calls of Python. How long these take is measured before
+the run; `evaluations` counts them.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Size", "features", "fit", "predict", "rough_seconds"]
+__all__ = ["Size", "called", "evaluations", "features", "fit", "predict", "rough_seconds"]
 
 # Seconds that give the terms their scale; a fit multiplies them by what the machine needs.
 CALL = 2.0e-5  # the calls of a step
@@ -44,6 +47,7 @@ class Size:
         step_spectra: of how many steps spectra are taken; None: as many as are quick.
         roads: whether the gradient has several.
         mixes: whether units see one another; else spectra come unit by unit.
+        own: seconds that a step and a Jacobian of one sequence take where they are calls of a function; None elsewhere.
     """
 
     state: int
@@ -57,6 +61,7 @@ class Size:
     step_spectra: int | None = None
     roads: bool = True
     mixes: bool = True
+    own: tuple[float, float] | None = None
 
 
 def features(size: Size) -> Features:
@@ -89,7 +94,7 @@ def features(size: Size) -> Features:
 def _spectra(size: Size) -> Features:
     from gradscope.analysis import growth, products, singular, steps
     from gradscope.analysis._follow import LEADING, TURNING
-    from gradscope.measure import EIGEN_WORK, EIGENVALUES, EXPONENTS, FEW, STEPS
+    from gradscope.measure import EIGENVALUES, EXPONENTS, STEPS
 
     n, T, k = size.state, size.steps, size.values  # noqa: N806
     parts: Features = {}
@@ -115,16 +120,30 @@ def _spectra(size: Size) -> Features:
         FLOP * 2 * n * squares * S,
         FLOP * size.recurrent * (t + turned) * S,
     )
-    whole = k == n
-    few = min(FEW, n) if whole and 12 * T * n**3 > EIGEN_WORK else k
-    c = n if whole and few == k else min(n, few + singular.SPARE)
+    c = _eigen_columns(size)
     eigen = CALL * T, FLOP * 2 * T * size.recurrent * c, FLOP * 4 * T * n * c * c, FLOP * CUBIC * c**3
     parts[EIGENVALUES] = eigen
-    room = max(6, int(steps.WORK / n**3))
-    s = min(size.batch, max(1, min(4, room // 8)))
-    taken = s * min(T, size.step_spectra or max(2, room // s))
+    at, s = _looked_at(size, steps.WORK)
+    taken = s * at
     parts[STEPS] = (CALL * taken, FLOP * CUBIC * taken * n**3, FLOP * taken * n * n)
     return parts
+
+
+def _eigen_columns(size: Size) -> int:
+    """Return how many columns eigenvalues of the product are found from."""
+    from gradscope.analysis import singular
+    from gradscope.measure import EIGEN_WORK, FEW
+
+    n, whole = size.state, size.values == size.state
+    few = min(FEW, n) if whole and 12 * size.steps * n**3 > EIGEN_WORK else size.values
+    return n if whole and few == size.values else min(n, few + singular.SPARE)
+
+
+def _looked_at(size: Size, work: float) -> tuple[int, int]:
+    """Return of how many steps, and of how many sequences, spectra of single steps are taken."""
+    room = max(6, int(work / size.state**3))
+    s = min(size.batch, max(1, min(4, room // 8)))
+    return min(size.steps, size.step_spectra or max(2, room // s)), s
 
 
 def _unit_by_unit(size: Size) -> Features:
@@ -133,6 +152,36 @@ def _unit_by_unit(size: Size) -> Features:
     passes = {PRODUCTS: 1, EXPONENTS: size.batch, EIGENVALUES: 1, STEPS: 1, TIMES: size.batch}  # sequences of each
     each = FLOP * UNIT / 10 * size.state * size.steps
     return {f"{name}{APART}": (CALL * size.steps, each * count) for name, count in passes.items()}
+
+
+def evaluations(size: Size) -> dict[str, tuple[int, int]]:
+    """Return how many steps and Jacobians of one sequence each part of a run takes of a cell that is a function.
+
+    Jacobians are made anew wherever a part goes along the run, unless all of them are few enough to be kept. Those of
+    a few single steps are left out, and how often a part has to go along large Jacobians depends on the network.
+    """
+    from gradscope.analysis import _dense, growth, products, steps
+    from gradscope.dynamics import chain
+    from gradscope.measure import EIGENVALUES, EXPONENTS, PRODUCTS, STEPS
+
+    n, T, B, k = size.state, size.steps, size.batch, size.values  # noqa: N806
+    t = T + min(size.warmup, growth.LONGEST_BURN)
+    room = chain.KEPT_BYTES / (8 * n**2)
+    longer, kept, one = t * B <= room, T * B <= room, T <= room  # with steps before; of all sequences; of the first
+    first = t if longer else T if kept else 0
+    found = {"running the cell": ((T + size.warmup) * B, 0), "gradients": (0, (T + t + first) * B)}
+    if not size.lags:
+        return found
+    known = kept and B == 1
+    passes = 2 * T if known or one else 3 * T
+    if k < n and n > products.FORMED:  # back and forth for every lag
+        passes += 2 * int(products.log_lags(T, size.lags).sum())
+    found[PRODUCTS] = 0, passes - (T if known else 0)
+    found[EXPONENTS] = 0, 2 * t * min(B, growth.affordable(t, n, k))
+    again = 2 * _eigen_columns(size) > n or 8 * T * n**2 > _dense.KEPT
+    found[EIGENVALUES] = 0, 0 if known else 4 * T if again and not one else 2 * T
+    found[STEPS] = 0, 0 if kept else _looked_at(size, steps.WORK)[0] * B
+    return found
 
 
 def fit(rows: Sequence[tuple[Size, Mapping[str, float]]]) -> dict[str, list[float]]:
@@ -153,16 +202,26 @@ def fit(rows: Sequence[tuple[Size, Mapping[str, float]]]) -> dict[str, list[floa
 def predict(size: Size, speeds: Mapping[str, Sequence[float]]) -> dict[str, float]:
     """Return the seconds that each part of a run takes; parts of which no speed is known are left out."""
     terms = features(size)
-    return {
+    found = {
         _told(part): sum(a * b for a, b in zip(terms[part], speeds[part], strict=True))
         for part in terms
         if part in speeds and len(speeds[part]) == len(terms[part])
     }
+    calls = called(size)
+    return {part: found.get(part, 0.0) + calls.get(part, 0.0) for part in {**found, **calls}}
+
+
+def called(size: Size) -> dict[str, float]:
+    """Return the seconds that calls of a function take in each part of a run; {} where the cell is none."""
+    if size.own is None:
+        return {}
+    step, jacobian = size.own
+    return {part: a * step + b * jacobian for part, (a, b) in evaluations(size).items()}
 
 
 def rough_seconds(size: Size) -> float:
     """Return about how long a run takes on a machine that is not known."""
-    return sum(sum(terms) for terms in features(size).values())
+    return sum(sum(terms) for terms in features(size).values()) + sum(called(size).values())
 
 
 def _told(part: str) -> str:

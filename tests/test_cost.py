@@ -1,11 +1,15 @@
 """How long a run takes: terms that grow as the work does, and a fit that finds the speeds of a known machine."""
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from gradscope.cost import START, Size, features, fit, predict, rough_seconds
+from gradscope import analyze, from_step
+from gradscope.analysis import products
+from gradscope.cost import START, Size, called, evaluations, features, fit, predict, rough_seconds
+from gradscope.dynamics import chain
 
 GRU = Size(state=64, recurrent=3 * 64**2, weights=3 * 64 * 96, steps=200, warmup=50, batch=8, values=16, lags=32)
 SIZES = [
@@ -76,3 +80,82 @@ def test_what_is_not_known_is_left_out():
     speeds = {"gradients": [1.0] * 4, "products": [1.0]}  # of another version: another number of terms
     assert set(predict(GRU, speeds)) == {"gradients"}
     assert fit([]) == {}
+
+
+def counted(n, T, B, k, lags, warmup):
+    """Return how many steps and Jacobians of one sequence each part of a run takes."""
+    rng, now = np.random.default_rng(0), [""]
+    U, W = rng.standard_normal((n, n)) / np.sqrt(n), rng.standard_normal((n, 3))
+    seen = {"step": Counter(), "jacobian": Counter()}
+
+    def step(x, s):
+        seen["step"][now[0]] += 1
+        return np.tanh(U @ s + W @ x)
+
+    def jacobian(x, s):
+        seen["jacobian"][now[0]] += 1
+        return (1 - step(x, s) ** 2)[:, None] * U
+
+    def told(text):
+        now[0] = text.partition(":")[0]
+
+    cell = from_step(step, state_size=n, input_size=3, jacobian=jacobian)
+    for counts in seen.values():
+        counts.clear()
+    analyze(cell, steps=T, batch=B, spectrum=k, lags=lags, warmup=warmup, progress=told)
+    steps = seen["step"] - seen["jacobian"]  # those that the Jacobian calls are not the run's
+    return {p: (steps[p], seen["jacobian"][p]) for p in (*seen["step"], *seen["jacobian"])}
+
+
+RUNS = [
+    (n, T, B, k, lags, w)
+    for n, T, B in ((4, 60, 3), (5, 40, 1))
+    for k, lags in ((2, 6), (5, 6), (2, 0))
+    for w in (0, 30, 130)
+]
+
+
+@pytest.mark.parametrize(("n", "T", "B", "k", "lags", "w"), RUNS)
+def test_calls_of_a_function_are_those_of_the_run(n, T, B, k, lags, w):
+    k = min(n, k)
+    size = Size(n, n * n, 0, T, w, B, k, lags, roads=False)
+    found = {p: c for p, c in evaluations(size).items() if any(c)}
+    assert found == counted(n, T, B, k, lags, w)
+
+
+@pytest.mark.parametrize(("n", "T", "B", "k", "lags", "w"), RUNS)
+@pytest.mark.parametrize("sequences", [0, 1, "all"])
+def test_calls_where_jacobians_are_not_kept(monkeypatch, sequences, n, T, B, k, lags, w):
+    """Up to those of single steps, two in a part, and to a factor of two where a part goes along until it is sure."""
+    monkeypatch.setattr(chain, "KEPT_BYTES", 8 * n * n * T * (B if sequences == "all" else sequences))
+    k = min(n, k)
+    found = evaluations(Size(n, n * n, 0, T, w, B, k, lags, roads=False))
+    wanted = counted(n, T, B, k, lags, w)
+    for part in {*found, *wanted}:
+        steps, jacobians = found.get(part, (0, 0))
+        took = wanted.get(part, (0, 0))
+        assert steps == took[0], part
+        factor = 1 if sequences else 2
+        assert took[1] / factor - 2 * B <= jacobians <= took[1] * factor + 2 * B, part
+
+
+def test_calls_for_every_lag(monkeypatch):
+    """Large states are not multiplied out: for each lag, columns are pushed and pulled through it a few times."""
+    monkeypatch.setattr(chain, "KEPT_BYTES", 0)
+    monkeypatch.setattr(products, "FORMED", 4)
+    for lags in (3, 12):
+        found = evaluations(Size(8, 64, 0, 80, 20, 2, 3, lags, roads=False))["products"][1]
+        assert found == pytest.approx(counted(8, 80, 2, 3, lags, 20)["products"][1], rel=0.5)
+
+
+def test_calls_are_added_to_what_is_predicted():
+    function = replace(GRU, roads=False, own=(2.0, 3.0))
+    counts = evaluations(function)
+    assert called(function) == {p: 2.0 * a + 3.0 * b for p, (a, b) in counts.items()}
+    assert called(GRU) == {}
+    bare = replace(function, own=None)
+    speeds = machine(np.random.default_rng(2))
+    before, after = predict(bare, speeds), predict(function, speeds)
+    assert {p: after[p] - before[p] for p in counts} == pytest.approx(called(function))
+    assert predict(function, {}) == called(function)
+    assert rough_seconds(function) - rough_seconds(bare) == pytest.approx(sum(called(function).values()))

@@ -187,14 +187,16 @@ def plan_of(request: Request, model: Model, batch: int, steps: int) -> Plan:
 
 
 def size_of(request: Request, model: Model, batch: int, steps: int) -> Size:
-    """Return what decides on how long a run takes; `steps` include the warm-up."""
+    """Return what decides on how long a run takes; `steps` include the warm-up. A function is called a few times."""
+    from gradscope.cells._function import FunctionCell
     from gradscope.cells._stack import cells_of
 
     cell, measured = model.cell, steps - request.warmup_steps
+    function = cell if isinstance(cell, FunctionCell) else None
     return Size(
         state=cell.state_size,
         mixes=cell.mixes,
-        recurrent=sum(c.U.size for c in cells_of(cell) if c.U is not None),
+        recurrent=function.n**2 if function else sum(c.U.size for c in cells_of(cell) if c.U is not None),
         weights=sum(w.size for w in cell.weights().values()),
         steps=max(1, measured),
         warmup=request.warmup_steps,
@@ -203,6 +205,7 @@ def size_of(request: Request, model: Model, batch: int, steps: int) -> Size:
         lags=min(request.lags, measured),
         step_spectra=request.spectra_of,
         roads=any(len(c.gates) > 1 for c in cells_of(cell)),
+        own=function.seconds if function else None,
     )
 
 

@@ -22,7 +22,7 @@ UNKNOWN = "time: not known on this machine; gradscope doctor --calibrate measure
 
 def plan_text(request: Request, models: list[Model]) -> str:
     """Return the plan as text: one block a model, with bytes and seconds by purpose."""
-    from gradscope.cost import predict
+    from gradscope.cost import called, predict
 
     speeds = read_speeds()
     lines = []
@@ -34,8 +34,11 @@ def plan_text(request: Request, models: list[Model]) -> str:
         lines += [f"  {name}: {human(size)}" for name, size in plan.parts.items() if size]
         lines += [f"  kept of the run: {KEPT[plan.storage]}"]
         lines += [f"  in all about {human(plan.total)}; {human(available_bytes())} are free"]
+        size = size_of(request, model, batch, steps)
+        if own := called(size):
+            lines += [f"  calls of the function: about {_short(sum(own.values()))}, as long as a few of them took"]
         if speeds:
-            seconds = predict(size_of(request, model, batch, steps), speeds.speeds)
+            seconds = predict(size, speeds.speeds)
             parts = (f"{part} {_short(s)}" for part, s in sorted(seconds.items(), key=lambda row: -row[1]))
             whole = _short(sum(seconds.values()))
             lines += [f"  time: about {whole} on a core that is free", f"    {', '.join(parts)}"]

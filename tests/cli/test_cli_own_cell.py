@@ -349,6 +349,31 @@ def test_what_another_process_makes_is_held_against_what_is_here(write):
         pickle.loads(frames[-1])
 
 
+def test_how_long_the_calls_of_a_function_take(write, run):
+    """It is called a few times, and is silent on standard output; that of a class needs no calls of Python."""
+    assert "  calls of the function: about " in run("analyze", "--cell", write(chatty(STEP)), "--dry-run").out
+    assert "calls of the function" not in run("analyze", "--cell", write(CELL), "--dry-run").out
+
+
+@pytest.mark.parametrize(("change", "calls"), [("", 1), ("abs", 2), ("jacobian", 0)])
+def test_what_is_timed(change, calls):
+    """Of a Jacobian by complex steps or by differences one column, which is all of its calls over n."""
+    seen = []
+
+    def step(x, s):
+        seen.append(np.iscomplexobj(s))
+        return np.tanh(np.abs(s) if change == "abs" else s)
+
+    jacobian = (lambda x, s: np.diag(1 - np.tanh(s) ** 2)) if change == "jacobian" else None
+    cell = from_step(step, state_size=7, input_size=2, jacobian=jacobian)
+    seen.clear()
+    found = cell.seconds
+    assert len(seen) == 3 * (1 + calls)
+    assert sum(seen) == (3 if calls == 1 else 0)
+    assert min(found) > 0
+    assert cell.seconds == found and len(seen) == 3 * (1 + calls)
+
+
 # --- files that are wrong
 
 

@@ -48,6 +48,7 @@ class Size:
         roads: whether the gradient has several.
         mixes: whether units see one another; else spectra come unit by unit.
         own: seconds that a step and a Jacobian of one sequence take where they are calls of a function; None elsewhere.
+        remade: whether Jacobians of such a function are too many to be kept of the run.
     """
 
     state: int
@@ -62,6 +63,7 @@ class Size:
     roads: bool = True
     mixes: bool = True
     own: tuple[float, float] | None = None
+    remade: bool = False
 
 
 def features(size: Size) -> Features:
@@ -157,8 +159,8 @@ def _unit_by_unit(size: Size) -> Features:
 def evaluations(size: Size) -> dict[str, tuple[int, int]]:
     """Return how many steps and Jacobians of one sequence each part of a run takes of a cell that is a function.
 
-    Jacobians are made anew wherever a part goes along the run, unless all of them are few enough to be kept. Those of
-    a few single steps are left out, and how often a part has to go along large Jacobians depends on the network.
+    Jacobians are made once, along the run, and kept; or, where memory is short, wherever a part goes along it. Then
+    those of a few single steps are left out, and how often a part has to go along them depends on the network.
     """
     from gradscope.analysis import _dense, growth, products, steps
     from gradscope.dynamics import chain
@@ -166,10 +168,13 @@ def evaluations(size: Size) -> dict[str, tuple[int, int]]:
 
     n, T, B, k = size.state, size.steps, size.batch, size.values  # noqa: N806
     t = T + min(size.warmup, growth.LONGEST_BURN)
+    ran = (T + size.warmup) * B
+    if not size.remade:
+        return {"running the cell": (ran, t * B)}
     room = chain.KEPT_BYTES / (8 * n**2)
     longer, kept, one = t * B <= room, T * B <= room, T <= room  # with steps before; of all sequences; of the first
     first = t if longer else T if kept else 0
-    found = {"running the cell": ((T + size.warmup) * B, 0), "gradients": (0, (T + t + first) * B)}
+    found = {"running the cell": (ran, 0), "gradients": (0, (T + t + first) * B)}
     if not size.lags:
         return found
     known = kept and B == 1

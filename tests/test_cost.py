@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gradscope import analyze, from_step
+from gradscope import analyze, api, from_step
 from gradscope.analysis import products
+from gradscope.budget import STATES
 from gradscope.cost import START, Size, called, evaluations, features, fit, predict, rough_seconds
 from gradscope.dynamics import chain
 
@@ -118,18 +119,24 @@ RUNS = [
 @pytest.mark.parametrize(("n", "T", "B", "k", "lags", "w"), RUNS)
 def test_calls_of_a_function_are_those_of_the_run(n, T, B, k, lags, w):
     k = min(n, k)
-    size = Size(n, n * n, 0, T, w, B, k, lags, roads=False)
-    found = {p: c for p, c in evaluations(size).items() if any(c)}
-    assert found == counted(n, T, B, k, lags, w)
+    assert evaluations(Size(n, n * n, 0, T, w, B, k, lags, roads=False)) == counted(n, T, B, k, lags, w)
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """Let memory be short, so that no Jacobians are kept of a run."""
+    monkeypatch.setattr(api, "_storage", lambda *_, **__: STATES)
 
 
 @pytest.mark.parametrize(("n", "T", "B", "k", "lags", "w"), RUNS)
-@pytest.mark.parametrize("sequences", [0, 1, "all"])
-def test_calls_where_jacobians_are_not_kept(monkeypatch, sequences, n, T, B, k, lags, w):
+@pytest.mark.parametrize("sequences", [0, 1, "all", "and before"])
+def test_calls_where_memory_is_short(monkeypatch, short, sequences, n, T, B, k, lags, w):
     """Up to those of single steps, two in a part, and to a factor of two where a part goes along until it is sure."""
-    monkeypatch.setattr(chain, "KEPT_BYTES", 8 * n * n * T * (B if sequences == "all" else sequences))
+    room = {"all": T * B, "and before": (T + min(w, 100)) * B}
+    many = room[sequences] if sequences in room else sequences * T
+    monkeypatch.setattr(chain, "KEPT_BYTES", 8 * n * n * many)
     k = min(n, k)
-    found = evaluations(Size(n, n * n, 0, T, w, B, k, lags, roads=False))
+    found = evaluations(Size(n, n * n, 0, T, w, B, k, lags, roads=False, remade=True))
     wanted = counted(n, T, B, k, lags, w)
     for part in {*found, *wanted}:
         steps, jacobians = found.get(part, (0, 0))
@@ -139,12 +146,12 @@ def test_calls_where_jacobians_are_not_kept(monkeypatch, sequences, n, T, B, k, 
         assert took[1] / factor - 2 * B <= jacobians <= took[1] * factor + 2 * B, part
 
 
-def test_calls_for_every_lag(monkeypatch):
+def test_calls_for_every_lag(monkeypatch, short):
     """Large states are not multiplied out: for each lag, columns are pushed and pulled through it a few times."""
     monkeypatch.setattr(chain, "KEPT_BYTES", 0)
     monkeypatch.setattr(products, "FORMED", 4)
     for lags in (3, 12):
-        found = evaluations(Size(8, 64, 0, 80, 20, 2, 3, lags, roads=False))["products"][1]
+        found = evaluations(Size(8, 64, 0, 80, 20, 2, 3, lags, roads=False, remade=True))["products"][1]
         assert found == pytest.approx(counted(8, 80, 2, 3, lags, 20)["products"][1], rel=0.5)
 
 

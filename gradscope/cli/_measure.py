@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gradscope.budget import Plan, allowed_bytes
+from gradscope.budget import EVERYTHING, Plan, allowed_bytes
 from gradscope.cli._models import Model
 from gradscope.cli._output import shown
 from gradscope.cli._request import Request
@@ -206,6 +206,7 @@ def size_of(request: Request, model: Model, batch: int, steps: int) -> Size:
         step_spectra=request.spectra_of,
         roads=any(len(c.gates) > 1 for c in cells_of(cell)),
         own=function.seconds if function else None,
+        remade=function is not None and plan_of(request, model, batch, steps).storage != EVERYTHING,
     )
 
 

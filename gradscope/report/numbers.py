@@ -30,6 +30,7 @@ from gradscope.jacobian import Array
 __all__ = ["LN10", "Measured", "median", "metrics", "series", "timesteps"]
 
 EIGENVALUES_KEPT = 1600  # enough to draw the cloud; the spectra of all steps would be most of the file
+TIMES_KEPT = 201  # time constants, of all units and sequences
 LONGEST_SERIES = 100_000  # entries; beyond, a document would be hundreds of megabytes
 NEGLIGIBLE = 1e-6  # of the largest share by crossings: smaller ones at both ends are left out of the document
 LN10 = math.log(10.0)
@@ -121,6 +122,13 @@ def _times(t: TimeScales) -> Document:
     return at | {"near_one_share": t.near_one}
 
 
+def _times_by_share(t: TimeScales) -> Document:
+    """Return the time constants of as many units, evenly chosen from the shortest to the longest, as can be drawn."""
+    values = np.sort(t.steps, axis=None)
+    share = np.linspace(0, 1, min(values.size, TIMES_KEPT)) if values.size > 1 else np.ones(1)
+    return {"share": share.tolist(), "steps": values[np.rint(share * (values.size - 1)).astype(int)].tolist()}
+
+
 def _four(m: Measured) -> Document:
     """Return four quantities over the whole run of the first sequence that are not the same."""
     assert m.products is not None
@@ -193,6 +201,8 @@ def series(m: Measured) -> Document:
     }
     if m.last is not None:
         document["log10_last_step_gradient_norm"] = {"state": _band(m.last.state[at] / LN10)}
+    if m.times is not None:
+        document["time_constant"] = _times_by_share(m.times)
     if m.steps is not None:
         of = m.steps.timestep.tolist()
         document["step_spectral_radius"] = {"timestep": of} | _spread(m.steps.radius)

@@ -40,6 +40,8 @@ def analysis(document: Document) -> tuple[Panel, ...]:
         found += [_exponents(document), _convergence(document)]
     if series["gates"]:
         found.append(_gates(document))
+    if "time_constant" in series:
+        found.append(_times(document))
     metrics = document["metrics"]
     if "paths" in series and (metrics.get("gate_share") or metrics.get("around_share") != 1):  # else there is one road
         found.append(_road(document))
@@ -298,14 +300,31 @@ def _gates(document: Document) -> Panel:
     gates = document["series"]["gates"]
     drawn = list(gates.items())[-4:]  # of a stack, those of the top layer
     bars = [Bars(name, g["edges"], g["histogram"], role=i, style=STYLES[i % 4]) for i, (name, g) in enumerate(drawn)]
-    more = len(gates) - len(drawn)
+    more, parts = len(gates) - len(drawn), {part["name"] for part in document["model"]["state"]}
     return Panel(
         "gates",
-        "Values of the gates" if len(gates) > 1 else "Values of the hidden units",
+        "Values of the hidden units" if set(gates) <= parts else "Values of the gates",
         "value",
         "share of units and steps",
         bars=tuple(bars),
         note=f"and {more} more gates, in the table" if more else "",
+    )
+
+
+def _times(document: Document) -> Panel:
+    """Return the time constants of units, from the shortest to the longest."""
+    t = document["series"]["time_constant"]
+    known = [x if x is None or x > 0 else None for x in t["steps"]]  # zero has no logarithm
+    endless = _kinds(document, "series.time_constant.steps") == {"inf"}
+    notes = ["some let nothing through"] * (0.0 in t["steps"]) + ["some do not forget"] * endless
+    return Panel(
+        "times",
+        "How long units remember by themselves",
+        "share of units and sequences",
+        "time constant, steps",
+        curves=(Curve("", t["share"], [None if x is None else math.log10(x) for x in known], role=3, at_end=False),),
+        log10=True,
+        note="; ".join([*notes, "not drawn"]) if notes else "",
     )
 
 

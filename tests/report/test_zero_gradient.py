@@ -46,3 +46,12 @@ def test_one_road_is_no_panel():
     found = panels(analyze(create("mingru", hidden_size=4, input_size=2), steps=20, batch=2))
     assert "road" not in found and "crossings" not in found
     assert "road" in panels(analyze(create("gru", hidden_size=4, input_size=2), steps=20, batch=2))
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "what"),
+    [("rnn", 1, "hidden units"), ("rnn", 2, "hidden units"), ("gru", 1, "gates"), ("mingru", 1, "gates")],
+)
+def test_gates_are_told_from_hidden_units(name, layers, what):
+    result = analyze(create(name, hidden_size=3, input_size=2, layers=layers), steps=12, batch=1, lags=0)
+    assert panels(result)["gates"].title == f"Values of the {what}"

@@ -89,7 +89,10 @@ class _Track:
 
 
 def _percent(share: float) -> str:
-    return ">-1%" if -0.005 <= share < 0 else percent(share)
+    """Write a share; one that is slightly below zero with one digit more, where that shows it."""
+    if not -0.005 <= share < 0:
+        return percent(share)
+    return "about 0%" if share > -0.0005 else f"{share:.1%}"
 
 
 class Circuit:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from gradscope.render import _style
@@ -18,7 +19,9 @@ MARGIN, ROW = 0.1, 0.15  # inches
 TITLE = 9.0  # points
 AROUND, THIN = 3.2, 0.9  # points: the road around, and other lines, where nothing was measured
 LEAN, WIDEST = 0.5, 6.0  # points: none of the gradient, all of it
-DRAWN = 8  # layers
+ROWS = 8  # of diagrams; more stand side by side
+WIDE = 260 / 25.4  # inches: a page of A4 on its side, which several columns may take
+ASIDE = 0.3  # inches between columns
 SLIGHT = -0.005  # a share from which on it is drawn as below zero
 GATE, PART = "#F1F1F1", "#FFFFFF"
 MEANING = "Coloured: the road around the recurrent weights."
@@ -28,7 +31,7 @@ MEASURED = "Lines are as wide as the share of the gradient on their road"
 
 
 def page(report: Report, dpi: float, renderer: Any) -> Figure:
-    """Draw a report's diagrams, one below the other.
+    """Draw a report's diagrams, one below the other; many of them also side by side, row by row.
 
     Args:
         report: with diagrams.
@@ -40,16 +43,21 @@ def page(report: Report, dpi: float, renderer: Any) -> Figure:
         prop = FontProperties(family="DejaVu Sans", size=size)
         return float(renderer.get_text_width_height_descent(_style.drawable(text), prop, False)[0]) / dpi
 
-    shown = report.diagrams[:DRAWN]
-    circuits = [Circuit(d, wide) for d in shown]
-    width = max(LEAST, 2 * MARGIN + max(c.width for c in circuits))
+    circuits = [Circuit(d, wide) for d in report.diagrams]
+    columns = _columns(circuits)
+    circuits = circuits[: ROWS * columns]
+    shown = report.diagrams[: len(circuits)]
+    each = max(c.width for c in circuits)
+    width = max(LEAST, 2 * MARGIN + columns * each + (columns - 1) * ASIDE)
     inner = width - 2 * MARGIN
     head = _wrapped(cut(report.sentence, 300), inner, lambda t: wide(t, TITLE))
-    foot = _wrapped(_meaning(report), inner, lambda t: wide(t, SMALL))
+    foot = _wrapped(_meaning(shown, len(report.diagrams) - len(shown)), inner, lambda t: wide(t, SMALL))
     foot += _wrapped(cut(report.footer, 240), inner, lambda t: wide(t, SMALL)) if report.footer else []
-    titles = [ROW + 0.05 if d.title else 0.0 for d in shown]
+    rows = [range(i, min(i + columns, len(shown))) for i in range(0, len(shown), columns)]
+    titles = [max(ROW + 0.05 if shown[i].title else 0.0 for i in row) for row in rows]
+    heights = [max(circuits[i].height for i in row) for row in rows]
     height = 2 * MARGIN + ROW * len(head) + ROW * 0.9 * len(foot) + 0.16
-    height += sum(c.height for c in circuits) + sum(titles) + 0.14 * (len(circuits) - 1)
+    height += sum(heights) + sum(titles) + 0.14 * (len(rows) - 1)
     fig = Figure(figsize=(width, height), dpi=dpi, facecolor="white")
     ax = fig.add_axes((0, 0, 1, 1))
     ax.set(xlim=(0, width), ylim=(0, height))
@@ -59,20 +67,34 @@ def page(report: Report, dpi: float, renderer: Any) -> Figure:
         y -= ROW
         _write(ax, MARGIN, y + 0.04, text, size=TITLE)
     y -= 0.06
-    for circuit, diagram, room in zip(circuits, shown, titles, strict=True):
-        if diagram.title:
-            _write(ax, MARGIN, y - ROW, cut(diagram.title), size=NAME, weight="bold")
-        y -= room + circuit.height
-        _circuit(ax, circuit, (width - circuit.width) / 2, y)
-        y -= 0.14
+    for row, title, tall in zip(rows, titles, heights, strict=True):
+        y -= title
+        for i, x in zip(row, _lefts(columns, inner), strict=False):
+            if shown[i].title:
+                _write(ax, x, y - ROW + title, cut(shown[i].title), size=NAME, weight="bold")
+            room = (inner - (columns - 1) * ASIDE) / columns - circuits[i].width
+            _circuit(ax, circuits[i], x + room / 2, y - circuits[i].height)
+        y -= tall + 0.14
     for i, text in enumerate(reversed(foot)):
         _write(ax, MARGIN, MARGIN + 0.9 * ROW * i, text, size=SMALL, color=_style.GREY)
     return fig
 
 
-def _meaning(report: Report) -> str:
-    edges = [e for d in report.diagrams[:DRAWN] for e in d.edges]
-    notes = [d.note for d in report.diagrams[:DRAWN] if d.note]
+def _columns(circuits: Sequence[Circuit]) -> int:
+    """Return how many diagrams stand side by side: as many as it takes, and as there is room for."""
+    each = max(c.width for c in circuits)
+    fit = int((WIDE - 2 * MARGIN + ASIDE) / (each + ASIDE))
+    return max(1, min(fit, math.ceil(len(circuits) / ROWS)))
+
+
+def _lefts(columns: int, inner: float) -> list[float]:
+    """Return where columns begin."""
+    return [MARGIN + i * (inner + ASIDE) / columns for i in range(columns)]
+
+
+def _meaning(shown: Sequence[Diagram], more: int) -> str:
+    edges = [e for d in shown for e in d.edges]
+    notes = [d.note for d in shown if d.note]
     roads = {e.road for e in edges}
     known = MEANING if "weights" in roads else ALONE
     said = [known] if "around" in roads else [] if notes else [NONE]
@@ -80,7 +102,6 @@ def _meaning(report: Report) -> str:
     shares = [e.share for e in edges if e.share is not None]
     if shares:
         said.append(f"{MEASURED}{'; dashed: below zero, roads cancel' if min(shares) < SLIGHT else ''}.")
-    more = len(report.diagrams) - DRAWN
     return " ".join([*said, f"{more} more are not drawn."] if more > 0 else said)
 
 

@@ -131,9 +131,10 @@ def test_shares_that_cancel_are_dashed_and_said():
 
 
 def test_a_share_just_below_zero_is_not_minus_nothing():
-    fig, renderer = _drawn(Report("analysis", "S", diagrams=(_small(1.001, -0.001, 0.0),)))
-    written = [t for t, _ in _texts(fig, renderer)]
-    assert ">-1%" in written and "-0%" not in written
+    for share, text in ((-0.0049, "-0.5%"), (-0.001, "-0.1%"), (-0.0005, "-0.1%"), (-0.0004, "about 0%")):
+        report = Report("analysis", "S", diagrams=(_small(1 - share, share, 0.0),))
+        written = [t.get_text() for t in check(report).axes[0].texts]
+        assert text in written and not {"-0%", "-0.0%", ">-1%"} & {*written}
 
 
 def test_many_layers_and_long_names():
@@ -145,11 +146,36 @@ def test_many_layers_and_long_names():
     edges = (Edge("old h", "gate a", "weights", "U"), Edge("gate a", "new h", "gate"), Edge("old h", "new h", "around"))
     one = Diagram(tuple(names), edges)
     report = Report(
-        "cell", "word " * 40, diagrams=tuple(replace(one, title=f"layer {i}") for i in range(20)), footer="f" * 300
+        "cell", "word " * 40, diagrams=tuple(replace(one, title=f"layer {i}") for i in range(40)), footer="f" * 300
     )
     fig = check(report)
-    assert "12 more are not drawn." in " ".join(t.get_text() for t in fig.axes[0].texts)
+    written = " ".join(t.get_text() for t in fig.axes[0].texts)
+    drawn = written.count("layer ")
+    assert f"{40 - drawn} more are not drawn." in written and drawn in (8, 16)
     assert not any(t.get_parse_math() for t in fig.axes[0].texts)
+
+
+@pytest.mark.parametrize("count", [8, 9, 12, 16, 17])
+def test_layers_side_by_side(count):
+    """In columns from nine on, in rows of the same height, in their order, all as large as they are alone."""
+    (one,) = cell_report("rnn", "").diagrams[:1]
+    report = Report("cell", "S", diagrams=tuple(replace(one, title=f"layer {i}") for i in range(count)))
+    fig = check(report)
+    wide, high = fig.get_size_inches()
+    places = {
+        int(t.get_text().removeprefix("layer ")): t.get_position()
+        for t in fig.axes[0].texts
+        if t.get_text().startswith("layer ")
+    }
+    columns = -(-count // 8)
+    assert len(places) == count and len({x for x, _ in places.values()}) == columns
+    order = sorted(places, key=lambda i: (-places[i][1], places[i][0]))
+    assert order == list(range(count))
+    steps = np.diff(sorted({y for _, y in places.values()}))
+    assert steps == pytest.approx(np.full(-(-count // columns) - 1, steps[0]))
+    assert wide <= _diagram.WIDE and high >= 8 / columns * steps[0]
+    alone = check(replace(report, diagrams=report.diagrams[:1]))
+    assert count * len(alone.axes[0].lines) == len(fig.axes[0].lines)
 
 
 def test_files_repeat_and_hold_outlines():

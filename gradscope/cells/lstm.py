@@ -22,7 +22,8 @@ class LSTM(Cell):
 
     d c'/d c = f is the road around the weights: the reason the cell exists. With a projection W_hr, drawn where
     `projection` is above 0, h' = W_hr (o tanh(c')) and h has so many units, fewer than c.
-    Hochreiter & Schmidhuber (1997); forget gate: Gers, Schmidhuber & Cummins (2000).
+    Hochreiter & Schmidhuber (1997); forget gate: Gers, Schmidhuber & Cummins (2000); projection: Sak, Senior &
+    Beaufays (2014).
     """
 
     W_hr: Array | None = None

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from gradscope import _rooms
+from gradscope._sound import drawn_arrays, refuse_unsound_cell, refuse_unsound_class
 from gradscope.cells._base import WEIGHTS, BaseCell, Cell, cell_class
 from gradscope.cells._norm import named_norm
 from gradscope.cells._stack import Direction, check_between, stack
@@ -94,6 +95,7 @@ def create(
 
     Raises:
         UsageError: an unknown name or setting, a size below 1, or something between layers where there is one layer.
+        InputError: a class of your own has declarations or formulas that are not those of a cell.
     """
     for what, value in (("hidden_size", hidden_size), ("input_size", input_size), ("layers", layers)):
         if value < 1:
@@ -158,7 +160,7 @@ def made(
         weights |= {"U": None, "b_hh": None}
     settings = cls.settings() | dict(settings)
     cls.check_settings(settings)
-    own = cls.own(hidden, inputs, rng, **settings)
+    own = drawn_arrays(cls, cls.own(hidden, inputs, rng, **settings))
     if asked:  # what a cell lacks, or has in another shape, is so all the same
         own = {k: w for k, w in own.items() if k not in WEIGHTS or _shape(w) != _shape(weights[k])}
     return cls(**weights | own, **settings)
@@ -179,6 +181,7 @@ def _layer(
 ) -> Cell:
     cls = cell if isinstance(cell, type) else cell_class(cell)
     name = cls.__name__ if isinstance(cell, type) else cell
+    refuse_unsound_class(cls)
     known = known_settings(cls, init)
     for key in settings:
         if key not in known:
@@ -193,4 +196,5 @@ def _layer(
     layer = layer if gain == 1 else layer.with_gain(gain)
     for key, value in biases.items():
         layer = layer.with_bias(cls.bias_settings()[key], value)
+    refuse_unsound_cell(layer)
     return layer

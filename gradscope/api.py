@@ -289,7 +289,7 @@ def _title(facts: Mapping[str, Any]) -> str:
 def _keep_gates(cell: BaseCell, open_keeps: int) -> dict[str, str]:
     names = list(cell.network.layers) if isinstance(cell.network, Stack) else [""]
     return {
-        f"{n}.{gate}" if n else gate: c.gate_names[gate]
+        f"{n}.{gate}" if n else gate: c.gate_names.get(gate, gate)
         for n, c in zip(names, cells_of(cell), strict=False)
         for gate, sign in c.keep_gates.items()
         if sign == open_keeps

@@ -52,6 +52,7 @@ def models_of_cell(request: Request, label: str | None = None) -> list[Model]:
         ResourceError: it does not fit.
     """
     from gradscope._create import create, directions
+    from gradscope._sound import refuse_unsound_class
     from gradscope.budget import Plan
     from gradscope.cells._base import cell_class
     from gradscope.cells._loop import closed_loop
@@ -61,6 +62,7 @@ def models_of_cell(request: Request, label: str | None = None) -> list[Model]:
     if own is not None and own.cell_class is None:
         return [_model_of_function(request, own, label)]
     cls, hidden = own and own.cell_class or cell_class(request.cell), request.hidden
+    refuse_unsound_class(cls)
     _rooms.load("inits", request.initialisation)
     inputs = request.input_size or (_width_of_data(request) if request.data else 32)
     above, ways = request.layers - 1, 1 + request.bidirectional

@@ -487,7 +487,7 @@ SPOILT = [
         "d h'/d a_h through has relative error 0.5 (0.5 t",
     ),
     ("around=[[1 - self.rate]])", "around=[[1 - self.rate]], entry=[[1.0]])", "d h'/d v_h entry has relative error"),
-    ("around=[[1 - self.rate]]", "around=[[1 - self.rate, 0]]", "around has 1 rows of 2 entries; it needs 1 of 1"),
+    ("around=[[1 - self.rate]]", "around=[[1 - self.rate, 0]]", "around in partials of Seep has rows of 2 entries"),
 ]
 
 
@@ -496,7 +496,7 @@ def test_the_derivative_that_is_wrong_is_named(run, write, old, new, words):
     done = run("check-cell", write(CELL.replace(old, new)))
     assert done.code == 4
     assert words in done.err
-    assert f"not a right cell: {'Seep: ' * ('rows' not in words)}" in done.err
+    assert ("not a right cell: Seep: " in done.err) == ("rows" not in words)
 
 
 def test_swapped_gates_are_recognised():

@@ -22,8 +22,9 @@ import numpy as np
 
 from gradscope import _rooms
 from gradscope._create import checked
+from gradscope._sound import refuse_unsound_cell, refuse_unsound_class
 from gradscope.cells._base import BaseCell, Cell
-from gradscope.cells._function import FunctionCell, from_step
+from gradscope.cells._function import FunctionCell, unproven
 from gradscope.errors import GradscopeError, InputError, UsageError
 from gradscope.jacobian import Array
 
@@ -98,7 +99,8 @@ def run_file(path: str | Path) -> ModuleType:
     try:
         code = compile(source, str(path), "exec", dont_inherit=True)
     except SyntaxError as error:
-        raise InputError(f"{path}, line {error.lineno}: {error.msg}") from error
+        line = f", line {error.lineno}" if error.lineno else ""  # none where it has null bytes
+        raise InputError(f"{path}{line}: {error.msg}") from error
     except ValueError as error:  # null bytes, where that is no error of syntax
         raise InputError(f"{path} is not Python: {error}") from error
     module = ModuleType(name)
@@ -134,7 +136,7 @@ def _read(path: Path) -> bytes:
 
 
 def _words(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
 
 
 def _line(error: BaseException, path: str) -> str:
@@ -213,6 +215,8 @@ def made_of(
     inputs: int,
     seed: int = 0,
     settings: Mapping[str, Any] = MappingProxyType({}),
+    *,
+    prove: bool = True,
 ) -> BaseCell:
     """Make a cell of a function: of a step, or of one that makes a step or a cell.
 
@@ -222,6 +226,7 @@ def made_of(
         inputs: number of inputs, where it has no `input_size`.
         seed: of the generator that a function which makes a cell is given.
         settings: of its keyword-only arguments.
+        prove: whether it is asked that it is a function of x and s alone, and a Jacobian in the file its derivative.
 
     Raises:
         InputError: the function fails, or does not return what it must.
@@ -243,11 +248,17 @@ def made_of(
         else:
             jacobian = getattr(own.module, "jacobian", None) if own.name == "step" else None
             parts = getattr(own.module, "parts", None)
-            cell = from_step(function, state_size=hidden, input_size=inputs, jacobian=jacobian, parts=parts)
-    except InputError as error:
-        line = _line(error.__cause__, str(own.path)) if error.__cause__ else ""
+            cell = unproven(function, state_size=hidden, input_size=inputs, jacobian=jacobian, parts=parts)
+            if prove:
+                cell.prove(surrogate=getattr(own.module, "surrogate", False) is True)
+    except (InputError, UsageError) as error:
+        line = _line(error.__cause__, str(own.path)).rstrip(",") if error.__cause__ else ""
         hint = error.hint or (SIZES if error.__cause__ and own.size("state_size") is None else "")
-        raise InputError(f"{own.path}{line or ':'} {error.message}", hint) from error.__cause__
+        where = "" if error.message.startswith(str(own.path)) else f"{own.path}{line}: "
+        raise type(error)(f"{where}{error.message}", hint) from error.__cause__
+    if isinstance(cell, Cell):
+        refuse_unsound_class(type(cell))
+        refuse_unsound_cell(cell)
     if not isinstance(cell, FunctionCell):
         return cell
     _starts(own, cell)
@@ -271,7 +282,8 @@ def _from_maker(own: Own, function: Callable[..., Any], hidden: int, inputs: int
     except Exception as error:  # a user's function may fail in any way
         raise InputError(f"{own.name} fails: {_words(error)}") from error
     if not callable(made) and not isinstance(made, BaseCell):
-        raise InputError(f"{own.name} returned a {type(made).__name__}; it must return a function step(x, s) or a cell")
+        found = "None" if made is None else f"something of type {type(made).__name__}"
+        raise InputError(f"{own.name} returned {found}; it must return a function step(x, s) or a cell")
     return made
 
 

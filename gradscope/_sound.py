@@ -37,9 +37,10 @@ def refuse_unsound_class(cls: type[Cell]) -> None:
     for what in ("parts", "gates"):
         _check_names(cls, what)
     _check_gates(cls)
-    for setting in cls.choices:
-        if setting not in cls.settings():
-            _refuse(cls, f"choices of {cls.__name__} names '{setting}', which is no setting of it")
+    for what in ("choices", "limits"):
+        for setting in getattr(cls, what):
+            if setting not in cls.settings():
+                _refuse(cls, f"{what} of {cls.__name__} names '{setting}', which is no setting of it")
     plain = cls.maps is Cell.maps
     if plain and cls.recurrent_weights and cls.reads not in cls.parts:
         text = f"the recurrent weights of {cls.__name__} read the part '{cls.reads}', and its parts are"

@@ -101,8 +101,10 @@ def fetch(text: str) -> Own:
         raise InputError(f"{what.path} ends the program when it is run", hint) from end
 
 
-def made(own: Own, hidden: int, inputs: int, seed: int = 0, settings: dict[str, str] | None = None) -> Any:
-    """Make a cell of a function; what it prints goes to standard error.
+def made(
+    own: Own, hidden: int, inputs: int, seed: int = 0, settings: dict[str, str] | None = None, *, prove: bool = True
+) -> Any:
+    """Make a cell of a function; what it prints goes to standard error. For `prove` see `made_of`.
 
     Raises:
         InputError: the function fails, or returns what it must not.
@@ -111,7 +113,7 @@ def made(own: Own, hidden: int, inputs: int, seed: int = 0, settings: dict[str, 
     from gradscope._own import made_of
 
     with aside():
-        return made_of(own, hidden, inputs, seed, settings or {})
+        return made_of(own, hidden, inputs, seed, settings or {}, prove=prove)
 
 
 def refuse_idle_settings(own: Own, given: dict[str, bool]) -> None:

@@ -216,7 +216,10 @@ def test_swapped_gates_are_found(cls):
 def test_a_function_is_checked_too():
     W = np.random.default_rng(0).standard_normal((3, 3))
     check_cell(from_step(lambda x, s: np.tanh(W @ s + x.sum()), state_size=3, input_size=2))
-    wrong = from_step(lambda x, s: np.tanh(W @ s), state_size=3, input_size=1, jacobian=lambda x, s: W)
+    options = {"state_size": 3, "input_size": 1, "jacobian": lambda x, s: W}
+    with pytest.raises(InputError, match="the jacobian is not the derivative of the step"):
+        from_step(lambda x, s: np.tanh(W @ s), **options)
+    wrong = from_step(lambda x, s: np.tanh(W @ s), **options, surrogate=True)
     with pytest.raises(AssertionError, match="J v is not the derivative"):
         check_cell(wrong)
 

@@ -240,7 +240,7 @@ def test_options_that_have_no_effect_on_a_function(write, refused, option, words
 
 
 def test_parts_and_a_jacobian_beside_it(write, document):
-    wrong = STEP + "\nparts = {'h': 2, 'm': 4}\n\n\ndef jacobian(x, s):\n    return np.eye(6)\n"
+    wrong = STEP + "\nparts = {'h': 2, 'm': 4}\nsurrogate = True\n\n\ndef jacobian(x, s):\n    return np.eye(6)\n"
     found = document("analyze", "--cell", write(wrong), *LITTLE)
     assert [p["name"] for p in found["model"]["state"]] == ["h", "m"]
     assert found["metrics"]["rate"] == 0  # its own Jacobian was asked: the product of ones
@@ -392,12 +392,44 @@ BAD = [
     ("def step(x, s):\n    return s > 0\n", 4, ["returned bool numbers", "float64"]),
     ("def step(x, s):\n    return s.astype('float32')\n", 4, ["returned float32 numbers"]),
     ("def step(x, s):\n    return s / s.sum()\n", 4, ["returns nan at index 0", "zero state"]),
-    ("def step(x, s):\n    return s.nothing\n", 4, ["mine.py, line 2,", "AttributeError"]),
+    ("def step(x, s):\n    return s.nothing\n", 4, ["mine.py, line 2: the step fails", "AttributeError"]),
     ("import numpy as np\ndef step(x, s):\n    return np.ones((3, 3)) @ s\n", 4, ["line 3", "--hidden"]),
     ("state_size = 0\ndef step(x, s):\n    return s\n", 4, ["state_size must be a whole number from 1 on, not 0"]),
-    ("def make(hidden, rng):\n    return 3\n", 4, ["make returned a int"]),
+    ("def make(hidden, rng):\n    return 3\n", 4, ["make returned something of type int"]),
     ("def make(hidden, depth):\n    return 3\n", 4, ["make takes hidden, depth", "input_size"]),
-    ("def make(hidden):\n    return 1 / 0\n", 4, ["make fails: ZeroDivisionError"]),
+    ("def make(hidden):\n    pass\n", 4, ["mine.py: make returned None", "it must return a function"]),
+    ("x = 1\0\ndef step(x, s):\n    return s\n", 4, ["mine.py", "null bytes"]),
+    ("def step(x, s):\n    pass\n", 4, ["mine.py: the step returned None; it must return an array of shape (5,)"]),
+    (
+        "def step(x, s):\n    return s, s\n",
+        4,
+        ["mine.py: the step returned a tuple of 2", "the new state alone", "(5,)"],
+    ),
+    ("def step(x, s):\n    return {}\n", 4, ["mine.py: the step returned something of type dict"]),
+    ("def step(x, s):\n    return [s, s[:2]]\n", 4, ["mine.py: the step returned a list of 2"]),
+    (
+        "def step(x, s):\n    raise ValueError('one\\ntwo')\n",
+        4,
+        ["mine.py, line 2: the step fails", "ValueError: one two"],
+    ),
+    ("parts = {'h': 4}\ndef step(x, s):\n    return s\n", 2, ["mine.py: the parts add up to 4, and the state has 5"]),
+    ("parts = ('h', 'c')\ndef step(x, s):\n    return s\n", 2, ["mine.py: parts must be a dict", "('h', 'c')"]),
+    (
+        "parts = {'h': 2.5, 'c': 2.5}\ndef step(x, s):\n    return s\n",
+        2,
+        ["mine.py: the part 'h' cannot have size 2.5"],
+    ),
+    (
+        "import numpy as np\ndef step(x, s):\n    return s\ndef jacobian(x, s):\n    return np.eye(2)\n",
+        4,
+        ["mine.py: the jacobian returned shape (2, 2); it must be (5, 5)"],
+    ),
+    (
+        "def step(x, s):\n    return s\ndef jacobian(x, s):\n    return 1 / 0\n",
+        4,
+        ["mine.py, line 4: the jacobian fails"],
+    ),
+    ("def make(hidden):\n    return 1 / 0\n", 4, ["mine.py, line 2: make fails: ZeroDivisionError"]),
 ]
 
 
@@ -461,6 +493,32 @@ def test_a_function_of_more_than_its_arguments(run, write, change, words):
     assert "WRONG" in done.out
 
 
+PURE = "def step(x, s):\n    return 0.9 * s\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "calls = [0]\ndef step(x, s):\n    calls[0] += 1\n    return s / (1 + 1e-9 * calls[0])\n",
+        "import numpy as np\nrng = np.random.default_rng(0)\ndef step(x, s):\n    return s + rng.normal(size=len(s))\n",
+        "last = [0.0]\ndef step(x, s):\n    last[0], new = s, 0.5 * s + 0.1 * last[0]\n    return new\n",
+    ],
+    ids=["counter", "rng", "memory"],
+)
+def test_what_is_no_function_of_input_and_state_is_not_measured(write, refused, run, text):
+    words = ["mine.py: the step gives another result for the same input and state"]
+    refused(4, words, "analyze", "--cell", write(text), "--hidden", "5", *LITTLE)
+    done = run("check-cell", write(text))
+    assert (done.code, "WRONG: another one: it depends on more than x and s" in done.out) == (4, True)
+
+
+def test_a_step_that_fails_late_says_where(write, refused):
+    text = "def step(x, s):\n    if s[0] > 40:\n        raise ValueError('too\\n much')\n    return s + 1\n"
+    words = ["mine.py, line 3: the step fails", "ValueError: too much"]
+    told = refused(4, words, "analyze", "--cell", write(text), "--hidden", "5", *LITTLE)
+    assert len(told.splitlines()) == 1
+
+
 JACOBIAN = """
 
 def jacobian(x, s):
@@ -476,6 +534,46 @@ def test_its_own_jacobian_is_held_against_the_step(run, write):
     bad = run("check-cell", write(STEP + JACOBIAN.replace("SIGN", "-1")))
     assert bad.code == 4
     assert "worst in row 1, column 4" in bad.out
+
+
+def test_a_wrong_jacobian_is_not_measured(write, refused, document):
+    found = document("analyze", "--cell", write(STEP + JACOBIAN.replace("SIGN", "1")), *LITTLE)
+    assert "agrees with the complex step at 4 random states" in found["model"]["assumptions"][0]
+    plain = document("analyze", "--cell", write(STEP), *LITTLE)
+    assert numbers(found["metrics"]) == pytest.approx(numbers(plain["metrics"]))
+    transposed = STEP + JACOBIAN.replace("SIGN", "1").replace("[:, None] * U", "[:, None] * U.T")
+    for text in (transposed, STEP + JACOBIAN.replace("SIGN", "-1")):
+        words = ["mine.py: the jacobian is not the derivative", "relative, at 4 of 4 random states", "surrogate = True"]
+        refused(4, words, "analyze", "--cell", write(text), *LITTLE)
+    told = document("analyze", "--cell", write(transposed + "\nsurrogate = True\n"), *LITTLE)["model"]["assumptions"][0]
+    assert "a surrogate: J v is off the complex step by " in told
+
+
+def test_a_jacobian_beside_kinks(write, refused, document):
+    """Of relu no state drawn at random is near a kink, and differences agree."""
+    relu = STEP.replace("np.tanh(", "relu(") + "\n\ndef relu(y):\n    return (y + np.abs(y)) / 2\n"
+    right = "\n\ndef jacobian(x, s):\n    return 0.5 * np.eye(6) + 0.5 * (U @ s + W @ x > 0)[:, None] * U\n"
+    found = document("analyze", "--cell", write(relu + right), *LITTLE)
+    assert "agrees with central differences at 4 random states" in found["model"]["assumptions"][0]
+    wrong = right.replace("* U\n", "* U.T\n")
+    refused(4, "J v is off central differences by", "analyze", "--cell", write(relu + wrong), *LITTLE)
+
+
+def test_states_at_a_kink_do_not_refute_a_jacobian():
+    """One of the random states is a kink: differences say 0 there, and the Jacobian takes a side."""
+    seen = [s for _, s, _ in from_step(lambda x, s: s, state_size=1, input_size=1)._points()]
+
+    def kinked(at):
+        return from_step(
+            lambda x, s: np.abs(s - at),
+            state_size=1,
+            input_size=1,
+            jacobian=lambda x, s: np.where(s < at, -1.0, 1.0)[:, None],
+        )
+
+    told = kinked(seen[0]).assumption
+    assert "agrees with central differences at 3 of 4 random states" in told
+    assert "agrees with central differences at 4 random states" in kinked(100.0).assumption
 
 
 SPOILT = [

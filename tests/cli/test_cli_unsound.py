@@ -63,6 +63,7 @@ SLIPS = {
     "a part twice": (with_line('parts = ("h", "h")'), "parts of Seep has 'h' twice"),
     "weights that read no part": (with_line('parts = ("y",)'), "read the part 'h', and its parts are y"),
     "choices of no setting": (with_line('choices: ClassVar = {"form": ("a", "b")}'), "'form', which is no setting"),
+    "limits of no setting": (with_line('limits: ClassVar = {"form": "(0, 1]"}'), "'form', which is no setting"),
     "no advance": (CELL[:ADVANCE] + CELL[PARTIALS:], "Seep does not define advance"),
     "no partials": (CELL[:PARTIALS], "Seep does not define partials"),
     "no default": (CELL.replace("rate: float = 0.25", "rate: float"), "the field rate of Seep has no default"),

@@ -20,7 +20,7 @@ from gradscope.errors import UsageError
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-__all__ = ["NO_PLUGINS", "Outline", "PluginWarning", "load", "loaded", "names", "outline", "suggest"]
+__all__ = ["NO_PLUGINS", "Outline", "PluginWarning", "load", "loaded", "names", "outline", "suggest", "tell_hidden"]
 
 # Which entry-point group adds outsiders to which room.
 GROUPS = {"cells": "gradscope.cells", "checkpoints": "gradscope.readers", "render": "gradscope.renderers"}
@@ -56,23 +56,41 @@ def _own(room: str) -> tuple[str, ...]:
 
 
 def _foreign(room: str) -> dict[str, EntryPoint]:
-    return {} if os.environ.get(NO_PLUGINS) or room not in GROUPS else _entries(room)
+    return {} if os.environ.get(NO_PLUGINS) or room not in GROUPS else _entries(room)[0]
 
 
 @lru_cache
-def _entries(room: str) -> dict[str, EntryPoint]:
-    """Return entry points by name; a file of the room wins, then the first package by name of its module."""
+def _entries(room: str) -> tuple[dict[str, EntryPoint], dict[str, list[str]]]:
+    """Return entry points by name, and {name: why each that has another's name is left out}.
+
+    A file of the room wins, then the first package by name of its module.
+    """
     from importlib.metadata import entry_points  # as slow to load as all that lists the commands
 
     found: dict[str, EntryPoint] = {}
+    hidden: dict[str, list[str]] = {}
     for entry in sorted(entry_points(group=GROUPS[room]), key=lambda e: e.value):
         if entry.name in _own(room) or entry.name in found:
             winner = found[entry.name].value if entry.name in found else "the built-in one"
             text = f"the plug-in '{entry.name}' of {entry.value} is left out: {winner} has the same name"
-            warnings.warn(text, PluginWarning, stacklevel=2)
+            hidden.setdefault(entry.name, []).append(text)
         else:
             found[entry.name] = entry
-    return found
+    return found, hidden
+
+
+def tell_hidden(room: str, name: str | None = None) -> None:
+    """Warn, once, of plug-ins that are left out since others have their names: of one name, or of all."""
+    if os.environ.get(NO_PLUGINS) or room not in GROUPS:
+        return
+    for key, texts in _entries(room)[1].items():
+        for text in texts if name in (None, key) else ():
+            _warn(text)
+
+
+@lru_cache  # each of them once
+def _warn(text: str) -> None:
+    warnings.warn(text, PluginWarning, stacklevel=3)
 
 
 def load(room: str, name: str) -> ModuleType:
@@ -81,17 +99,21 @@ def load(room: str, name: str) -> ModuleType:
     Raises:
         UsageError: there is no such plug-in, or one of another package fails on import.
     """
+    tell_hidden(room, name)
     if name in _own(room):
         return importlib.import_module(f"gradscope.{room}.{name}")
     entry = _foreign(room).get(name)
     if entry is None:
         kind = {"cells": "cell", "inits": "initialisation", "render": "output format"}.get(room, room)
         known = ", ".join(names(room))
-        raise UsageError(f"there is no {kind} named '{name}'", f"{suggest(name, names(room))}known: {known}")
+        off = os.environ.get(NO_PLUGINS) and room in GROUPS and _entries(room)[0].get(name)
+        why = f" without plug-ins: it is one, of {off.value}" if off else ""
+        hint = f"--no-plugins, or the variable {NO_PLUGINS}, leaves them out; " if off else suggest(name, names(room))
+        raise UsageError(f"there is no {kind} named '{name}'{why}", f"{hint}known: {known}")
     try:
         module = entry.load()
     except Exception as error:  # a plug-in of another package may fail in any way
-        what = f"{type(error).__name__}: {error}"
+        what = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
         raise UsageError(f"the plug-in '{name}' ({entry.value}) fails on import: {what}") from error
     if not isinstance(module, ModuleType):
         raise UsageError(f"the plug-in '{name}' ({entry.value}) is not a module")
@@ -100,6 +122,7 @@ def load(room: str, name: str) -> ModuleType:
 
 def loaded(room: str) -> Iterator[tuple[str, ModuleType]]:
     """Import the plug-ins of a room one after another; warn of those of other packages that cannot be, and go on."""
+    tell_hidden(room)
     for name in _own(room):
         yield name, load(room, name)
     for name in sorted(_foreign(room)):
@@ -128,6 +151,7 @@ def outline(room: str, name: str) -> Outline:
     """
     import ast
 
+    tell_hidden(room, name)
     path = _folder(room) / f"{name}.py"
     if name not in _own(room):
         module = load(room, name)

@@ -65,17 +65,24 @@ def _titled(diagram: Diagram, title: str) -> Diagram:
     return replace(diagram, title=title, edges=tuple(edges))
 
 
-def cell_report(name: str, summary: str) -> Report:
-    """Return a report that holds diagrams of a cell of the room: one for each choice of settings that changes it.
+def cell_report(what: str | type[Cell] | BaseCell, summary: str) -> Report:
+    """Return a report that holds diagrams of a cell: one for each choice of settings that changes it.
+
+    Args:
+        what: name of a cell of the room, a class, or a cell, which is drawn as it is.
+        summary: what it is, in one line.
 
     Raises:
         UsageError: there is no such cell.
     """
+    if isinstance(what, BaseCell):
+        return Report("cell", summary, diagrams=diagrams(what))
     found: dict[Diagram, str] = {}
-    for setting, values in {"": ("",), **cell_class(name).choices}.items():
+    cls, name = (what, what.__name__) if isinstance(what, type) else (cell_class(what), what)
+    for setting, values in {"": ("",), **cls.choices}.items():
         for value in values:
             settings: dict[str, Any] = {setting: value} if setting else {}
-            drawn = _without_sizes(diagrams(create(name, hidden_size=8, input_size=3, **settings))[0])
+            drawn = _without_sizes(diagrams(create(what, hidden_size=8, input_size=3, **settings))[0])
             found[drawn] = found.get(drawn) or f"{setting} {value}".strip()
     titled = tuple(replace(d, title=title if len(found) > 1 else "") for d, title in found.items())
     return Report("cell", f"{name}: {summary}", diagrams=titled)

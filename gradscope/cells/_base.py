@@ -435,7 +435,7 @@ def cell_class(name: str) -> type[Cell]:
     """Return the cell class of a file in the room.
 
     Raises:
-        UsageError: there is no such cell, or its file defines none.
+        UsageError: there is no such cell, or its file defines none, or several.
     """
     return class_in(_rooms.load("cells", name))
 
@@ -448,5 +448,6 @@ def class_in(module: ModuleType) -> type[Cell]:
         if isinstance(c, type) and issubclass(c, Cell) and c.__module__ == module.__name__ and c.__name__[0] != "_"
     ]
     if len(found) != 1:
-        raise UsageError(f"{module.__name__} must define exactly one public cell; it defines {len(found)}")
+        names = f" {len(found)}, {', '.join(c.__name__ for c in found)}" if found else " none"
+        raise UsageError(f"{module.__name__} must define exactly one public cell, and it defines{names}")
     return found[0]

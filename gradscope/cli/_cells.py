@@ -1,4 +1,4 @@
-"""What is said of a cell, from its file, which is not imported; and the table of all cells.
+"""What is said of a cell, from its file, which is not imported unless it is somebody else's; and the table of all.
 
 The gates, the settings and the equations are the file's own. What a step costs and whether there is a road around the
 weights are statements of the class that the contract tests hold against its derivatives.
@@ -6,14 +6,18 @@ weights are statements of the class that the contract tests hold against its der
 
 from __future__ import annotations
 
+import inspect
 import re
 import textwrap
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from gradscope import _rooms
 
-__all__ = ["describe", "page", "table"]
+if TYPE_CHECKING:
+    from gradscope.cells._base import Cell
+
+__all__ = ["describe", "describe_class", "page", "table"]
 
 # "Gers, Schmidhuber & Cummins (2000)" at the beginning of a line, perhaps with a title: the first name and the year.
 PAPER = re.compile(
@@ -32,27 +36,57 @@ def describe(name: str) -> dict[str, Any]:
     """Return what is said of a cell, as the JSON has it; None where a cell of another package does not say.
 
     Raises:
-        UsageError: it is of another package and fails on import.
+        UsageError: it is of another package, and fails on import or defines no cell.
     """
+    if name not in _rooms.names("cells", own=True):
+        from gradscope.cells._base import cell_class
+
+        return describe_class(cell_class(name), name, _rooms.outline("cells", name).summary)
     outline = _rooms.outline("cells", name)
-    constants = outline.constants
+    stated = {"road": True} | outline.constants  # whose derivatives are tested
+    if "products" not in stated:
+        stated["products"] = len(stated.get("gates", ("h",))) if stated.get("recurrent_weights", True) else 0
+    return _row(name, outline.summary, outline.class_doc, outline.constants, outline.settings, stated)
+
+
+def describe_class(cls: type[Cell], name: str, summary: str) -> dict[str, Any]:
+    """Return what is said of a class of somebody else; None where the class itself does not say.
+
+    Args:
+        cls: the class.
+        name: what it is called.
+        summary: what it is, in one line.
+    """
+    doc = inspect.cleandoc(cls.__doc__ or "")
+    doc = "" if doc.startswith(f"{cls.__name__}(") else doc  # that is what a dataclass makes up
+    known = ("gates", "gate_names", "parts", "choices", "usual_init")
+    mine = [c for c in reversed(cls.__mro__) if c.__module__ == cls.__module__]  # what a base states is of the base
+    stated = {k: v for c in mine for k, v in vars(c).items()}
+    return _row(name, summary, doc, {k: getattr(cls, k) for k in known}, cls.settings(), stated)
+
+
+def _row(
+    name: str,
+    summary: str,
+    doc: str,
+    constants: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    stated: Mapping[str, Any],
+) -> dict[str, Any]:
     gates, names = constants.get("gates", ("h",)), constants.get("gate_names", {})
-    weights = constants.get("recurrent_weights", True)
-    usual = name in _rooms.names("cells", own=True)  # whose derivatives are tested
-    products = constants.get("products", (len(gates) if weights else 0) if usual else None)
-    paper = PAPER.search(outline.class_doc)
+    products, paper = stated.get("products"), PAPER.search(doc)
     return {
         "name": name,
-        "summary": outline.summary.rstrip("."),
-        "equations": outline.class_doc,
+        "summary": summary.rstrip("."),
+        "equations": doc,
         "state": list(constants.get("parts", ("h",))),
         "gates": {g: names.get(g, g) for g in gates},
-        "settings": dict(outline.settings) | {f"{n}_bias": None for n in names.values()},
+        "settings": dict(settings) | {f"{n}_bias": None for n in names.values()},
         "choices": {k: list(values) for k, values in constants.get("choices", {}).items()},
         "init": constants.get("usual_init", "pytorch"),
         "products": products,
-        "cost": constants.get("cost", None if products is None else "O(H^2)" if products else "O(H)"),
-        "around": constants.get("road", True if usual else None),
+        "cost": stated.get("cost", None if products is None else "O(H^2)" if products else "O(H)"),
+        "around": stated.get("road"),
         "paper": " ".join(paper.groups()) if paper else None,
     }
 

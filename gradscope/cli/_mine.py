@@ -20,7 +20,9 @@ from gradscope.errors import InputError, UsageError
 if TYPE_CHECKING:
     from gradscope._own import Own
 
-__all__ = ["Named", "aside", "fetch", "is_own", "made", "named", "refuse_idle_settings"]
+__all__ = ["OF_INIT", "Named", "aside", "fetch", "is_own", "made", "named", "refuse_idle_settings", "refuse_settings"]
+
+OF_INIT = ("init", "gain", "hidden", "layers", "residual", "norm", "seed")  # in compare options, and no settings
 
 GRAMMAR = re.compile(
     r"(?P<path>.*?\.py)(?::(?P<name>[^\W\d]\w*))?(?::(?P<settings>[^:=]+=.*))?", re.IGNORECASE | re.DOTALL
@@ -92,13 +94,31 @@ def fetch(text: str) -> Own:
     what = named(text)
     assert what is not None
     if what.settings:
-        raise UsageError(f"'{text}': settings go to --set", f"--cell {what.cell} --set {what.settings}")
+        raise _set_apart(text, what.cell, what.settings)
     try:
         with aside():
             return own_in(what.path, what.name)
     except SystemExit as end:
         hint = 'what is to be done only when it is run as a program goes under if __name__ == "__main__":'
         raise InputError(f"{what.path} ends the program when it is run", hint) from end
+
+
+def refuse_settings(text: str) -> None:
+    """Refuse "lstm:forget_bias=1" where only a name can be.
+
+    Raises:
+        UsageError: it is a name with settings.
+    """
+    name, colon, settings = text.partition(":")
+    if colon and name in _rooms.names("cells"):
+        raise _set_apart(text, name, settings)
+
+
+def _set_apart(text: str, cell: str, settings: str) -> UsageError:
+    pairs = [p.partition("=") for p in settings.split(",") if p.partition("=")[1]]
+    options = [f"--{k} {v}".removesuffix(" true") if k in OF_INIT else f"--set {k}={v}" for k, _, v in pairs]
+    hint = f"analyze --cell {' '.join([cell, *options])}; compare takes them as they are here"
+    return UsageError(f"'{text}': settings go to --set", hint)
 
 
 def made(

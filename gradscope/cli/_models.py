@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradscope import _rooms
-from gradscope.cli._mine import fetch, is_own, refuse_idle_settings
+from gradscope.cli._mine import fetch, is_own, refuse_idle_settings, refuse_settings
 from gradscope.cli._mine import made as own_made
 from gradscope.cli._output import shown
 from gradscope.cli._request import Request, exists
@@ -61,6 +61,8 @@ def models_of_cell(request: Request, label: str | None = None) -> list[Model]:
     own = fetch(request.cell) if is_own(request.cell) else None
     if own is not None and own.cell_class is None:
         return [_model_of_function(request, own, label)]
+    if own is None:
+        refuse_settings(request.cell)
     cls, hidden = own and own.cell_class or cell_class(request.cell), request.hidden
     refuse_unsound_class(cls)
     _rooms.load("inits", request.initialisation)

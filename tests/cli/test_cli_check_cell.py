@@ -63,3 +63,72 @@ def test_files_that_are_no_cells(run, tmp_path):
         assert done.code == code, name
         assert words in done.err
         assert "Traceback" not in done.err
+
+
+# --- options, and cells that are no file
+
+
+STEP = """
+import numpy as np
+
+state_size, input_size = 6, 3
+U = np.random.default_rng(7).standard_normal((6, 6)) / 3
+
+
+def step(x, s):
+    return np.tanh(U @ s + x.sum())
+"""
+
+
+@pytest.fixture
+def drain(tmp_path):
+    path = tmp_path / "drain.py"
+    path.write_text(DRAIN.replace("AROUND", "1 - self.leak"))
+    return path
+
+
+@pytest.mark.parametrize(("option", "words"), [("--hidden", "state_size = 6"), ("--input-size", "input_size = 3")])
+def test_sizes_that_a_function_has_itself(refused, tmp_path, option, words):
+    path = tmp_path / "step.py"
+    path.write_text(STEP)
+    refused(2, [f"{option} has no effect", words], "check-cell", path, option, "5")
+
+
+def test_sizes_that_have_an_effect(run, drain, tmp_path):
+    assert run("check-cell", drain, "--hidden", "7", "--input-size", "2").code == 0
+    path = tmp_path / "step.py"
+    path.write_text("def step(x, s):\n    return 0.5 * s\n")
+    assert "shape (7,)" in run("check-cell", path, "--hidden", "7").out
+
+
+def test_quiet_leaves_the_table_out(run, drain):
+    done = run("check-cell", "-q", drain)
+    assert done.out == "Drain: its Jacobian is the derivative of its step, and it keeps the rules of a cell\n"
+    assert run("check-cell", drain).out.count("\n") > 3
+    drain.write_text(DRAIN.replace("AROUND", "self.leak"))
+    wrong = run("check-cell", "--quiet", drain)
+    assert (wrong.code, wrong.out) == (4, "")
+    assert "not a right cell: Drain: d h'/d h around" in wrong.err
+
+
+@pytest.mark.parametrize("settings", [(), ("--set", "forget_bias=1", "--hidden", "4")])
+def test_a_cell_of_the_list(run, settings):
+    done = run("check-cell", "lstm", *settings)
+    assert (done.code, done.err) == (0, "")
+    assert "d c'/d a_f  through" in done.out
+    assert done.out.endswith("lstm: its Jacobian is the derivative of its step, and it keeps the rules of a cell\n")
+
+
+def test_names_that_are_none(refused):
+    refused(2, ["no cell named 'lstn'", "did you mean lstm?"], "check-cell", "lstn")
+    refused(2, ["settings go to --set", "--set forget_bias=1"], "check-cell", "lstm:forget_bias=1")
+
+
+def test_hints_point_to_the_page(run, drain, tmp_path):
+    drain.write_text(DRAIN.replace("AROUND", "self.leak"))
+    path = tmp_path / "step.py"
+    path.write_text(STEP.replace("    return", "    U[0, 0] += 1\n    return"))
+    for target, words in ((drain, "what a cell has to be"), (path, "what a step has to be")):
+        hint = run("check-cell", target).err.splitlines()[-1]
+        assert hint.startswith("hint: docs/howto/write-a-cell.md says ")
+        assert words in hint

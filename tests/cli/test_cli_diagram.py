@@ -1,5 +1,9 @@
 """Pictures of cells: `gradscope cells NAME -o FILE`, and `gradscope analyze ... --diagram`."""
 
+import json
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -97,3 +101,44 @@ def test_what_of_a_saved_result_cannot_be_drawn(run, refused, tmp_path, projecte
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
     listed.write_text(run("inspect", projected, "--json").out)
     refused(4, "an inspection measures no shares", "report", listed, "--diagram", "-o", tmp_path / "y.png")
+
+
+# --- cells of one's own
+
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+
+
+def boxes(svg):
+    """Return the words in a picture."""
+    return set(re.findall(r"<!-- (.*?) -->", svg.read_text(encoding="utf-8")))
+
+
+def test_a_class_of_a_file_is_drawn(run, tmp_path):
+    path = tmp_path / "drip.svg"
+    done = run("cells", EXAMPLES / "drip.py", "-o", path)
+    assert (done.code, done.err) == (0, "")
+    assert {"Drip: A leaky recurrent network", "h", "h'", "x"} <= boxes(path)
+    assert "settings  leak=0.1, hidden_bias  (--set KEY=VALUE)" in done.out
+    assert "(1 - leak) h + leak tanh(a + v)" in done.out
+    assert re.search("^paper     Jaeger 2007$", done.out, re.MULTILINE)
+
+
+def test_a_class_of_a_file_as_json(run):
+    row = json.loads(run("cells", f"{EXAMPLES / 'drip.py'}:Drip", "--json").out)
+    assert (row["name"], row["state"], row["gates"]) == ("Drip", ["h"], {"h": "hidden"})
+    assert row["settings"] == {"leak": 0.1, "hidden_bias": None}
+    assert (row["products"], row["around"]) == (None, None)  # nothing tests what a file of somebody else states
+
+
+def test_a_function_of_a_file_is_drawn_and_has_no_page(run, refused, tmp_path):
+    path = tmp_path / "tiring.svg"
+    done = run("cells", EXAMPLES / "tiring.py", "-o", path)
+    assert (done.code, done.out, done.err) == (0, "", "")
+    assert {"h", "t", "h'", "t'", "step"} <= boxes(path)
+    refused(2, ["is a function", "-o FILE.png draws it"], "cells", EXAMPLES / "tiring.py")
+
+
+def test_settings_have_no_place_in_a_list(refused):
+    refused(2, ["settings go to --set"], "cells", "lstm:forget_bias=1")
+    words = ["'lstm:hidden=4,forget_bias=1': settings go to --set", "--cell lstm --hidden 4 --set forget_bias=1;"]
+    refused(2, words, "analyze", "--cell", "lstm:hidden=4,forget_bias=1")

@@ -176,3 +176,53 @@ def test_a_plug_in_may_make_cells_in_processes(install):
     one, two = run("compare", "elsewhere", "gru", *size), run("compare", "elsewhere", "gru", *size, "--threads", "2")
     assert (one.code, two.code) == (0, 0), two.err
     assert one.out == two.out
+
+
+NONE, TWO = '"""Nothing at all."""\n', GOOD + GOOD.replace("class Elsewhere", "class Anywhere")
+
+
+@pytest.mark.parametrize(("text", "words"), [(NONE, "defines none"), (TWO, "defines 2, Elsewhere, Anywhere")])
+def test_a_module_that_is_no_cell_is_left_out_of_the_list(install, text, words):
+    run = install({"odd": text, "elsewhere": GOOD}, [("gradscope.cells", n, n) for n in ("odd", "elsewhere")])
+    listed = run("cells")
+    assert listed.code == 0
+    assert re.search("^elsewhere ", listed.out, re.MULTILINE)
+    assert not re.search("^odd ", listed.out, re.MULTILINE)
+    warning, hint = listed.err.splitlines()
+    assert warning.startswith("warning: the plug-in 'odd': odd must define exactly one public cell, and it ")
+    assert words in warning
+    assert warning.endswith("it is left out")
+    assert "--no-plugins" in hint
+    for line in (["cells", "odd"], ["analyze", "--cell", "odd", *SIZE], ["check-cell", "odd"]):
+        done = run(*line)
+        assert (done.code, done.out) == (2, "")
+        assert words in done.err
+
+
+def test_a_plug_in_is_checked_by_name(install):
+    run = install({"elsewhere": GOOD}, [("gradscope.cells", "elsewhere", "elsewhere")])
+    done = run("check-cell", "elsewhere")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("elsewhere\nderivative ")
+
+
+def test_a_hidden_one_is_told_where_its_name_is_used(install):
+    run = install({"elsewhere": GOOD}, [("gradscope.cells", "gru", "elsewhere")])
+    silent = (["analyze", "--cell", "lstm", *SIZE], ["compare", "lstm", "rnn", *SIZE], ["cells", "lstm"], ["doctor"])
+    for line in (*silent, ["analyze", "--help"], ["explain"]):
+        assert run(*line).err == "", line
+    for line in (["cells"], ["cells", "gru"], ["compare", "gru", "rnn", *SIZE], ["check-cell", "gru"]):
+        told = run(*line).err.splitlines()
+        assert len(told) == 2, line
+        assert told[0] == "warning: the plug-in 'gru' of elsewhere is left out: the built-in one has the same name"
+    assert run("cells", "--no-plugins").err == ""
+
+
+def test_who_turned_plug_ins_off_is_told_so(install):
+    run = install({"elsewhere": GOOD}, [("gradscope.cells", "elsewhere", "elsewhere")])
+    for line in (["analyze", "--cell", "elsewhere"], ["cells", "elsewhere"], ["check-cell", "elsewhere"]):
+        done = run("--no-plugins", *line)
+        assert done.code == 2
+        assert "there is no cell named 'elsewhere' without plug-ins: it is one, of elsewhere" in done.err
+        assert "hint: --no-plugins, or the variable GRADSCOPE_NO_PLUGINS, leaves them out; known: " in done.err
+    assert "without plug-ins" not in run("--no-plugins", "cells", "elsewhere2").err

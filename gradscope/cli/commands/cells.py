@@ -7,26 +7,33 @@ import sys
 import textwrap
 import warnings
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gradscope import _rooms
-from gradscope.cli._cells import describe, page, table
-from gradscope.cli._mine import aside
-from gradscope.cli._options import complete
+from gradscope.cli._cells import describe, describe_class, page, table
+from gradscope.cli._mine import aside, fetch, is_own, made, refuse_settings
+from gradscope.cli._options import complete_cells
 from gradscope.cli._output import Sink, is_picture, shown, terminal_width, write_stdout
 from gradscope.cli._request import one_blas_thread
 from gradscope.errors import UsageError
 
+if TYPE_CHECKING:
+    from gradscope._own import Own
+
 EPILOG = "Example: gradscope cells lstm"
+UNITS, INPUTS = 8, 3  # of a function that leaves them open
 
 
 def command(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="NAME", help="Tell about one cell.", show_default=False, autocompletion=complete("cells")
+            metavar="NAME|FILE.py[:NAME]",
+            help="Tell about one cell; a file of your own is run.",
+            show_default=False,
+            autocompletion=complete_cells(".py"),
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.", show_default=False)] = False,
@@ -40,14 +47,23 @@ def command(
     mkdir: Annotated[bool, typer.Option("--mkdir", help="Make folders that are missing.", show_default=False)] = False,
 ) -> None:
     """List the cells, or give one cell's equations, state, gates, settings and sources, and draw it."""
-    if name is not None and name not in _rooms.names("cells"):
+    own = fetch(name) if name is not None and is_own(name) else None
+    if name is None:
+        _rooms.tell_hidden("cells")
+    elif own is None and name not in _rooms.names("cells"):
+        refuse_settings(name)
         _rooms.load("cells", name)  # says what is known
     if output:
-        _draw(name, output, force=force, mkdir=mkdir)
-    rows = _all() if name is None else [describe(name)]
+        _draw(name, own, output, force=force, mkdir=mkdir)
+    if own is not None and own.cell_class is None:
+        if output:
+            return
+        hint = f"-o FILE.png draws it, and gradscope check-cell {shown(own.path)} says what it does"
+        raise UsageError(f"{own.name} of {shown(own.path)} is a function, and there is no page of one", hint)
+    rows = _all() if name is None else [_own_row(own) if own else describe(name)]
     width = terminal_width() if sys.stdout.isatty() else None
     if as_json:
-        write_stdout(json.dumps(rows if name is None else rows[0], indent=2) + "\n")
+        write_stdout(json.dumps(rows if name is None else rows[0], indent=2, default=str) + "\n")
     elif name is None:
         inits = f"initialisations: {', '.join(_rooms.names('inits'))}"
         lines = [inits] if width is None else textwrap.wrap(inits, width)
@@ -56,7 +72,20 @@ def command(
         write_stdout(page(rows[0], width))
 
 
-def _draw(name: str | None, paths: list[Path], *, force: bool, mkdir: bool) -> None:
+def _own_row(own: Own) -> dict[str, Any]:
+    from gradscope._sound import refuse_unsound_class
+
+    assert own.cell_class is not None
+    refuse_unsound_class(own.cell_class)
+    return describe_class(own.cell_class, own.name, _summary(own))
+
+
+def _summary(own: Own) -> str:
+    """Return the first line of the file's docstring, or else its name."""
+    return (own.module.__doc__ or "").strip().partition("\n")[0].rstrip(".") or f"a cell of {own.path.name}"
+
+
+def _draw(name: str | None, own: Own | None, paths: list[Path], *, force: bool, mkdir: bool) -> None:
     if name is None:
         raise UsageError("-o draws one cell, and none is named", "for instance gradscope cells lstm -o lstm.png")
     for path in paths:
@@ -67,7 +96,12 @@ def _draw(name: str | None, paths: list[Path], *, force: bool, mkdir: bool) -> N
         with aside():
             from gradscope.diagram import cell_report
 
-            report = cell_report(name, _rooms.outline("cells", name).summary.rstrip("."))
+            if own is None:
+                report = cell_report(name, _rooms.outline("cells", name).summary.rstrip("."))
+            elif own.cell_class is not None:
+                report = cell_report(own.cell_class, _summary(own))
+            else:
+                report = cell_report(made(own, UNITS, INPUTS), f"{own.name}: {_summary(own)}")
         sink.write_files(report)
 
 
@@ -76,6 +110,7 @@ def _all() -> list[dict[str, Any]]:
     for name in _rooms.names("cells"):
         try:
             rows.append(describe(name))
-        except UsageError as error:  # a plug-in of another package that cannot be imported
-            warnings.warn(f"{error.message}; it is left out", _rooms.PluginWarning, stacklevel=2)
+        except UsageError as error:  # a plug-in of another package that cannot be imported, or is no cell
+            known = "" if f"'{name}'" in error.message else f"the plug-in '{name}': "
+            warnings.warn(f"{known}{error.message}; it is left out", _rooms.PluginWarning, stacklevel=2)
     return rows

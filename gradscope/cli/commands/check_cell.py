@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from gradscope import _rooms
 from gradscope.cli import _options as o
-from gradscope.cli._mine import aside, fetch, is_own, made
+from gradscope.cli._idle import typed_of_cells
+from gradscope.cli._mine import aside, fetch, is_own, made, refuse_idle_settings, refuse_settings
 from gradscope.cli._numbers import count
 from gradscope.cli._output import write_stdout
-from gradscope.cli._request import one_blas_thread, settings_of
+from gradscope.cli._request import exists, one_blas_thread, settings_of
 from gradscope.errors import GradscopeError, InputError
 
 if TYPE_CHECKING:
@@ -19,11 +22,35 @@ if TYPE_CHECKING:
 
 EPILOG = "Example: gradscope check-cell my_cell.py"
 UNITS, INPUTS = 5, 3  # small, and no two sizes alike, so that a transposed matrix does not fit
+OF_CLASSES = "docs/howto/write-a-cell.md says what a cell has to be"
+OF_FUNCTIONS = "docs/howto/write-a-cell.md says what a step has to be: a function of x and s alone"
+
+
+class _Checked(NamedTuple):
+    """What was looked at.
+
+    Attributes:
+        name: of the cell.
+        rows: what was found out, one by one: `Derivative` or `Fact`.
+        broken: which rule of a cell is broken, or "".
+        function: whether it is a step function.
+    """
+
+    name: str
+    rows: Sequence[Any]
+    broken: str
+    function: bool
 
 
 def command(
-    file: Annotated[
-        str, typer.Argument(metavar="FILE.py[:NAME]", help="Your file, and the class or function where it has several.")
+    context: typer.Context,
+    cell: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE.py[:NAME]|NAME",
+            help="Your file, and the class or function where it has several; or a cell of the list, or a plug-in.",
+            autocompletion=o.complete_cells(".py"),
+        ),
     ],
     hidden: Annotated[
         int, typer.Option("--hidden", metavar="N", parser=count("--hidden"), help="Units (5).", show_default=False)
@@ -35,55 +62,64 @@ def command(
         ),
     ] = INPUTS,
     settings: o.Settings = None,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No table.", show_default=False)] = False,
 ) -> None:
     """Check that a cell's Jacobian is the derivative of its step. Runs the file: it is your own code."""
     one_blas_thread()
-    if not is_own(file):
-        raise InputError(f"{file} is not a Python file", "its name has to end in .py")
-    given: dict[str, Any] = dict(settings_of(settings))
+    own = None
+    if is_own(cell):
+        with aside():
+            own = fetch(cell)
+    elif cell not in _rooms.names("cells"):
+        refuse_settings(cell)
+        if exists(Path(cell)) or Path(cell).suffix:
+            raise InputError(f"{cell} is not a Python file", "its name has to end in .py")
+        _rooms.load("cells", cell)  # says what is known
+    if own is not None and own.cell_class is None:
+        refuse_idle_settings(own, dict.fromkeys(typed_of_cells(context), True))
     with aside():
-        own = fetch(file)
-        from gradscope._create import create
-
-        if own.cell_class is None:
-            cell = made(own, hidden, input_size, settings=given, prove=False)
-        else:
-            cell = create(own.cell_class, hidden_size=hidden, input_size=input_size, **given)
-        rows, broken = _looked_at(own, cell)
-    wrong = [r for r in rows if not r.right]
-    if rows:
-        write_stdout(f"{own.name}\n{_table(rows)}\n")
-    if wrong or broken:
-        what = f"{own.name}: {'; '.join(_in_words(r) for r in wrong)}" if wrong else broken
-        raise InputError(f"not a right cell: {what}", "see the rules in gradscope.testing")
-    write_stdout(f"{own.name}: its Jacobian is the derivative of its step, and it keeps the rules of a cell\n")
+        found = _looked_at(cell, own, hidden, input_size, dict(settings_of(settings)))
+    wrong = [r for r in found.rows if not r.right]
+    if found.rows and not quiet:
+        write_stdout(f"{found.name}\n{_table(found.rows)}\n")
+    if wrong or found.broken:
+        what = f"{found.name}: {'; '.join(_in_words(r) for r in wrong)}" if wrong else found.broken
+        raise InputError(f"not a right cell: {what}", OF_FUNCTIONS if found.function else OF_CLASSES)
+    write_stdout(f"{found.name}: its Jacobian is the derivative of its step, and it keeps the rules of a cell\n")
 
 
-def _looked_at(own: Own, cell: Any) -> tuple[Sequence[Any], str]:
-    """Return the derivatives one by one, and which rule of a cell is broken, or "".
+def _looked_at(name: str, own: Own | None, hidden: int, inputs: int, settings: dict[str, Any]) -> _Checked:
+    """Make the cell, and look at its derivatives one by one and at the rules of a cell.
 
     Raises:
         InputError: the file's own code fails.
+        UsageError: a setting is not known.
     """
+    from gradscope._create import create
     from gradscope._own import blamed
+    from gradscope.cells._function import FunctionCell
     from gradscope.testing import check_cell, derivatives
 
+    if own is not None and own.cell_class is None:
+        made_cell = made(own, hidden, inputs, settings=settings, prove=False)
+    else:
+        made_cell = create(own and own.cell_class or name, hidden_size=hidden, input_size=inputs, **settings)
     rows: Sequence[Any] = ()
+    broken = ""
     try:
-        rows = derivatives(cell)
-        check_cell(cell)
+        rows = derivatives(made_cell)
+        check_cell(made_cell)
     except AssertionError as error:
-        return rows, str(error)
+        broken = str(error)
     except GradscopeError:
         raise
     except Exception as error:  # a user's formulas may fail in any way
-        told = blamed(error)
-        if rows and not all(r.right for r in rows):
-            return rows, told
-        if not told:
-            raise
-        raise InputError(told, "gradscope --debug shows the traceback") from error
-    return rows, ""
+        broken = blamed(error)
+        if all(r.right for r in rows):
+            if not broken:
+                raise
+            raise InputError(broken, "gradscope --debug shows the traceback") from error
+    return _Checked(own.name if own else name, rows, broken, isinstance(made_cell, FunctionCell))
 
 
 def _table(rows: Sequence[Any]) -> str:

@@ -13,7 +13,7 @@ from gradscope.cli import _options as o
 from gradscope.cli._failon import parse
 from gradscope.cli._idle import idle_among, refuse_idle, typed_of_cells
 from gradscope.cli._measure import Job, jobs_of, measure_all, sorted_out
-from gradscope.cli._mine import aside, fetch, is_own, refuse_idle_settings
+from gradscope.cli._mine import OF_INIT, aside, fetch, is_own, refuse_idle_settings
 from gradscope.cli._mine import named as own_named
 from gradscope.cli._models import models_of_cell, models_of_file
 from gradscope.cli._output import Sink, shown
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from gradscope.result import Result
 
 EPILOG = "Example: gradscope compare rnn lstm gru lstm:forget_bias=1 --steps 200 -o compare.png"
-OF_INIT = ("init", "gain", "hidden", "layers", "residual", "norm", "seed")
 
 
 def command(

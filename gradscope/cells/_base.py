@@ -442,12 +442,9 @@ def cell_class(name: str) -> type[Cell]:
 
 def class_in(module: ModuleType) -> type[Cell]:
     """Return the one public cell that a module defines."""
-    found = [
-        c
-        for c in vars(module).values()
-        if isinstance(c, type) and issubclass(c, Cell) and c.__module__ == module.__name__ and c.__name__[0] != "_"
-    ]
+    cells = [c for c in vars(module).values() if isinstance(c, type) and issubclass(c, Cell)]
+    found = [c for c in cells if c.__module__ == module.__name__ and c.__name__[0] != "_"]
     if len(found) != 1:
-        names = f" {len(found)}, {', '.join(c.__name__ for c in found)}" if found else " none"
-        raise UsageError(f"{module.__name__} must define exactly one public cell, and it defines{names}")
+        names = ", ".join(c.__name__ for c in found) or "none"
+        raise UsageError(f"{module.__name__} must define exactly one public cell, and it defines {names}")
     return found[0]

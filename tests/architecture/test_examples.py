@@ -14,6 +14,7 @@ import typer
 
 import gradscope
 from gradscope.cli.app import build
+from gradscope.testing import check_cell, load_cell_file
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
 FOLK = EXAMPLES.parent / "explanation" / "folk-story.md"
@@ -106,3 +107,18 @@ def test_page_has_the_critical_gains_of_the_formula():
                 q = gain**2 * mean(lambda x: np.tanh(x) ** 2, q + v)
             signs.append(gain**2 * mean(slope, q + v) > 1)
         assert signs == [False, True], (v, g)
+
+
+@pytest.mark.parametrize("name", ["drip", "fade"])
+def test_cells_of_the_pages_are_right(name):
+    check_cell(load_cell_file(EXAMPLES / f"{name}.py"))
+
+
+def test_units_that_fade_do_not_see_one_another():
+    cell = gradscope.create(load_cell_file(EXAMPLES / "fade.py"), hidden_size=5, input_size=3, forget_bias=1)
+    rng = np.random.default_rng(0)
+    x, s = rng.standard_normal(3), rng.standard_normal(5)
+    f = 1 / (1 + np.exp(-(cell.W[:5] @ x + 1)))  # the bias alone, and no recurrent weights
+    assert cell.U is None
+    assert not cell.mixes
+    assert np.allclose(cell.jacobian(x, s).dense(), np.diag(f), rtol=1e-14, atol=0)

@@ -108,7 +108,7 @@ def load(room: str, name: str) -> ModuleType:
         known = ", ".join(names(room))
         off = os.environ.get(NO_PLUGINS) and room in GROUPS and _entries(room)[0].get(name)
         why = f" without plug-ins: it is one, of {off.value}" if off else ""
-        hint = f"--no-plugins, or the variable {NO_PLUGINS}, leaves them out; " if off else suggest(name, names(room))
+        hint = f"--no-plugins, or the variable {NO_PLUGINS}, leaves them out; " if off else _meant(room, name)
         raise UsageError(f"there is no {kind} named '{name}'{why}", f"{hint}known: {known}")
     try:
         module = entry.load()
@@ -132,6 +132,27 @@ def loaded(room: str) -> Iterator[tuple[str, ModuleType]]:
             warnings.warn(f"{error.message}; it is left out", PluginWarning, stacklevel=2)
         else:
             yield name, module
+
+
+# What people call cells that have another name here.
+ALSO_CALLED = {
+    "ctrnn": "leaky",
+    "elman": "rnn",
+    "griffin": "rglru",
+    "hawk": "rglru",
+    "lstmp": "lstm with --set projection=N",
+    "mamba": "selective_ssm",
+    "projected_lstm": "lstm with --set projection=N",
+    "rg_lru": "rglru",
+    "s6": "selective_ssm",
+    "vanilla": "rnn",
+    "xlstm": "slstm or mlstm",
+}
+
+
+def _meant(room: str, name: str) -> str:
+    other = ALSO_CALLED.get(name.lower().replace("-", "_")) if room == "cells" else None
+    return f"it is {other} here; " if other else suggest(name, names(room))
 
 
 def suggest(name: str, known: tuple[str, ...] | list[str]) -> str:

@@ -64,3 +64,11 @@ def test_json_says_the_same(run):
     lstm = json.loads(run("cells", "lstm", "--json").out)
     assert (lstm["products"], lstm["cost"], lstm["around"], lstm["paper"]) == (4, "O(H^2)", True, "Hochreiter 1997")
     assert describe("gru")["choices"] == {"reset": ["after", "before"]}
+
+
+def test_cells_that_are_called_otherwise_elsewhere(refused):
+    for other, here in _rooms.ALSO_CALLED.items():
+        assert other not in CELLS
+        assert {here.split()[0], here.split()[-1] if " or " in here else here.split()[0]} <= set(CELLS)
+    refused(2, "it is lstm with --set projection=N here", "analyze", "--cell", "projected_lstm")
+    refused(2, "it is selective_ssm here", "cells", "Mamba")

@@ -39,7 +39,8 @@ class Derivative:
         of: gate or part by which it is derived.
         error: largest difference over units and states, relative to the largest derivative.
         allowed: the error that rounding may make.
-        remark: how what is stated has to do with what it should be; "" where that is not known.
+        remark: how what is stated has to do with what it should be; "" where that is not known. Of what is right: that
+            it may be left out by mistake.
     """
 
     part: str
@@ -139,7 +140,7 @@ class _Formulas:
         rows += self._grid("around", partials.around, self.names, by_old)
         if partials.within is not None:
             rows += self._within(partials.within, [*by_a, *by_v, *by_old])
-        return rows
+        return rows + self._unsaid(partials.within, [*zip(by_a, by_v, strict=True), *zip(by_old)])
 
     def _grid(
         self, road: str, grid: Any, names: tuple[str, ...], moves: list[tuple[Array, list[Array]]]
@@ -210,6 +211,28 @@ class _Formulas:
                 error = min(tried, default=float("inf"))
                 remark = "" if error <= 10 * self.allowed else f"it explains no change of {part}' through {name}'"
                 rows.append(Derivative(part, "within", name, error, 10 * self.allowed, remark))
+        return rows
+
+    def _unsaid(self, grid: Any, moves: list[tuple[tuple[Array, list[Array]], ...]]) -> list[Derivative]:
+        """Remark on a new part that looks as if it were made of another one, where nothing is stated of that.
+
+        It does where whatever moves the other, at least two gates or old parts, moves it in one proportion, and
+        something moves it alone. That is no error: what is made of what is not in the numbers of one step.
+        """
+        rows = []
+        for p, part in enumerate(self.m.parts):
+            for q, name in enumerate(self.m.parts):
+                if p == q or not (grid is None or absent(grid[p][q])):
+                    continue
+                pairs = [[(t[q], t[p]) for _, t in move] for move in moves]
+                both = [[(b, a) for b, a in move if b.any()] for move in pairs]
+                alone = any(a.any() and not b.any() for move in pairs for b, a in move)
+                (b, a), *_ = flat = [pair for move in both for pair in move] or [(np.zeros(1), np.zeros(1))]
+                if not alone or sum(map(bool, both)) < 2 or a.shape != b.shape or not (a.any() and b.all()):
+                    continue
+                if all(self._error(a / b * other, one, self.new[p]) <= 10 * self.allowed for other, one in flat):
+                    remark = f"not stated, though whatever moves {name}' moves {part}' in proportion"
+                    rows.append(Derivative(part, "within", name, 0.0, 10 * self.allowed, remark))
         return rows
 
 

@@ -1,10 +1,13 @@
 """What new parts of a state give one another within a step, where several maps make up the step."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from gradscope import create
+from gradscope import _rooms, create
 from gradscope.cells._base import cell_class
+from gradscope.testing import check_cell, derivatives
 
 H, M = 5, 3
 
@@ -71,3 +74,30 @@ def test_cells_of_one_part(name, settings):
     cell = create(name, hidden_size=H, input_size=M, **settings)
     x, s, u = point(cell)
     assert not cell.jacobian(x, s).pull_within(u).any()
+
+
+def left_out(name):
+    """Return a cell that states nothing of what its new parts give one another."""
+    cls = cell_class(name)
+
+    class Silent(cls):
+        def partials(self, a, v, s):
+            return replace(super().partials(a, v, s), within=None)
+
+    return Silent
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("lstm", {("h", "c")}), ("peephole_lstm", {("h", "c")}), ("unicornn", set())]
+)
+def test_what_is_left_out_is_remarked_where_it_shows(name, said):
+    """h' = o tanh(c') moves with c', and with o alone. y' = y + dt z' could as well give z' = (y' - y) / dt."""
+    rows = [d for d in derivatives(left_out(name)) if d.remark]
+    assert {(d.part, d.of) for d in rows} == said
+    assert all(d.right and d.road == "within" and "in proportion" in d.remark for d in rows)
+    check_cell(left_out(name))
+
+
+@pytest.mark.parametrize("name", _rooms.names("cells"))
+def test_nothing_is_to_be_remarked_of_the_room(name):
+    assert not [d for d in derivatives(cell_class(name)) if d.remark]

@@ -126,7 +126,7 @@ def _table(rows: Sequence[Any]) -> str:
     lines = [("derivative", "road", "error", "allowed", "")]
     for r in rows:
         if hasattr(r, "road"):
-            verdict = "ok" if r.right else f"WRONG{': ' * bool(r.remark)}{r.remark}"
+            verdict = f"{'ok' if r.right else 'WRONG'}{': ' * bool(r.remark)}{r.remark}"
             lines.append((_quotient(r), r.road, f"{r.error:.1e}", f"{r.allowed:.0e}", verdict))
     if len(lines) > 1:
         wide = [max(len(line[i]) for line in lines) for i in range(5)]

@@ -19,6 +19,7 @@ import numpy as np
 
 from gradscope import _rooms
 from gradscope.cells._change import usual
+from gradscope.cells._limits import inside, one_of
 from gradscope.cells._lineariser import lineariser
 from gradscope.cells._map import Map, Parts
 from gradscope.cells._stepper import Stepper
@@ -268,9 +269,9 @@ class Cell(Map, BaseCell):
             UsageError: one is not among its `choices`, or outside of its `limits`.
         """
         for setting, known in cls.choices.items():
-            _one_of(setting, settings[setting], known)
+            one_of(setting, settings[setting], known)
         for setting, interval in cls.limits.items():
-            _within(setting, interval, settings)
+            inside(setting, interval, settings)
 
     @property
     def maps(self) -> tuple[Map, ...]:
@@ -404,31 +405,6 @@ class Cell(Map, BaseCell):
     def bias_settings(cls) -> dict[str, str]:
         """Return {setting: gate}, such as {"forget_bias": "f"}."""
         return {f"{name}_bias": gate for gate, name in cls.gate_names.items()}
-
-
-def _one_of(setting: str, value: str, known: Sequence[str]) -> None:
-    """Refuse a value that a setting does not have.
-
-    Raises:
-        UsageError: `value` is not in `known`.
-    """
-    if value not in known:
-        hint = f"{_rooms.suggest(str(value), list(known))}known: {', '.join(known)}"
-        raise UsageError(f"{setting} '{value}' is not known", hint)
-
-
-def _within(setting: str, interval: str, settings: Mapping[str, Any]) -> None:
-    """Refuse a number outside of an interval.
-
-    Raises:
-        UsageError: it lies outside.
-    """
-    value, named = settings[setting], [end.strip() for end in interval[1:-1].split(",")]
-    low, high = (settings[end] if end in settings else float(end) for end in named)
-    above = value > low if interval[0] == "(" else value >= low
-    below = value < high if interval[-1] == ")" else value <= high
-    if not (above and below):
-        raise UsageError(f"{setting} must lie in {interval}, not {value:g}")
 
 
 def cell_class(name: str) -> type[Cell]:

@@ -153,7 +153,7 @@ def made(
     drawn: Mapping[str, Any] = MappingProxyType({}),
 ) -> Cell:
     """Make a cell of a class, with some of its settings and of those of the initialisation; None for its usual one."""
-    shape = Shape(name, cls.gates, hidden, inputs, cls.gate_names, cls.keep_gates)
+    shape = Shape(name, cls.gates, hidden, inputs, cls.gate_names, cls.keep_gates, cls.recurrent_weights)
     asked, init = init is not None, init or cls.usual_init
     weights = _rooms.load("inits", init).initialise(shape, rng, **drawn)
     if not cls.recurrent_weights:

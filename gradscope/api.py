@@ -132,7 +132,7 @@ def analyze(
             batch = len(lead_in) if batch is None and lead_in is not None else batch or BATCH
             inputs = drive("noise", batch, steps + warmup, cell.network_input_size, seed=seed)
         lead = min(warmup, LONGEST_BURN)  # the end of the warm-up turns the frame of the exponents, too
-        storage = _storage(cell, inputs, dense=lags > 0 and cell.mixes, limit=max_memory)
+        storage = _storage(cell, inputs, dense=lags > 0 and not cell.apart, limit=max_memory)
         whole = run(cell, inputs, warmup=warmup, keep=lead, start=start_of(cell, lead_in), storage=storage)
         longer = linearise(whole)
         chain = longer.after(lead)

@@ -186,6 +186,12 @@ class Linear(ABC):
         """
         return None
 
+    @property
+    def apart(self) -> bool:
+        """Whether no unit sees another, and none has more than two state variables: all that is asked costs O(H)."""
+        found = self.by_unit()
+        return found is not None and len(found) <= 2
+
     def dense(self) -> Array:
         """Return the matrix, (rows, columns), or (B, rows, columns) for B states."""
         if self.states == 1:

@@ -130,10 +130,11 @@ class BaseCell:
         """Whether the step has points without a derivative, as relu does; `gradscope.testing` stays off them."""
         return False
 
-    @property
-    def mixes(self) -> bool:
-        """Whether units see one another; where none does, no analysis makes a matrix of them."""
-        return True
+    @cached_property
+    def apart(self) -> bool:
+        """Whether its Jacobians are `Linear.apart`: no analysis makes a matrix of them."""
+        with np.errstate(all="ignore"):
+            return self.linearise(np.zeros((self.input_size, 1)), np.zeros((self.state_size, 1))).apart
 
     @property
     def network(self) -> BaseCell:
@@ -294,10 +295,6 @@ class Cell(Map, BaseCell):
         """Units of the hidden state."""
         return self.width
 
-    @property
-    def mixes(self) -> bool:
-        return any(m.U is not None for m in self.maps)
-
     def evolve(self, x: Array, s: Array) -> Array:
         for m in self.maps:
             s = Map.evolve(m, x, s)
@@ -309,7 +306,7 @@ class Cell(Map, BaseCell):
     @property
     def keeps(self) -> tuple[int, ...]:
         m = self.maps[0]
-        rows = (m.rows, m.apart.stop - m.apart.start)
+        rows = (m.rows, m.separate.stop - m.separate.start)
         return () if len(self.maps) > 1 else rows[: 1 + (rows[1] > 0)]
 
     def lineariser(self, steps: int, batch: int) -> Callable[[Array, Array, Sequence[Array]], Linear]:

@@ -157,6 +157,11 @@ class FunctionCell(BaseCell):
         return self.inputs
 
     @property
+    def apart(self) -> bool:
+        """False: nothing is known of what the function does to each unit."""
+        return False
+
+    @property
     def jacobian_numbers(self) -> int:
         return self.n**2
 

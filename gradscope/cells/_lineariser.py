@@ -88,7 +88,7 @@ class Lineariser:
         calls, count = self._calls, len(s)
         if len(self._s) == 1 and kept and self._a.nbytes >= LARGE:  # in the place where they are
             if kept[1:]:
-                self._v[:, self._map.apart] = kept[1]
+                self._v[:, self._map.separate] = kept[1]
             calls = self._on(kept[0], self._v, s)
         else:
             self._s[:count] = s
@@ -102,7 +102,7 @@ class Lineariser:
         if kept:
             a[:] = kept[0]
             if kept[1:]:
-                v[:, self._map.apart] = kept[1]
+                v[:, self._map.separate] = kept[1]
             return
         self._map.recurrent(s, a)
         self._map.entering(x, v)

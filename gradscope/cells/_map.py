@@ -103,7 +103,7 @@ class Map:
         return tuple(all(t[g] is e[g] for t, e in rows) for g in range(len(self.gates)))
 
     @cached_property
-    def apart(self) -> slice:
+    def separate(self) -> slice:
         """Rows of the gates that see a and v apart, and of those between them."""
         gates = [g for g, together in enumerate(self.joint) if not together]
         return slice(gates[0] * self.width, (gates[-1] + 1) * self.width) if gates else slice(0, 0)
@@ -111,7 +111,7 @@ class Map:
     @property
     def together(self) -> list[slice]:
         """The other rows: a + v is all that they need."""
-        rows = [slice(0, self.apart.start), slice(self.apart.stop, self.rows)]
+        rows = [slice(0, self.separate.start), slice(self.separate.stop, self.rows)]
         return [r for r in rows if r.stop > r.start]
 
     @cached_property
@@ -132,7 +132,7 @@ class Map:
         start = sum(self.old_sizes[: self.reads_part])
         _products(self.U, s[:, start : start + self.U.shape[1]], out)
         if self.b_hh is not None:
-            out[:, self.apart] += self.b_hh[self.apart, None]
+            out[:, self.separate] += self.b_hh[self.separate, None]
 
     def entering(self, x: Array, out: Array) -> None:
         """Write W x + b_ih of many steps, (K, gates * H, B), from inputs (K, m, B); with b_hh where a + v is needed."""

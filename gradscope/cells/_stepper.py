@@ -53,7 +53,7 @@ class Stepper:
             for call, arguments in self._calls(0, states[t], states[t + 1], a):
                 call(*arguments)
             for to in kept[1:]:
-                to[t] = self._maps[0].v[0, self._maps[0].map.apart]
+                to[t] = self._maps[0].v[0, self._maps[0].map.separate]
 
     def _in_lists(self, x: Array, states: Array, kept: Sequence[Array]) -> None:
         rows, lists, first = self._rows, self._lists, self._maps[0]
@@ -66,7 +66,7 @@ class Stepper:
                 for call, arguments in calls:
                     call(*arguments)
             states[start + 1 : start + count + 1] = rows[1 : count + 1]
-            for own, made in zip(kept, (first.a, first.v[:, first.map.apart]), strict=False):
+            for own, made in zip(kept, (first.a, first.v[:, first.map.separate]), strict=False):
                 own[to] = made[:count]
 
     @cached_property
@@ -94,7 +94,7 @@ class _MapSteps:
         self.v = np.zeros((steps, m.rows, batch), dtype)
         self.a = self.v if m.U is None else np.empty_like(self.v)  # without weights, the sum of both is v
         self._grid = (len(m.gates), m.width, batch)
-        self._bias = None if m.b_hh is None or not m.b_hh[m.apart].any() else m.b_hh[m.apart, None]
+        self._bias = None if m.b_hh is None or not m.b_hh[m.separate].any() else m.b_hh[m.separate, None]
         self._ends = np.cumsum((0, *m.old_sizes)).tolist()
         self._new_ends = np.cumsum((0, *m.new_sizes)).tolist()
         tape = m.recorded.get(("advance", batch))
@@ -131,7 +131,7 @@ class _MapSteps:
         if m.U is not None:
             calls.append((m.U.dot, (old[m.reads_part], a)))
             if self._bias is not None:
-                calls.append((np.add, (a[m.apart], self._bias, a[m.apart])))
+                calls.append((np.add, (a[m.separate], self._bias, a[m.separate])))
             calls += [(np.add, (a[rows], v[rows], a[rows])) for rows in m.together]
         elif not np.may_share_memory(a, v):
             calls.append((np.copyto, (a, v)))

@@ -65,8 +65,33 @@ class S5(Cell):
 
 
 def _hippo(n: int) -> Array:
-    """Return the n / 2 eigenvalues with Im > 0 of the normal part of HiPPO-LegS, -1/2 + skew-symmetric."""
-    root = np.sqrt(1 + 2 * np.arange(n))
-    upper = np.triu(np.outer(root, root), 1) / 2
-    found = np.linalg.eigvalsh(1j * (upper - upper.T))
-    return -0.5 + 1j * np.sort(found[found > 0])
+    """Return the n / 2 eigenvalues with Im > 0 of the normal part of HiPPO-LegS, -1/2 + skew-symmetric, in order.
+
+    i omega is one of the skew-symmetric part, sqrt((2 j + 1)(2 k + 1)) / 2 at j < k, where w_k summed over k > j, less
+    those over k < j, is 2 i omega w_j / (2 j + 1). Two rows in turn differ by w_j + w_(j + 1), which gives w one by
+    one; first and last row then agree where the angles arctan(2 omega / (2 j + 1)) of all j add up to an odd multiple
+    of pi / 2, for even n.
+    """
+    odd, slow = 2 * np.arange(n) + 1.0, n // 4
+    targets = np.pi * (np.arange(n // 2) + 0.5)
+    low, high = _of_angles(2 / odd, targets[:slow]), _of_angles(odd / 2, targets[: n // 2 - slow])
+    return -0.5 + 1j * np.concatenate([low, 1 / high[::-1]])
+
+
+def _of_angles(slopes: Array, targets: Array) -> Array:
+    """Return x > 0 for each target, the sum of arctan(slope x): a concave function, so that Newton comes from below."""
+    roots = np.zeros_like(targets)
+    for part in np.array_split(np.arange(len(targets)), -(-len(targets) // TOGETHER)) if len(targets) else ():
+        x = roots[part]
+        for _ in range(ROUNDS):
+            each = slopes * x[:, None]
+            step = (targets[part] - np.arctan(each).sum(axis=1)) / (slopes / (1 + each**2)).sum(axis=1)
+            x = x + step
+            if np.abs(step / x).max() < 8 * np.finfo(float).eps:
+                break
+        roots[part] = x
+    return roots
+
+
+TOGETHER = 64  # eigenvalues that are sought at once
+ROUNDS = 60  # of Newton's method; a dozen will do, and rounding may keep it from standing still

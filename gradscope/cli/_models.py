@@ -69,10 +69,13 @@ def models_of_cell(request: Request, label: str | None = None) -> list[Model]:
     inputs = request.input_size or (_width_of_data(request) if request.data else 32)
     above, ways = request.layers - 1, 1 + request.bidirectional
     rows = len(cls.gates) * hidden * ways
-    weights = rows * (hidden + inputs + 2) + rows * (hidden + hidden * ways + 2) * above
+    matrices = cls.recurrent_weights or bool(cls.products)
+    own_width = hidden if matrices else 0
+    weights = rows * (own_width + inputs + 2) + rows * (own_width + hidden * ways + 2) * above
     state = hidden * len(cls.parts) * (1 if request.bidirectional else request.layers)
     steps, size = (request.steps or 200) + request.warmup_steps, 4 if request.dtype == "float32" else 8
-    plan = Plan(state, inputs, weights, steps, request.batch or 8, size, request.lags > 0 and cls.recurrent_weights)
+    dense = request.lags > 0 and (matrices or request.layers > 1 or request.feeds_itself)
+    plan = Plan(state, inputs, weights, steps, request.batch or 8, size, dense)
     plan.check(request.max_memory)
     options: dict[str, Any] = {
         "hidden_size": hidden,

@@ -183,9 +183,8 @@ class JacobianChain:
 
     @cached_property
     def apart(self) -> bool:
-        """Whether no unit sees another: J is a grid of diagonals, and all that is asked of it costs O(H)."""
-        found = self.at(0).by_unit()
-        return found is not None and len(found) <= 2
+        """Whether the Jacobians are `Linear.apart`."""
+        return self.at(0).apart
 
     def units(self, cuts: Iterable[int] = (), *, backward: bool = False) -> Iterator[tuple[int, int, Array]]:
         """Yield (start, stop, matrices of all units in these steps) where units are apart, none across a cut.

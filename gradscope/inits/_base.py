@@ -21,6 +21,7 @@ class Shape:
         inputs: number of inputs.
         gate_names: what each gate is called ("forget", "update", ...).
         keep_gates: +1 for a gate that keeps old state when open, -1 for one that lets new state in.
+        recurrent: whether there are recurrent weights; what is drawn for them is dropped where there are none.
     """
 
     cell: str
@@ -29,11 +30,17 @@ class Shape:
     inputs: int
     gate_names: Mapping[str, str]
     keep_gates: Mapping[str, int]
+    recurrent: bool = True
 
     @property
     def rows(self) -> int:
         """Rows of the stacked weights."""
         return len(self.gates) * self.hidden
+
+    @property
+    def columns(self) -> int:
+        """Columns of the recurrent weights: none, where there are none, so that no matrix is drawn in vain."""
+        return self.hidden if self.recurrent else 0
 
     def block(self, gate: str) -> slice:
         """Rows of one gate."""
@@ -56,7 +63,7 @@ def uniform(shape: Shape, rng: np.random.Generator) -> Weights:
     k = 1 / np.sqrt(shape.hidden)
     sizes: dict[str, tuple[int, ...]] = {
         "W": (shape.rows, shape.inputs),
-        "U": (shape.rows, shape.hidden),
+        "U": (shape.rows, shape.columns),
         "b_ih": (shape.rows,),
         "b_hh": (shape.rows,),
     }

@@ -9,5 +9,5 @@ from gradscope.inits._base import Shape, Weights, uniform, without_bias
 
 def initialise(shape: Shape, rng: np.random.Generator) -> Weights:
     """Fill U with N(0, 1/hidden), the scale of Sompolinsky, Crisanti & Sommers (1988)."""
-    U = rng.standard_normal((shape.rows, shape.hidden)) / np.sqrt(shape.hidden)
+    U = rng.standard_normal((shape.rows, shape.columns)) / np.sqrt(shape.hidden)
     return uniform(shape, rng) | without_bias(shape) | {"U": U}

@@ -9,5 +9,5 @@ from gradscope.inits._base import Shape, Weights, uniform, without_bias
 
 def initialise(shape: Shape, rng: np.random.Generator) -> Weights:
     """Fill U with an identity a gate; Le, Jaitly & Hinton (2015)."""
-    identity = np.tile(np.eye(shape.hidden), (len(shape.gates), 1))
+    identity = np.tile(np.eye(shape.hidden, shape.columns), (len(shape.gates), 1))
     return uniform(shape, rng) | without_bias(shape) | {"U": identity}

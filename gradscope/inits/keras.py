@@ -20,7 +20,7 @@ def initialise(shape: Shape, rng: np.random.Generator, *, unit_forget_bias: bool
             b[shape.block(gate)] = 1  # Jozefowicz, Zaremba & Sutskever (2015)
     return {
         "W": rng.uniform(-limit, limit, (shape.rows, shape.inputs)),
-        "U": orthogonal(rng, shape.rows, shape.hidden),
+        "U": orthogonal(rng, shape.rows, shape.columns),
         "b_ih": b,
         "b_hh": np.zeros(shape.rows),
     }

@@ -9,5 +9,5 @@ from gradscope.inits._base import Shape, Weights, orthogonal, uniform, without_b
 
 def initialise(shape: Shape, rng: np.random.Generator) -> Weights:
     """Fill U with one orthogonal matrix a gate; Saxe, McClelland & Ganguli (2014)."""
-    blocks = [orthogonal(rng, shape.hidden, shape.hidden) for _ in shape.gates]
+    blocks = [orthogonal(rng, shape.hidden, shape.columns) for _ in shape.gates]
     return uniform(shape, rng) | without_bias(shape) | {"U": np.concatenate(blocks)}

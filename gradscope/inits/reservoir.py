@@ -30,10 +30,10 @@ def initialise(
     if not 0 < density <= 1:
         raise UsageError(f"density must be above 0 and at most 1, not {density:g}")
     blocks = []
-    for _ in shape.gates:
+    for _ in shape.gates if shape.columns else ():
         there = rng.uniform(size=(shape.hidden, shape.hidden)) < density
         there[np.arange(shape.hidden), rng.permutation(shape.hidden)] = True  # a cycle cover: never nilpotent
         block = rng.uniform(-1, 1, there.shape) * there
         blocks.append(block * (radius / np.abs(np.linalg.eigvals(block)).max()))
     W = input_gain * rng.uniform(-1, 1, (shape.rows, shape.inputs))
-    return {"W": W, "U": np.concatenate(blocks)} | without_bias(shape)
+    return {"W": W, "U": np.concatenate(blocks) if blocks else np.empty((shape.rows, 0))} | without_bias(shape)

@@ -60,8 +60,7 @@ def test_decay_of_the_gated_linear_recurrent_unit():
 
 @pytest.mark.parametrize("name", ["s4d", "s5"])
 def test_steps_of_state_spaces(name):
-    hidden = {"s4d": COUNT, "s5": 500}[name]  # eigenvalues of S5 cost hidden^3
-    assert is_uniform(drawn(name, hidden)["log_dt"], np.log(0.001), np.log(0.1))
+    assert is_uniform(drawn(name)["log_dt"], np.log(0.001), np.log(0.1))
     assert np.allclose(np.exp(drawn(name, 20)["A"][0]), 0.5, rtol=1e-12)
 
 
@@ -78,6 +77,19 @@ def test_eigenvalues_of_s5():
     wanted = np.sort(wanted[wanted.imag > 0].imag)
     own = drawn("s5", 12)["A"]
     assert np.allclose(np.sort(own[1]), wanted, rtol=1e-11)
+
+
+def test_sum_and_product_of_eigenvalues_of_s5():
+    """Squares add up to half the squares of all entries; the determinant is the product of (2 j + 1) / 2.
+
+    It is these times that of +-1 above and below the diagonal, 1. Of 4000 dimensions the definition takes minutes.
+    """
+    odd = 2 * np.arange(4000) + 1.0
+    omega = drawn("s5", 2000)["A"][1]
+    assert (np.diff(omega) > 0).all()
+    # sums of 2000 terms, each a root to a few roundings
+    assert np.sum(omega**2) == pytest.approx((np.sum(odd) ** 2 - np.sum(odd**2)) / 8, rel=1e-12)
+    assert 2 * np.sum(np.log(omega)) == pytest.approx(np.sum(np.log(odd / 2)), rel=1e-12)
 
 
 def test_eigenvalues_of_s4d():

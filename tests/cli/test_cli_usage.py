@@ -166,6 +166,19 @@ def test_more_memory_than_there_is(refused, sizes, words):
     refused(5, [*words, "--max-memory raises the limit"], *GRU, *sizes)
 
 
+@pytest.mark.parametrize("cell", [("exprnn",), ("mingru", "--layers", "2"), ("mingru", "--drive", "self")])
+def test_what_mixes_units_is_refused_before_it_is_drawn(refused, monkeypatch, cell):
+    """Recurrent weights that are made of others, layers, what comes back as input: their spectra take matrices."""
+    monkeypatch.setattr("gradscope._create.made", lambda *_, **__: pytest.fail("drawn"))
+    sizes = ["--hidden", "6000", "--max-memory", "3GiB", "--dry-run"]
+    refused(5, ["for dense Jacobians", "--lags 0 needs"], "analyze", "--cell", *cell, *sizes)
+
+
+def test_units_on_their_own_take_no_matrix(run):
+    """50000 squared is 19 GiB."""
+    assert run("analyze", "--cell", "mingru", "--hidden", "50000", "--max-memory", "3GiB", "--dry-run").code == 0
+
+
 def test_the_advice_on_memory_is_true(run):
     sizes = ["--hidden", "3000", "--max-memory", "800M", "--dry-run"]
     refusal = run(*GRU, *sizes)

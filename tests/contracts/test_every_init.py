@@ -1,6 +1,7 @@
 """Every initialisation: shapes, seeds, and the facts that its docstring states."""
 
 import inspect
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -47,6 +48,21 @@ def test_shapes_and_dtype(name, init):
     assert "U" in shapes and "b_hh" in shapes if name in USUAL else ("U" in shapes) == cell.recurrent_weights
     assert all(np.isfinite(w).all() and w.dtype == np.float64 for w in cell.weights().values())
     assert create(name, hidden_size=2, input_size=1, init=init, dtype=np.float32).dtype == np.float32
+
+
+@EVERY
+def test_no_matrix_is_drawn_in_vain(name, init):
+    """A cell without recurrent weights costs no memory of units squared, whatever it is drawn by."""
+    if not create(name, hidden_size=4, input_size=1).apart:
+        return
+    size = 2000
+    tracemalloc.start()
+    try:
+        cell = create(name, hidden_size=size, input_size=1, init=init)
+        assert tracemalloc.get_traced_memory()[1] < 8 * size**2
+    finally:
+        tracemalloc.stop()
+    assert cell.U is None
 
 
 @EVERY

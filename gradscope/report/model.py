@@ -247,7 +247,7 @@ class Report:
     """All that a renderer may show.
 
     Attributes:
-        kind: "analysis", "comparison", "inspection" or "cell".
+        kind: "analysis", "comparison", "inspection", "check" or "cell".
         sentence: the answer, in one sentence.
         state: the verdict's state ("vanishing", ...), or "" where there is none.
         findings: conclusions beside the sentence.

@@ -18,13 +18,13 @@ Document = dict[str, Any]
 
 
 def from_document(document: Document) -> Report:
-    """Present a document of kind "analysis", "comparison" or "inspection".
+    """Present a document of kind "analysis", "comparison", "inspection" or "check".
 
     Raises:
         InputError: the document is of another kind, of a later major version, or lacks a field.
     """
     kind = document.get("kind") if isinstance(document, dict) else None
-    known = {"analysis": _analysis, "comparison": _comparison, "inspection": _inspection}
+    known = {"analysis": _analysis, "comparison": _comparison, "inspection": _inspection, "check": _check}
     if kind not in known:
         raise InputError("this is not a result of gradscope that can be drawn", f"its kind is {str(kind)[:40]!r}")
     version = str(document.get("schema_version"))
@@ -209,5 +209,42 @@ def _inspection(document: Document) -> Report:
         data=layers,
         footer=f"gradscope {document['tool']['version']} · {document['file']['format']} · "
         f"sha256 {document['file']['sha256'][:16]}",
+        document=document,
+    )
+
+
+def _check(document: Document) -> Report:
+    words = [Column(title, numeric=False) for title in ("new part", "road", "by")]
+    columns = (
+        Column("map", "d"),
+        *words,
+        Column("error", ".1e"),
+        Column("allowed", ".0e"),
+        Column("verdict", numeric=False),
+    )
+    rows = tuple(
+        (
+            x["map"],
+            x["part"],
+            x["road"],
+            x["of"],
+            x["error"],
+            x["allowed"],
+            "ok" if x["right"] else ": ".join(filter(None, ("WRONG", x["remark"]))),
+        )
+        for x in document["derivatives"]
+    )
+    derivatives = Table("Derivatives", columns, rows)
+    facts = Table(
+        "Facts",
+        tuple(Column(title, numeric=False) for title in ("what", "found", "verdict")),
+        tuple((x["what"], x["found"], "ok" if x["right"] else "WRONG") for x in document["facts"]),
+    )
+    return Report(
+        kind="check",
+        sentence=document["verdict"]["sentence"],
+        tables=tuple(t for t in (derivatives, facts) if t.rows),
+        data=facts if facts.rows else derivatives,
+        footer=footer(document),
         document=document,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 DRAIN = """
@@ -132,3 +134,58 @@ def test_hints_point_to_the_page(run, drain, tmp_path):
         hint = run("check-cell", target).err.splitlines()[-1]
         assert hint.startswith("hint: docs/howto/write-a-cell.md says ")
         assert words in hint
+
+
+# --- JSON
+
+
+def test_json_of_a_right_cell(run, drain):
+    done = run("check-cell", drain, "--json", "--set", "leak=0.5")
+    assert (done.code, done.err) == (0, "")
+    found = json.loads(done.out)
+    assert (found["kind"], found["model"]["cell"], found["model"]["function"]) == ("check", "Drain", False)
+    assert found["model"]["path"] == "drain.py"
+    assert found["config"] == {"cell": "drain.py:Drain", "hidden": 5, "input_size": 3, "set": {"leak": "0.5"}}
+    assert found["verdict"]["passed"]
+    assert [(d["part"], d["road"], d["of"]) for d in found["derivatives"]] == [
+        ("h", "through", "h"),
+        ("h", "around", "h"),
+    ]
+    assert all(d["right"] and d["error"] <= d["allowed"] for d in found["derivatives"])
+    assert found["facts"] == []
+
+
+def test_json_of_a_wrong_cell(run, drain, tmp_path):
+    drain.write_text(DRAIN.replace("AROUND", "self.leak - 1"))
+    done = run("check-cell", drain, "--json")
+    assert done.code == 4
+    found = json.loads(done.out)
+    assert not found["verdict"]["passed"]
+    assert found["verdict"]["sentence"] in done.err
+    (wrong,) = [d for d in found["derivatives"] if not d["right"]]
+    assert (wrong["road"], wrong["of"], wrong["remark"]) == ("around", "h", "wrong sign")
+    assert wrong["error"] == pytest.approx(2)  # of -k beside k, relative to k
+    saved = tmp_path / "check.json"
+    saved.write_text(done.out)
+    again = run("report", saved)
+    assert again.code == 0
+    assert again.out.startswith(found["verdict"]["sentence"])
+    assert "WRONG: wrong sign" in again.out
+    assert "holds a check, and no analysis" in run("compare", saved, "lstm").err
+
+
+def test_json_of_a_derivative_that_is_no_number(run, drain):
+    drain.write_text(DRAIN.replace("AROUND", "float('inf')"))
+    found = json.loads(run("check-cell", drain, "--json").out)
+    assert [d["error"] for d in found["derivatives"] if d["road"] == "around"] == [None]
+
+
+def test_json_of_a_function_and_of_several_maps(run, tmp_path):
+    path = tmp_path / "step.py"
+    path.write_text(STEP)
+    found = json.loads(run("check-cell", path, "--json").out)
+    assert found["config"] == {"cell": "step.py:step", "set": {}}
+    assert found["derivatives"] == []
+    assert "Jacobian" in [f["what"] for f in found["facts"] if f["right"]]
+    found = json.loads(run("check-cell", "gru", "--set", "reset=before", "--json").out)
+    assert {d["map"] for d in found["derivatives"]} == {1, 2}

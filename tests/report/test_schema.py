@@ -20,6 +20,7 @@ from gradscope.report.inspection import inspection_document
 PATH = Path(gradscope.__file__).parent / "report" / "schema.json"
 SCHEMA = json.loads(PATH.read_text(encoding="utf-8"))
 KINDS = [r["$ref"].rsplit("/", 1)[1] for r in SCHEMA["oneOf"]]
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 SIZES = {"hidden_size": 6, "input_size": 3}
 QUICK = {"steps": 20, "batch": 3, "warmup": 5, "lags": 4}
 
@@ -42,7 +43,7 @@ def follows(result):
 
 def test_the_schema_is_one():
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
-    assert KINDS == ["analysis", "comparison", "inspection"]
+    assert KINDS == ["analysis", "comparison", "inspection", "check"]
 
 
 def objects(node, path="#"):
@@ -195,6 +196,10 @@ def test_documents_of_the_command_line(tmp_path, capsysbinary):
         ["analyze", model, "--remedies", *size],
         ["compare", "rnn", "gru:update_bias=1", model, "--hidden", "6", "--input-size", "3", *size],
         ["inspect", model],
+        ["check-cell", "gru", "--set", "update_bias=1"],
+        ["check-cell", "gru", "--set", "reset=before"],
+        ["check-cell", str(EXAMPLES / "drip.py")],
+        ["check-cell", str(EXAMPLES / "tiring.py")],
     ):
         with pytest.raises(SystemExit) as stop:
             main([*line, "--json"])
@@ -203,7 +208,7 @@ def test_documents_of_the_command_line(tmp_path, capsysbinary):
         document = follows(json.loads(out))
         missing = set(document["config"]) - set(SCHEMA["$defs"]["config"]["properties"])
         assert not missing
-        assert ("run" in document) == ("--reproducible" not in line and line[0] != "inspect")
+        assert ("run" in document) == ("--reproducible" not in line and line[0] not in ("inspect", "check-cell"))
 
 
 def test_the_schema_is_strict():

@@ -187,7 +187,8 @@ def _saved(path: Path) -> dict[str, Result]:
     saved = read_saved(path)
     from_document(saved)  # refuses what is damaged or of a later version
     if saved["kind"] not in ("analysis", "comparison"):
-        raise InputError(f"{shown(path)} holds an {saved['kind']}, and no analysis to compare")
+        what = f"a{'n' * (saved['kind'] == 'inspection')} {saved['kind']}"
+        raise InputError(f"{shown(path)} holds {what}, and no analysis to compare")
     rows = saved["results"] if saved["kind"] == "comparison" else [saved | {"name": path.name}]
     return {r["name"]: Result({k: v for k, v in r.items() if k != "name"}) for r in rows}
 

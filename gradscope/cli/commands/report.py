@@ -66,7 +66,8 @@ def _drawn(report: Report) -> Report:
 
     document = report.document
     if document["kind"] not in ("analysis", "comparison"):
-        raise InputError("an inspection measures no shares of the gradient, so that there is no diagram of it")
+        what = f"a{'n' * (document['kind'] == 'inspection')} {document['kind']}"
+        raise InputError(f"{what} measures no shares of the gradient, so that there is no diagram of it")
     results = document["results"] if document["kind"] == "comparison" else [{**document, "name": ""}]
     cells: dict[str, Any] = {}
     missing: dict[str, InputError] = {}

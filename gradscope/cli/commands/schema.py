@@ -18,7 +18,8 @@ EPILOG = "Example: gradscope schema analysis > analysis.schema.json"
 
 def command(
     kind: Annotated[
-        str | None, typer.Argument(metavar="KIND", help="analysis, comparison or inspection (all).", show_default=False)
+        str | None,
+        typer.Argument(metavar="KIND", help="analysis, comparison, inspection or check (all).", show_default=False),
     ] = None,
 ) -> None:
     """Print the JSON Schema (2020-12) that every document of this version follows."""

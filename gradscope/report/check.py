@@ -1,0 +1,50 @@
+"""From what was found out about a cell of one's own to the document of kind "check"."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gradscope._derivatives import Derivative, Fact
+from gradscope.report.build import envelope
+
+__all__ = ["check_document", "right_sentence"]
+
+
+def right_sentence(name: str) -> str:
+    """Return what is said of a cell that nothing is wrong with."""
+    return f"{name}: its Jacobian is the derivative of its step, and it keeps the rules of a cell"
+
+
+def check_document(
+    model: Mapping[str, Any], rows: Sequence[Derivative | Fact], wrong: str, config: dict[str, Any]
+) -> dict[str, Any]:
+    """Build the document of kind "check".
+
+    Args:
+        model: `cell`, its name; `function`, whether it is a step function; `path` and `sha256` of its file.
+        rows: what was looked at, one by one.
+        wrong: what is wrong with the cell, in one sentence; "" for nothing.
+        config: settings.
+    """
+    return envelope("check", config) | {
+        "model": dict(model),
+        "verdict": {"passed": not wrong, "sentence": wrong or right_sentence(str(model["cell"]))},
+        "derivatives": [_derivative(r) for r in rows if isinstance(r, Derivative)],
+        "facts": [{"what": r.what, "found": r.found, "right": r.right} for r in rows if isinstance(r, Fact)],
+    }
+
+
+def _derivative(r: Derivative) -> dict[str, Any]:
+    number, colon, part = r.part.rpartition(": ")
+    return {
+        "map": int(number) if colon else 1,
+        "part": part,
+        "road": r.road,
+        "of": r.of,
+        "error": r.error if math.isfinite(r.error) else None,
+        "allowed": r.allowed,
+        "right": r.right,
+        "remark": r.remark,
+    }

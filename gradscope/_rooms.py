@@ -20,7 +20,18 @@ from gradscope.errors import UsageError
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-__all__ = ["NO_PLUGINS", "Outline", "PluginWarning", "load", "loaded", "names", "outline", "suggest", "tell_hidden"]
+__all__ = [
+    "NO_PLUGINS",
+    "Outline",
+    "PluginWarning",
+    "load",
+    "loaded",
+    "names",
+    "outline",
+    "suggest",
+    "tell_hidden",
+    "turned_off",
+]
 
 # Which entry-point group adds outsiders to which room.
 GROUPS = {"cells": "gradscope.cells", "checkpoints": "gradscope.readers", "render": "gradscope.renderers"}
@@ -77,6 +88,12 @@ def _entries(room: str) -> tuple[dict[str, EntryPoint], dict[str, list[str]]]:
         else:
             found[entry.name] = entry
     return found, hidden
+
+
+def turned_off(room: str, name: str) -> str:
+    """Return the module of a plug-in that is there and was asked to be left out; "" for anything else."""
+    off = bool(os.environ.get(NO_PLUGINS)) and room in GROUPS and name in _entries(room)[0]
+    return _entries(room)[0][name].value if off else ""
 
 
 def tell_hidden(room: str, name: str | None = None) -> None:

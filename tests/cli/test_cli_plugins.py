@@ -220,7 +220,12 @@ def test_a_hidden_one_is_told_where_its_name_is_used(install):
 
 def test_who_turned_plug_ins_off_is_told_so(install):
     run = install({"elsewhere": GOOD}, [("gradscope.cells", "elsewhere", "elsewhere")])
-    for line in (["analyze", "--cell", "elsewhere"], ["cells", "elsewhere"], ["check-cell", "elsewhere"]):
+    for line in (
+        ["analyze", "--cell", "elsewhere"],
+        ["cells", "elsewhere"],
+        ["check-cell", "elsewhere"],
+        ["compare", "elsewhere:leak=1", "gru"],
+    ):
         done = run("--no-plugins", *line)
         assert done.code == 2
         assert "there is no cell named 'elsewhere' without plug-ins: it is one, of elsewhere" in done.err

@@ -202,6 +202,8 @@ def _cell_of(target: str) -> tuple[str | None, dict[str, str]]:
     if name in known and not (colon and not rest) and (colon or not exists(Path(target))):
         return name, settings_of(rest.split(",") if rest else [])
     if not exists(Path(target)) and target != "-" and Path(target).suffix == "":
+        if _rooms.turned_off("cells", name):
+            _rooms.load("cells", name)  # says so
         hint = f"{_rooms.suggest(name, known)}cells: {', '.join(known)}; or name a file"
         raise UsageError(f"'{target}' is neither a cell nor a file", hint)
     return None, {}

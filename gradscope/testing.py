@@ -31,6 +31,7 @@ HIDDEN, INPUTS, BATCH = 5, 3, 4
 SCALES = (1e3, 1e30)  # factors on the weights that drive every gate to an end of its range
 
 
+@np.errstate(all="ignore")  # what is not finite is found
 def check_cell(cell: type[Cell] | BaseCell, *, seed: int = 0) -> None:
     """Check that a cell's Jacobian is the derivative of its step, and that it keeps the rules of the room.
 
@@ -68,6 +69,7 @@ def check_cell(cell: type[Cell] | BaseCell, *, seed: int = 0) -> None:
             _check_saturated(made, x, s, scale)
 
 
+@np.errstate(all="ignore")
 def derivatives(cell: type[Cell] | BaseCell, *, seed: int = 0) -> list[Derivative] | list[Fact]:
     """Tell which derivative of a cell is wrong, and by how much.
 

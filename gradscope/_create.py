@@ -11,7 +11,8 @@ import numpy as np
 
 from gradscope import _rooms
 from gradscope._sound import drawn_arrays, refuse_unsound_cell, refuse_unsound_class
-from gradscope.cells._base import WEIGHTS, BaseCell, Cell, cell_class
+from gradscope.cells._base import WEIGHTS, Cell, cell_class
+from gradscope.cells._interface import BaseCell
 from gradscope.cells._norm import named_norm
 from gradscope.cells._stack import Direction, check_between, stack
 from gradscope.errors import UsageError

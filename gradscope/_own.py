@@ -23,8 +23,9 @@ import numpy as np
 from gradscope import _rooms
 from gradscope._create import checked
 from gradscope._sound import refuse_unsound_cell, refuse_unsound_class
-from gradscope.cells._base import BaseCell, Cell
+from gradscope.cells._base import Cell
 from gradscope.cells._function import FunctionCell, unproven
+from gradscope.cells._interface import BaseCell
 from gradscope.errors import GradscopeError, InputError, UsageError
 from gradscope.jacobian import Array
 

@@ -18,8 +18,9 @@ from gradscope.analysis.growth import LONGEST_BURN, usual_burn
 from gradscope.analysis.orbits import orbits
 from gradscope.analysis.reach import THRESHOLD
 from gradscope.budget import EVERYTHING, Plan
-from gradscope.cells._base import BaseCell, Cell
+from gradscope.cells._base import Cell
 from gradscope.cells._function import FunctionCell
+from gradscope.cells._interface import BaseCell
 from gradscope.cells._loop import Loop
 from gradscope.cells._stack import Direction, Stack, backward, cells_of
 from gradscope.dynamics.chain import JacobianChain, linearise

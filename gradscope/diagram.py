@@ -17,7 +17,8 @@ import numpy as np
 from gradscope import _rooms
 from gradscope._blocks import absent, without
 from gradscope._create import create
-from gradscope.cells._base import BaseCell, Cell, Map, cell_class
+from gradscope.cells._base import Cell, Map, cell_class
+from gradscope.cells._interface import BaseCell
 from gradscope.cells._loop import Loop, closed_loop
 from gradscope.cells._stack import Direction, Stack, stack
 from gradscope.errors import GradscopeError, InputError

@@ -24,7 +24,7 @@ from gradscope.analysis.products import Products, products
 from gradscope.analysis.reach import reach
 from gradscope.analysis.steps import StepSpectra
 from gradscope.analysis.timescales import time_scales
-from gradscope.cells._base import Fact
+from gradscope.cells._interface import Fact
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.errors import Interrupted
 from gradscope.jacobian import Array

@@ -17,7 +17,7 @@ from gradscope.analysis._loss import Loss
 from gradscope.analysis.gradients import gradient_norms
 from gradscope.analysis.orbits import joined, orbits
 from gradscope.analysis.reach import rate_change, reach
-from gradscope.cells._base import BaseCell
+from gradscope.cells._interface import BaseCell
 from gradscope.dynamics.chain import JacobianChain, linearise
 from gradscope.dynamics.start import start_of
 from gradscope.dynamics.trajectory import run

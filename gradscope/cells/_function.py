@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from gradscope.cells._base import BaseCell, Runner
+from gradscope.cells._interface import BaseCell, Runner
 from gradscope.errors import InputError, UsageError
 from gradscope.jacobian import Array, Dense, Linear
 

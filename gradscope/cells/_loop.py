@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from gradscope.cells._base import BaseCell
 from gradscope.cells._function import FunctionCell
+from gradscope.cells._interface import BaseCell
 from gradscope.cells._stack import Direction
 from gradscope.composition import Looped, added
 from gradscope.errors import InputError, UsageError

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gradscope.cells._base import BaseCell, Cell, Runner
+from gradscope.cells._base import Cell
+from gradscope.cells._interface import BaseCell, Runner
 from gradscope.cells._norm import Norm, named_norm
 from gradscope.errors import InputError, UsageError
 from gradscope.jacobian import Array, Linear

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from gradscope.cells._base import BaseCell, Cell, Runner
+from gradscope.cells._base import Cell
+from gradscope.cells._interface import BaseCell, Runner
 from gradscope.cells._math import drelu, relu
 from gradscope.errors import UsageError
 from gradscope.jacobian import Array, Dense, Linear

@@ -23,7 +23,7 @@ from gradscope.errors import GradscopeError, InputError, ResourceError, UsageErr
 
 if TYPE_CHECKING:
     from gradscope._own import Own
-    from gradscope.cells._base import BaseCell
+    from gradscope.cells._interface import BaseCell
     from gradscope.cells._loop import Loop
     from gradscope.jacobian import Array
     from gradscope.layouts._base import Found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gradscope.cells._base import BaseCell
+from gradscope.cells._interface import BaseCell
 from gradscope.cells._loop import Loop
 from gradscope.dynamics.drive import LEAD_IN, drive
 from gradscope.dynamics.trajectory import run

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gradscope.budget import CHECKPOINTS, EVERYTHING, STATES
-from gradscope.cells._base import BaseCell, Runner
+from gradscope.cells._interface import BaseCell, Runner
 from gradscope.cells._stack import Direction
 from gradscope.errors import InputError
 from gradscope.jacobian import Array

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from gradscope import _rooms
-from gradscope.cells._base import BaseCell
+from gradscope.cells._interface import BaseCell
 from gradscope.checkpoints._base import Array, printable, type_name
 from gradscope.errors import InputError, UsageError
 

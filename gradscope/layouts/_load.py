@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gradscope import _rooms
-from gradscope.cells._base import BaseCell
+from gradscope.cells._interface import BaseCell
 from gradscope.checkpoints._base import Array, Tensors, open_checkpoint, printable, type_name
 from gradscope.checkpoints._state import choose_state
 from gradscope.errors import GradscopeError, InputError, UsageError

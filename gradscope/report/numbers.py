@@ -24,7 +24,7 @@ from gradscope.analysis.products import Products
 from gradscope.analysis.reach import Reach
 from gradscope.analysis.steps import StepSpectra
 from gradscope.analysis.timescales import TimeScales
-from gradscope.cells._base import Fact
+from gradscope.cells._interface import Fact
 from gradscope.jacobian import Array
 
 __all__ = ["LN10", "Measured", "median", "metrics", "series", "timesteps"]

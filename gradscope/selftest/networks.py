@@ -11,7 +11,8 @@ from scipy.optimize import brentq
 from gradscope._create import create
 from gradscope.analysis.growth import lyapunov
 from gradscope.analysis.singular import singular_values
-from gradscope.cells._base import BaseCell, Cell
+from gradscope.cells._base import Cell
+from gradscope.cells._interface import BaseCell
 from gradscope.dynamics.chain import JacobianChain, linearise
 from gradscope.dynamics.drive import drive
 from gradscope.dynamics.trajectory import Trajectory, run

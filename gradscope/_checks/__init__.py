@@ -1,0 +1,1 @@
+"""The rules that `gradscope.testing.check_cell` holds a cell to."""

@@ -34,6 +34,7 @@ autodoc_typehints_format = "short"
 python_maximum_signature_line_length = 80
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True  # attributes of a dataclass would else be there twice
 
 sphinx_gallery_conf = {
     "examples_dirs": "gallery",

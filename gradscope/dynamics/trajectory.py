@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -55,7 +55,7 @@ class Trajectory:
     kept: tuple[Array, ...] = ()
     at: Array | None = None
     odd: bool = False
-    _last: list[tuple[int, Array, list[Array]]] = field(default_factory=list, repr=False)
+    _last: dict[int, tuple[Array, list[Array]]] = field(default_factory=dict, repr=False)
 
     @cached_property
     def _runner(self) -> Runner:
@@ -77,14 +77,19 @@ class Trajectory:
         rows = slice(start, stop)
         if self.at is None:
             return Window(self.inputs[rows], self.states[start : stop + 1], [k[rows] for k in self.kept])
-        first = int(self.at[np.searchsorted(self.at, start, side="right") - 1])
-        end = int(self.at[np.searchsorted(self.at, stop)])  # to the next one: who goes back asks for what lies before
-        if not self._last or self._last[0][0] != first or len(self._last[0][1]) <= end - first:
-            self._last[:] = []
-            self._last.append((first, *_again(self, first, end)))
-        _, states, kept = self._last[0]
-        inside = slice(start - first, stop - first)
-        return Window(self.inputs[rows], states[start - first : stop - first + 1], [k[inside] for k in kept])
+        # whole pieces from one of these to the next: who goes on, either way, has each computed once
+        begin = int(np.searchsorted(self.at, start, side="right")) - 1
+        end = max(int(np.searchsorted(self.at, stop)), begin + 1)
+        found = {i: self._last[i] if i in self._last else _again(self, i) for i in range(begin, end)}
+        self._last.clear()
+        self._last.update(found)
+        states, kept = [], []
+        for i, (own, own_kept) in found.items():
+            first = int(self.at[i])
+            low, high = max(start - first, 0), min(stop - first, len(own) - 1)
+            states.append(own[low : high + (i == end - 1)])
+            kept.append([k[low:high] for k in own_kept])
+        return Window(self.inputs[rows], _joined(states), [_joined(k) for k in zip(*kept, strict=True)])
 
     def state(self, t: int) -> Array:
         """Return s_t, (n, B)."""
@@ -113,11 +118,16 @@ class Trajectory:
         return Trajectory(self.cell, self.inputs[steps:], self.states[row:], kept, self.at[row:] - steps, self.odd)
 
 
-def _again(path: Trajectory, first: int, end: int) -> tuple[Array, list[Array]]:
-    """Compute states and what a run keeps of steps first, ..., end - 1 once more."""
+def _joined(arrays: Sequence[Array]) -> Array:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+
+def _again(path: Trajectory, number: int) -> tuple[Array, list[Array]]:
+    """Compute states and what a run keeps from one of the steps that are there to the next once more."""
     assert path.at is not None
+    first, end = int(path.at[number]), int(path.at[number + 1])
     states = np.empty((end - first + 1, *path.states.shape[1:]), path.states.dtype)
-    states[0] = path.states[np.searchsorted(path.at, first)]
+    states[0] = path.states[number]
     kept = _room(path.cell, end - first, path.batch)
     with np.errstate(over="ignore", invalid="ignore"):
         path._runner(path.inputs[first:end], states, kept)

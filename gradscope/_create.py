@@ -101,6 +101,7 @@ def create(
     for what, value in (("hidden_size", hidden_size), ("input_size", input_size), ("layers", layers)):
         if value < 1:
             raise UsageError(f"{what} must be at least 1, not {value}")
+    residual = checked("residual", residual, default=False)
     check_between(layers, residual=residual, normed=named_norm(norm) is not None)
     rng = np.random.default_rng(seed)
     cells: list[Cell] = []
@@ -128,6 +129,7 @@ def directions(
     """
     made: dict[str, BaseCell] = {}
     below: tuple[Direction, ...] = ()
+    residual = checked("residual", residual, default=False)
     check_between(layers, residual=residual, normed=named_norm(norm) is not None)
     for i in range(layers):
         width = sum(d.output.stop for d in below) if below else input_size

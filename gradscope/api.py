@@ -102,7 +102,7 @@ def analyze(
         threads: how many processor cores may be used. Products, exponents and the other spectra are taken in processes
             of their own, each with one BLAS thread, where that pays. The numbers are the same however many there are.
         max_memory: bytes; where not all of the run fits, less of it is kept, and the rest computed again. The numbers
-            are the same. None for half of what is free, and 1 GiB at most.
+            are the same but for rounding. None for half of what is free, and 1 GiB at most.
         name: what the model is called in the sentence.
         progress: called with a word when a part begins, and with "products: 16 of 200 steps back" and the like.
         origin: what is known of model and input, for the document.

@@ -10,7 +10,7 @@ from gradscope.errors import ResourceError
 
 __all__ = ["CHECKPOINTS", "EVERYTHING", "STATES", "STORAGE", "Plan", "allowed_bytes", "available_bytes", "human"]
 
-EVERYTHING, STATES, CHECKPOINTS = STORAGE = ("states and pre-activations", "states", "checkpoints")
+EVERYTHING, STATES, CHECKPOINTS = STORAGE = ("states and what a step keeps", "states", "checkpoints")
 FLOOR = 200 << 20  # the libraries, and the Jacobians of a chunk of steps
 MODEST = 1 << 30  # what is used unasked, where less would take longer
 NORMS = 24  # numbers a step and sequence: norms, shares of roads, and their percentiles
@@ -30,7 +30,8 @@ class Plan:
         itemsize: bytes of a number.
         dense: whether Jacobian products and spectra are taken, n x n each.
         columns: columns of the frames that are pushed along for Lyapunov exponents, over all sequences.
-        keeps: numbers beside the state that a step of a sequence may keep, pre-activations of its gates.
+        keeps: numbers beside the state that a step of a sequence may keep.
+        kept: what these are.
         storage: what is kept of the run, one of `STORAGE`.
         polar: recurrent weights that are made orthogonal, one of the changes that may be tried; 0 for none.
     """
@@ -45,6 +46,7 @@ class Plan:
     polar: int = 0
     columns: int = 0
     keeps: int = 0
+    kept: str = "pre-activations"
     storage: str = EVERYTHING
 
     @property
@@ -52,14 +54,14 @@ class Plan:
         """Bytes by purpose. Inputs are held twice (as read, as run), states once more as cotangents."""
         rows = self.steps * self.batch * self.itemsize
         length = 3 * math.isqrt(self.steps) + 3 if self.storage == CHECKPOINTS else self.steps
-        kept = 0 if self.storage == STATES else length
+        length_kept = 0 if self.storage == STATES else length
         # measured: the decomposition and its factors are eight times the matrix
         changed = {"orthogonal weights": 8 * self.polar * self.itemsize} if self.polar else {}
         return changed | {
             "weights": 2 * self.weights * self.itemsize,
             "inputs": 2 * rows * self.inputs,
             "states": 2 * length * self.batch * self.itemsize * self.state,
-            "pre-activations": kept * self.batch * self.itemsize * self.keeps,
+            self.kept: length_kept * self.batch * self.itemsize * self.keeps,
             "norms and shares": 8 * NORMS * self.steps * self.batch,
             # in float64 whatever the cell is in; 16 and 4: counted with their work arrays
             "dense Jacobians": 8 * self.state * (16 * self.state + 4 * self.columns) if self.dense else 0,

@@ -35,7 +35,8 @@ class Normed:
     centred: bool
 
     def _projected(self, v: Array) -> Array:
-        v = v / self.scale
+        with np.errstate(invalid="ignore"):  # 0 / 0, where all inputs are one and eps is 0
+            v = v / self.scale
         mean = v.mean(axis=0, keepdims=True) if self.centred else 0
         return np.asarray(v - mean - self.xhat * (self.xhat * v).mean(axis=0, keepdims=True))
 

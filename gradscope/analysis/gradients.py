@@ -103,6 +103,7 @@ class _Norms:
         self._squares = np.zeros((len(self._parts), *shape), chain.dtype)
         self._exponent = np.zeros(shape, np.int64)
         self._totals: dict[str, Array] = {}  # logs
+        self._begins: dict[str, int] = {}  # steps from which on a total is the part's own
         self._careful: list[tuple[int, dict[str, Array]]] = []  # of pieces in which sums of squares do not do
         self._kept: Array | Cotangents | None = None
         at = chain.trajectory.at if chain.trajectory and not loss.at_every_step else None
@@ -137,6 +138,7 @@ class _Norms:
                     if not more.any():
                         continue
                     self._totals[name] = np.full(self._exponent.shape, np.nan)
+                    self._begins[name] = piece.last + 1
                 whole = piece.u[1:, s] + more
                 squares = np.einsum("khb,khb->kb", whole, whole)
                 logs = log_norms(squares, exponent) if piece.safe and squares.all() else log_norm(whole, exponent)
@@ -150,6 +152,7 @@ class _Norms:
             for name, own in careful.items():
                 logs[name][first : first + len(own)] = own
         for name, total in sorted(self._totals.items()):
+            total[self._begins[name] :] = logs[name][self._begins[name] :]
             total[0] = logs[name][0]  # the state that the run starts from has no earlier half of a step
             logs[f"{name}_total"] = total
         if len(self._parts) == 1 and next(iter(self._parts)) != "h":

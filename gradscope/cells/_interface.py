@@ -63,6 +63,11 @@ class BaseCell:
         """Numbers a step and a sequence that a run may keep for `lineariser`, which else computes them again."""
         return ()
 
+    @property
+    def kept_name(self) -> str:
+        """What these numbers are."""
+        return "pre-activations"
+
     def lineariser(self, steps: int, batch: int) -> Callable[[Array, Array, Sequence[Array]], Linear]:
         """Return a function that linearises blocks of up to so many steps, each valid until the next one.
 

@@ -29,12 +29,24 @@ class Norm:
         gain: (m,), or None for 1.
         bias: (m,), or None for 0.
         eps: as torch.nn.LayerNorm has it unless given.
+
+    Raises:
+        UsageError: eps is no number from 0 on.
+        InputError: gain or bias are not real numbers.
     """
 
     centred: bool = True
     gain: Array | None = None
     bias: Array | None = None
     eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        eps = self.eps
+        if isinstance(eps, bool) or not isinstance(eps, int | float | np.number) or not 0 <= eps < np.inf:
+            raise UsageError(f"eps of a norm must be a number from 0 on, not {eps!r}")
+        for name, w in self.weights().items():
+            if np.asarray(w).dtype.kind not in "fiu":
+                raise InputError(f"the {name} of a norm must be real numbers, not {np.asarray(w).dtype}")
 
     @property
     def name(self) -> str:
@@ -54,8 +66,10 @@ class Norm:
     def _scaled(self, x: Array) -> tuple[Array, Array]:
         if self.centred:
             x = x - x.mean(axis=-2, keepdims=True)
-        scale = np.sqrt((x * x).mean(axis=-2, keepdims=True) + self.eps)
-        return x / scale, scale
+        top = np.maximum(np.abs(x.real).max(axis=-2, keepdims=True), 1)  # squares of what is large have no number
+        scale = top * np.sqrt(((x / top) ** 2).mean(axis=-2, keepdims=True) + self.eps / top / top)
+        with np.errstate(invalid="ignore"):  # nothing beside nothing, where eps is 0
+            return x / scale, scale
 
     def weights(self) -> dict[str, Array]:
         """Return its arrays by name."""

@@ -269,14 +269,14 @@ def stack(
     layers: Mapping[str, Cell] | Sequence[Cell],
     *,
     residual: bool = False,
-    norm: str | Norm | Mapping[str, Norm] = "none",
+    norm: str | Norm | Mapping[str, str | Norm] = "none",
 ) -> Stack:
     """Make one network of layers, of the same kind or not.
 
     Args:
         layers: cells, bottom first; {name: cell} to name them otherwise than l0, l1, ...
         residual: whether a layer above the bottom one adds its output to what it is given, and the loss reads the sum.
-        norm: of what such a layer is given: "none", "layer", "rms", a `Norm` with its weights, or {layer: `Norm`}.
+        norm: of what such a layer is given: "none", "layer", "rms", a `Norm` with weights, or {layer: one of these}.
 
     Raises:
         UsageError: there are no cells, something cannot be a layer, there is nothing between one layer and the next
@@ -293,10 +293,17 @@ def stack(
         if cell.input_size != below.output.stop:
             given = below.output.stop
             raise InputError(f"layer {name} has {cell.input_size} inputs, and {lower} below it has {given} outputs")
-    each = named_norm(norm) if isinstance(norm, str) else norm
-    norms = dict.fromkeys(list(named)[1:], each) if isinstance(each, Norm) else dict(each or {})
-    check_between(len(named), residual=residual, normed=bool(each))
-    return Stack(named, residual, norms)
+    given = norm if isinstance(norm, Mapping) else dict.fromkeys(list(named)[1:] or [""], norm)
+    norms = {name: _norm(one) for name, one in given.items()}
+    used = {name: one for name, one in norms.items() if one is not None}
+    check_between(len(named), residual=residual, normed=bool(used))
+    return Stack(named, residual, used)
+
+
+def _norm(given: object) -> Norm | None:
+    if not isinstance(given, str | Norm):
+        raise UsageError(f"a norm is none, layer, rms or a gradscope.Norm, not {given!r}")
+    return named_norm(given) if isinstance(given, str) else given
 
 
 def check_between(layers: int, *, residual: bool, normed: bool) -> None:

@@ -182,7 +182,7 @@ def plan_of(request: Request, model: Model, batch: int, steps: int) -> Plan:
     values = min(request.spectrum, cell.state_size)
     columns = 2 * values * min(batch, affordable(steps, cell.state_size, values))  # one frame leads, one counts
     size, keeps = cell.dtype.itemsize, sum(cell.keeps)
-    plan = Plan(cell.state_size, inputs, weights, steps, batch, size, dense, polar, columns, keeps)
+    plan = Plan(cell.state_size, inputs, weights, steps, batch, size, dense, polar, columns, keeps, kept=cell.kept_name)
     return plan.fitting(request.max_memory)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gradscope.budget import CHECKPOINTS, EVERYTHING, STATES, available_bytes, human
+from gradscope.budget import CHECKPOINTS, EVERYTHING, STATES, Plan, available_bytes, human
 from gradscope.cli._calibrate import read_speeds
 from gradscope.cli._measure import Job, lengths, plan_of, size_of
 from gradscope.cli._models import Model
@@ -13,8 +13,8 @@ from gradscope.errors import GradscopeError
 __all__ = ["expect", "plan_text"]
 
 KEPT = {
-    EVERYTHING: "states and pre-activations of every step",
-    STATES: "states of every step; pre-activations are computed again",
+    EVERYTHING: "states and {} of every step",
+    STATES: "states of every step; {} are computed again",
     CHECKPOINTS: "the state of every so many steps; the others are computed again",
 }
 UNKNOWN = "time: not known on this machine; gradscope doctor --calibrate measures how fast it is"
@@ -32,7 +32,7 @@ def plan_text(request: Request, models: list[Model]) -> str:
         plan = plan_of(request, model, batch, steps)
         lines += [f"{model.title}: {steps} steps with warm-up, {batch} sequences, state of {cell.state_size}"]
         lines += [f"  {name}: {human(size)}" for name, size in plan.parts.items() if size]
-        lines += [f"  kept of the run: {KEPT[plan.storage]}"]
+        lines += [f"  kept of the run: {_kept(plan)}"]
         lines += [f"  in all about {human(plan.total)}; {human(available_bytes())} are free"]
         size = size_of(request, model, batch, steps)
         if own := called(size):
@@ -66,6 +66,10 @@ def expect(tell: Progress, jobs: list[Job]) -> None:
         seconds = predict(size_of(job.request, job.model, batch, steps), speeds.speeds)
         parts += [(prefix + part, s) for part, s in seconds.items() if part != START]
     tell.expect(parts)
+
+
+def _kept(plan: Plan) -> str:
+    return KEPT[plan.storage].format(plan.kept) if plan.keeps else KEPT[plan.storage].replace(" and {}", "")
 
 
 def _short(seconds: float) -> str:

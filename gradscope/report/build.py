@@ -118,7 +118,10 @@ def _unlike(results: list[Document]) -> list[Document]:
     for key in ("steps", "batch", "warmup", "data", "drive", "input_scale", "loss", "seed", "threshold", "dtype"):
         values = list(dict.fromkeys(str(r["config"].get(key, "none")) for r in results))
         apart += [f"{key} {' and '.join(values)}"] if len(values) > 1 else []
-    inputs = list(dict.fromkeys(str(r["model"]["input_size"]) for r in results if not r["config"].get("data")))
+    # a direction of a bidirectional network sees what its layer does, not what the network is given
+    directed = [any(w["code"] == "GS-DIRECTIONS" for w in r["warnings"]) for r in results]
+    given = [r for r, one in zip(results, directed, strict=True) if not (one or r["config"].get("data"))]
+    inputs = list(dict.fromkeys(str(r["model"]["input_size"]) for r in given))
     apart += [f"inputs {' and '.join(inputs)}"] if len(inputs) > 1 else []
     if not apart:
         return []

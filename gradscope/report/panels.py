@@ -316,7 +316,9 @@ def _times(document: Document) -> Panel:
     t = document["series"]["time_constant"]
     known = [x if x is None or x > 0 else None for x in t["steps"]]  # zero has no logarithm
     endless = _kinds(document, "series.time_constant.steps") == {"inf"}
-    notes = ["some let nothing through"] * (0.0 in t["steps"]) + ["some do not forget"] * endless
+    zeros = 0.0 in t["steps"]
+    notes = ["some let nothing through"] * zeros + ["some do not forget"] * endless
+    nothing = "units forget at once, or never" if zeros and endless else "no unit forgets" if endless else NOTHING
     return Panel(
         "times",
         "How long units remember by themselves",
@@ -324,7 +326,8 @@ def _times(document: Document) -> Panel:
         "time constant, steps",
         curves=(Curve("", t["share"], [None if x is None else math.log10(x) for x in known], role=3, at_end=False),),
         log10=True,
-        note="; ".join([*notes, "not drawn"]) if notes else "",
+        note="; ".join([*notes, "not drawn"]) if notes and any(x is not None for x in known) else "",
+        nothing="no unit lets anything through" if zeros and not endless else nothing,
     )
 
 

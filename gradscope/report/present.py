@@ -167,7 +167,7 @@ def _gathered(group: list[tuple[str, Finding]]) -> Finding:
         return replace(first, message=f"{_names([name, *rest])}: {bare.pop()}")
     message = f"{name}: {first.message.removeprefix(f'{name}: ')}"
     message += "" if message.endswith(".") else "."
-    return replace(first, message=f"{message} Likewise {_names(rest)}.")
+    return replace(first, message=f"{message} Likewise, with numbers of their own, {_names(rest)}.")
 
 
 def _names(names: list[str]) -> str:

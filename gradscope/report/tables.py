@@ -73,8 +73,12 @@ def _layer_table(document: Document) -> Table:
     rows = []
     for x in reversed(document["metrics"]["layers"]):
         ends = ["zero" if x[key] is None else x[key] for key in ("log10_last", "log10_largest")]
-        rows.append((x["name"], *ends, x["lag_of_largest"], "never" if x["reach"] is None else f"{x['reach']} steps"))
+        rows.append((x["name"], *ends, x["lag_of_largest"], "never" if x["reach"] is None else _steps(x["reach"])))
     return Table("Layer by layer: log10 |dL/dh| beside the loss's own, median over sequences", columns, tuple(rows))
+
+
+def _steps(count: int) -> str:
+    return f"{count} step{'s'[: count != 1]}"
 
 
 def _finite(times: Document, name: str) -> str:

@@ -221,7 +221,8 @@ def _findings(e: Evidence, state: str) -> list[Finding]:
     if unreached:
         text = f"{_named(unreached, list(e.layers))} less than {e.threshold:g} of the gradient that the loss gives the "
         text += "top layer, at every step: it dies on its way down."
-        advice = f"Residual connections{' (--residual)' * e.sampled} give the loss a way to every layer."
+        advice = f"Residual connections{' (--residual)' * e.sampled} give the loss a way to every layer; "
+        advice += f"a norm{' (--norm layer)' * e.sampled} keeps the inputs of layers from shrinking."
         found.append(Finding("GS-DEPTH", "warning", text, advice))
     found += _gate_findings(e)
     if (

@@ -82,3 +82,14 @@ def test_a_layer_that_gets_nothing_at_all():
     (table,) = [t for t in result.report.tables if t.title.startswith("Layer by layer")]
     assert table.rows[-1] == ("l0", "zero", "zero", 0, "never")
     assert [f["message"] for f in result.verdict["findings"] if f["code"] == "GS-DEPTH"][0].startswith("Layer l0 gets")
+
+
+def test_a_loss_that_ends_before_the_run():
+    """Where the gradient is exactly zero, so is the total: not nan."""
+    network = create("gru", hidden_size=4, input_size=3, layers=2)
+    gradient = np.zeros((2, 200, 4))
+    gradient[:, :100] = 1.0
+    document = gradscope.analyze(network, np.ones((2, 200, 3)), loss_gradient=gradient, lags=0).document
+    assert not [r for r in document["nonfinite"] if r["kind"] == "nan"]
+    totals = document["series"]["log10_gradient_norm"]["l0.h_total"]["median"]
+    assert all(x is None for x in totals[101:]) and all(x is not None for x in totals[:101])

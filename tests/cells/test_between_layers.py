@@ -123,6 +123,29 @@ def test_a_norm_does_not_see_size_and_mean():
         assert np.abs(J.push(np.eye(7)[:, :2])).max() > 0.1
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("centred", [True, False])
+def test_a_norm_of_what_is_large(dtype, centred):
+    """Squares beyond the range of numbers: y is that of x / 10^k, since eps is nothing beside either."""
+    k = 20 if dtype == np.float32 else 200
+    x = np.array([[1.0], [3.0], [-2.0], [0.5]])
+    norm = Norm(centred)
+    large = norm.apply((x * 10.0**k).astype(dtype))
+    near = norm.apply((x * 1e4).astype(dtype))
+    assert large.dtype == dtype
+    np.testing.assert_allclose(large, near, rtol=0, atol=1e-8 if dtype == np.float64 else 1e-6)  # eps / 10^8; rounding
+    J = norm.linearise((x * 10.0**k).astype(dtype))
+    pushed = J.push(np.full((4, 1), 10.0**k, dtype) * np.array([[1], [0], [0], [0]], dtype))
+    want = norm.linearise(x * 1e4).push(np.array([[1e4], [0], [0], [0]]))
+    np.testing.assert_allclose(pushed, want, rtol=0, atol=1e-8 if dtype == np.float64 else 1e-6)
+
+
+def test_names_of_norms_by_layer_and_words_for_residual():
+    network = stack(cells(2, 3, 3, 3), norm={"l1": "rms", "l2": "none"})
+    assert {n: norm.name for n, norm in network.norms.items()} == {"l1": "rms"}
+    assert not create("gru", layers=2, hidden_size=3, residual="false").residual
+
+
 def test_roads_between_layers_are_those_of_the_blocks():
     """J, block by block: a road from a to b is u . S_b W_b N (what stayed around the weights of a)."""
     network = mixed()
@@ -212,6 +235,14 @@ def cells(*sizes):
         (lambda: stack({"a to b": cells(2, 3)[0]}), UsageError, "named by letters"),
         (lambda: stack(cells(2, 3) + cells(4, 3)), InputError, "l1 has 4 inputs, and l0 below it has 3"),
         (lambda: stack(cells(2, 3, 4), residual=True), UsageError, "3 of l0, 4 of l1"),
+        (lambda: stack(cells(2, 3, 3), norm=3), UsageError, "a norm is none, layer, rms or a gradscope.Norm, not 3"),
+        (lambda: stack(cells(2, 3, 3), norm={"l1": Norm}), UsageError, "a norm is none, layer, rms"),
+        (lambda: stack(cells(2, 3), norm="layer"), UsageError, "between layers, and there is one"),
+        (lambda: Norm(eps=-1), UsageError, "eps of a norm must be a number from 0 on, not -1"),
+        (lambda: Norm(eps=None), UsageError, "eps of a norm must be a number from 0 on"),
+        (lambda: Norm(gain=np.array([1j])), InputError, "gain of a norm must be real numbers, not complex128"),
+        (lambda: Norm(bias="abc"), InputError, "bias of a norm must be real numbers"),
+        (lambda: create("gru", layers=2, residual="maybe"), UsageError, "residual must be true or false"),
         (lambda: stack(cells(2, 3, 3), norm={"l0": Norm()}), UsageError, "no output below a layer l0"),
         (lambda: stack(cells(2, 3, 3), norm=weighted(4, 0)), InputError, "shape (4,); the layer below has 3"),
     ],

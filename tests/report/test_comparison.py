@@ -21,7 +21,7 @@ def test_findings_of_one_kind_are_told_once():
     vanishing = [f for f in report.findings if f.code == "GS-VANISHING"]
     assert len(vanishing) == 1
     assert vanishing[0].message.startswith("rnn: Dependencies beyond ")
-    assert vanishing[0].message.endswith("Likewise lstm, gru.")
+    assert vanishing[0].message.endswith("Likewise, with numbers of their own, lstm, gru.")
 
 
 def test_models_that_were_not_run_alike_are_said_to_be():

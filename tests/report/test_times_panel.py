@@ -43,3 +43,9 @@ def test_what_has_no_logarithm_is_said():
 def test_cells_whose_units_see_one_another_have_none():
     document, drawn = found(create("gru", hidden_size=3, input_size=2))
     assert "time_constant" not in document["series"] and "times" not in drawn
+
+
+def test_all_of_one_kind():
+    for factors, words in (((1.0, 1.0), "no unit forgets"), ((0.0, 0.0), "no unit lets anything through")):
+        panel = found(decays(*factors), warmup=0)[1]["times"]
+        assert panel.nothing == words and panel.note == ""

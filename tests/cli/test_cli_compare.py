@@ -168,3 +168,19 @@ def test_report_refuses_its_own_input(refused, saved):
     refused(2, "exists", "report", saved, "-o", saved)
     refused(4, "No such file", "report", saved.parent / "none.json")
     refused(4, "directory", "report", saved.parent)
+
+
+def test_directions_of_one_network_are_run_alike(run):
+    """An upper layer sees as many inputs as those below have outputs; what the network is given is the same."""
+    small = ("--hidden", "4", "--steps", "12", "--batch", "2", "--lags", "0")
+    done = run("analyze", "--cell", "gru", "--layers", "2", "--bidirectional", *small, "--json")
+    assert "GS-UNLIKE" not in {w["code"] for w in json.loads(done.out)["warnings"]}
+    done = run("compare", "gru:layers=2", "rnn", *small)
+    assert "GS-UNLIKE" not in done.out
+
+
+def test_models_of_other_width_are_not_run_alike(run, tmp_path):
+    path = tmp_path / "narrow.py"
+    path.write_text("state_size, input_size = 3, 2\ndef step(x, s):\n    return 0.5 * s + x[0]\n", encoding="utf-8")
+    done = run("compare", "rnn", str(path), "--steps", "12", "--batch", "2", "--lags", "0")
+    assert "The models were not run alike: inputs 32 and 2." in done.out

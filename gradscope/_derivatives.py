@@ -7,6 +7,7 @@ there are kinks. A step function has no grids: there the two ways are held again
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,11 +16,11 @@ import numpy as np
 
 from gradscope._blocks import absent
 from gradscope.cells._base import Cell
-from gradscope.cells._function import FunctionCell
+from gradscope.cells._function import AGAIN32, ALIKE32, FunctionCell
 from gradscope.cells._map import Map
 from gradscope.jacobian import Array
 
-__all__ = ["DIFFERENCES", "EXACT", "H", "Derivative", "Fact", "derivatives_of", "facts_of"]
+__all__ = ["DIFFERENCES", "EXACT", "H", "Derivative", "Fact", "derivatives_of", "facts_of", "step_is_stated"]
 
 EXACT = 1e-12  # relative; about 5000 roundings of float64, more than any small cell has
 # Central differences with step h err by h^2 |f'''| / 6 + eps |f| / h, 1e-10 at h = eps^(1/3): a hundred times that.
@@ -274,26 +275,41 @@ def _is_pure(cell: FunctionCell, x: Array, s: Array, new: Array) -> Fact:
     return Fact("result for the same x and s later", found, same)
 
 
+SIZES = (1.0, 0.1, 0.01, 0.001)  # of input and state: the first that is not saturated is looked at
+
+
 def _ways(cell: FunctionCell, x: Array, s: Array) -> list[Fact]:
     def columns(way: Callable[[Array, Array, Array], Array]) -> Array:
         return np.stack([way(x, s, e) for e in np.eye(cell.n)], axis=1)
 
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # casts warn that they drop the imaginary part
+        for size in SIZES:
+            at = size * x, size * s, np.ones(cell.n)
+            if float(np.abs(cell.by_differences(*at)).max()) > 10 * cell.unseen(*at):
+                x, s, _ = at
+                break
         differences = columns(cell.by_differences)
         largest = max(float(np.abs(differences).max()), np.finfo(float).tiny)
         if not cell.trust["complex"]:
             why = "not analytic: abs, a cast or the like loses imaginary parts"
-            truth, allowed, facts = differences, DIFFERENCES, [Fact("carries complex numbers through", f"no, {why}")]
+            why = "the step computes in single precision" if cell.single else why
+            truth, facts = differences, [Fact("carries complex numbers through", f"no, {why}")]
         else:
-            truth, allowed = columns(cell.by_complex_step), EXACT
+            truth = columns(cell.by_complex_step)
             apart = f"{float(np.abs(truth - differences).max()) / largest:.1e}"
             facts = [Fact("complex step and central differences", f"apart by {apart}, relative")]
-    if cell.derivative is None:
-        way = "complex step, exact to rounding" if cell.trust["complex"] else "central differences, to about 1e-9"
-        return [*facts, Fact("Jacobian", f"by {way}")]
+        if cell.derivative is None:
+            way = "complex step, exact to rounding"
+            way = way if cell.trust["complex"] else f"central differences, to about {cell.good_to}"
+            return [*facts, Fact("Jacobian", f"by {way}")]
+        floor = max(cell.floor(x, s, e, float(np.abs(truth).max())) for e in np.eye(cell.n))
     stated = cell.linearise(x[:, None], s[:, None]).column(0).dense()
     gap = np.abs(stated - truth)
-    error = float(gap.max()) / max(largest, float(np.abs(stated).max()))
+    scale = max(largest, float(np.abs(stated).max()))
+    error, allowed = float(gap.max()) / scale, _allowed(cell) + floor / scale
+    if cell.surrogate:
+        return [*facts, Fact("Jacobian", f"of the file, a surrogate: off {cell.way} by {error:.1e}, relative")]
     row, column = (int(i) for i in np.unravel_index(gap.argmax(), gap.shape))
     right = error <= allowed
     worst = (
@@ -302,3 +318,30 @@ def _ways(cell: FunctionCell, x: Array, s: Array) -> list[Fact]:
         else f", worst in row {row}, column {column}: {stated[row, column]:.6g}, not {truth[row, column]:.6g}"
     )
     return [*facts, Fact("Jacobian", f"of the file, off by {error:.1e}, relative, {allowed:.0e} allowed{worst}", right)]
+
+
+def _allowed(cell: FunctionCell) -> float:
+    if cell.trust["complex"]:  # which may be one in single precision
+        return AGAIN32 if cell.trust.get("single") else EXACT
+    return ALIKE32 if cell.single else DIFFERENCES
+
+
+def step_is_stated(cell: FunctionCell, x: Array, s: Array, v: Array) -> float:
+    """Return by how much J v of a step function is off, relative to what is allowed.
+
+    Args:
+        cell: of `from_step`.
+        x: inputs (m, B).
+        s: states (n, B).
+        v: directions (n, B).
+    """
+    points = list(zip(x.T, s.T, v.T, strict=True))
+    pairs = [cell.pair(*at) for at in points]
+    slope = max(float(np.abs(truth).max()) for _, truth in pairs)
+    worst = 0.0
+    for at, (stated, truth) in zip(points, pairs, strict=True):
+        largest = float(np.abs(np.stack([stated, truth])).max())
+        room = _allowed(cell) * largest + cell.floor(*at, slope)
+        gap = float(np.abs(stated - truth).max())
+        worst = max(worst, gap / room if gap and room else gap and float("inf"))
+    return worst

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import timeit
-import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
+from gradscope.cells._arguments import Step, is_long, place, sizes_of, takes_two
 from gradscope.cells._interface import BaseCell, Runner
 from gradscope.errors import InputError, UsageError
 from gradscope.jacobian import Array, Dense, Linear
 
 __all__ = ["FunctionCell", "from_step", "unproven"]
 
-Step = Callable[[Array, Array], Array]
-POINTS = (0.1, 1.0, 1.0, 3.0)  # sizes of the random states at which the two derivatives are compared
+# Sizes of the random inputs and states at which the two derivatives are compared. The first TELLING that say something
+# are looked at: the small ones are for what saturates, and of no use where there is a kink at 0.
+TELLING = 4
+POINTS = ((1, 0.1), (1, 1), (1, 1), (1, 3), (0.1, 0.1), (0.01, 0.01), (0.001, 0.001))
 CALLS = 3  # of each kind are timed: the shortest is the one that nothing came between
 ALIKE = 1e-5  # differences err by about 1e-10, and an imaginary part that is lost by the whole
-AGAIN = 1e3 * float(np.finfo(float).eps)  # relative: sums in another order, and nothing more
+EPS, EPS32 = float(np.finfo(float).eps), float(np.finfo(np.float32).eps)
+AGAIN = 1e3 * EPS  # relative: sums in another order, and nothing more
+AGAIN32 = 1e2 * EPS32  # a thousand would leave nothing to compare
+ALIKE32 = 1e-2  # differences err by about 1e-4
+DIGITS = 12  # binary ones: numbers of no more are in single precision whatever they were computed in, as 0, 1 and 0.5
 
 
 def from_step(
@@ -40,7 +46,8 @@ def from_step(
 
     The Jacobian is `jacobian(x, s)` if you give it; it is held against the step at a few random states. Else it
     comes from the complex step, exact to rounding, where the function takes complex numbers and a check against
-    differences agrees; and from central differences, good to about 1e-9, where it does not.
+    differences agrees; and from central differences, good to about 1e-9, where it does not, or to about 1e-4 where
+    the step computes in single precision.
 
     Args:
         step: x (input_size,), s (state_size,) -> (state_size,).
@@ -76,7 +83,7 @@ def unproven(
     """
     if state_size < 1 or input_size < 0:
         raise UsageError(f"state_size must be at least 1 and input_size at least 0, not {state_size} and {input_size}")
-    parts = _sizes(parts) or {"h": state_size}
+    parts = sizes_of(parts) or {"h": state_size}
     for name in parts:
         if name == "state" or name.endswith("_total"):
             raise UsageError(f"a part cannot be named '{name}'", "'state' and '..._total' name sums over parts")
@@ -84,7 +91,7 @@ def unproven(
         raise UsageError(f"the parts add up to {sum(parts.values())}, and the state has {state_size}")
     for function in (step, jacobian):
         if function is not None:
-            _takes_two(function)
+            takes_two(function)
     cell = FunctionCell(step, state_size, input_size, jacobian, parts)
     with np.errstate(all="ignore"):
         returned = cell.once(np.zeros(input_size), np.zeros(state_size))
@@ -94,42 +101,10 @@ def unproven(
         raise InputError(f"the step returned shape {returned.shape}; it must be ({state_size},)")
     if returned.dtype.kind != "f" or returned.dtype.itemsize < np.dtype(float).itemsize:
         raise InputError(f"the step returned {returned.dtype} numbers; it is given float64, and must return float64")
+    if cell._computes_in_single():
+        cell.trust["single"] = True
     cell.trust["complex"] = cell._complex_agrees()
     return cell
-
-
-def _sizes(parts: Any) -> dict[str, int]:
-    """Return names and sizes of parts.
-
-    Raises:
-        UsageError: they are no such thing.
-    """
-    parts = {} if parts is None else parts
-    hint = "for instance parts = {'h': 32, 'c': 32}, output first"
-    if not isinstance(parts, Mapping):
-        raise UsageError(f"parts must be a dict of names and sizes, and not {parts!r}", hint)
-    for name, size in parts.items():
-        whole = isinstance(size, int | np.integer) and not isinstance(size, bool)
-        if not isinstance(name, str) or not whole or size < 1:
-            raise UsageError(f"the part {name!r} cannot have size {size!r}: a name and a whole number from 1 on", hint)
-    return {name: int(size) for name, size in parts.items()}
-
-
-def _takes_two(function: Step) -> None:
-    """Refuse a function of other arguments than x and s.
-
-    Raises:
-        InputError: it is one.
-    """
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):  # of functions in C it may not be known
-        return
-    try:
-        signature.bind(0, 0)
-    except TypeError:
-        name = getattr(function, "__name__", "the function")
-        raise InputError(f"{name}{signature} cannot be called with an input and a state, as {name}(x, s)") from None
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +112,8 @@ class FunctionCell(BaseCell):
     """A step function of one state; `from_step` makes it.
 
     Attributes:
-        trust: whether the function is analytic, so that complex steps may be taken: {"complex": bool}.
+        trust: whether the function is analytic, so that complex steps may be taken: {"complex": bool}; and
+            {"single": True} where its results are in single precision.
         recipe: how another process makes it again, where it comes from a file; () where it cannot.
         held: what came of holding the Jacobian that was given against the step; see `prove`.
     """
@@ -175,10 +151,29 @@ class FunctionCell(BaseCell):
         if self.derivative is not None:
             return f"The Jacobian of the step is the function that was given for it{self._held_in_words()}."
         if self.trust["complex"]:
-            where = f"{len(POINTS)} random states"
-            return f"The Jacobian of the step is taken by the complex step, which agrees with differences at {where}."
+            states = self.held["alike"]
+            agrees = f"which agrees with differences at {states} random states"
+            if not states:
+                agrees = "and differences see no derivative at the random states at which they were taken"
+            return f"The Jacobian of the step is taken by the complex step, {agrees}."
         why = "the function does not carry complex numbers through"
-        return f"The Jacobian of the step is taken by central differences, to about 1e-9: {why}."
+        why = "the function computes in single precision" if self.single else why
+        return f"The Jacobian of the step is taken by central differences, to about {self.good_to}: {why}."
+
+    @property
+    def single(self) -> bool:
+        """Whether differences see single precision alone: the step returns it, and there is no complex step."""
+        return self.trust.get("single", False) and not self.trust.get("complex", False)
+
+    @property
+    def good_to(self) -> str:
+        """What central differences err by, about, of a derivative of about 1."""
+        return "1e-4" if self.single else "1e-9"
+
+    @property
+    def surrogate(self) -> bool:
+        """Whether the Jacobian that was given is meant to be another one than the derivative."""
+        return self.derivative is not None and bool(self.held.get("surrogate", False))
 
     @cached_property
     def seconds(self) -> tuple[float, float]:
@@ -200,7 +195,8 @@ class FunctionCell(BaseCell):
         if self.held["surrogate"]:
             return f", a surrogate: J v is off {self.way} by {self.held['error']:.1g}, relative, at random states"
         where = f"{states - wrong} of {states}" if wrong else f"{states}"
-        return f", which agrees with {self.way} at {where} random states"
+        why = f", to about {ALIKE32:g} as the step computes in single precision," if self.single else ""
+        return f", which agrees with {self.way}{why} at {where} random states"
 
     @property
     def way(self) -> str:
@@ -222,9 +218,9 @@ class FunctionCell(BaseCell):
         except Exception as error:  # a user's function may fail in any way
             what = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
             fails = f"the {name} fails for an input of {len(x)} and a state of {len(s)}"
-            raise InputError(f"{_place(error, function)}{fails}: {what}") from error
+            raise InputError(f"{place(error, function)}{fails}: {what}") from error
         wanted = f"({self.n},)" if name == "step" else f"({self.n}, {self.n})"
-        if name == "step" and isinstance(returned, tuple | list) and any(map(_long, returned)):
+        if name == "step" and isinstance(returned, tuple | list) and any(map(is_long, returned)):
             text = f"the step returned a {type(returned).__name__} of {len(returned)}"
             hint = "one array holds the whole state, its parts one after the other; what a cell shows is its first part"
             raise InputError(f"{text}; it must return the new state alone, of shape {wanted}", hint)
@@ -285,36 +281,81 @@ class FunctionCell(BaseCell):
         new: Array = np.imag(self.once(x.astype(complex), s + 1j * h * v)) / h
         return new
 
-    def by_differences(self, x: Array, s: Array, v: Array) -> Array:
-        """Return J v by central differences."""
-        h = float(np.cbrt(np.finfo(float).eps)) * max(float(np.abs(s[v != 0]).max(initial=0.0)), 1.0)
+    def by_differences(self, x: Array, s: Array, v: Array, wider: float = 1.0) -> Array:
+        """Return J v by central differences, of a step `wider` times the best one."""
+        h = wider * self._h(s, v)
         new: Array = (self.once(x, s + h * v) - self.once(x, s - h * v)) / (2 * h)
         return new
+
+    def _h(self, s: Array, v: Array) -> float:
+        return float(np.cbrt(EPS32 if self.single else EPS)) * max(_largest(s[v != 0]), 1.0)
+
+    def unseen(self, x: Array, s: Array, v: Array) -> float:
+        """Return what differences cannot tell from 0 in J v: rounding of the step, and what a wider one changes."""
+        rounding = (AGAIN32 if self.single else AGAIN) * _largest(self.once(x, s)) / self._h(s, v)
+        return rounding + _largest(self.by_differences(x, s, v, 2.0) - self.by_differences(x, s, v))
+
+    def floor(self, x: Array, s: Array, v: Array, slope: float) -> float:
+        """Return the size of J v below which nothing is said of a Jacobian that was given.
+
+        Where a unit is saturated, 1 - y^2 is 0 or eps, and the complex step has all the digits of 1e-25.
+
+        Args:
+            x: input (m,).
+            s: state (n,).
+            v: direction (n,).
+            slope: the largest J v at any state.
+        """
+        if not self.trust["complex"]:
+            return self.unseen(x, s, v)
+        again = AGAIN32 if self.trust.get("single") else AGAIN
+        return again * max(slope, _largest(self.once(x, s)) / max(_largest(s), 1.0))
+
+    def _computes_in_single(self) -> bool:
+        """Tell whether a variable of the new state is in single precision wherever that is not by chance."""
+        rows = []
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for x, s, _ in self._points():
+                with suppress(InputError):
+                    rows.append(self.once(x, s))
+            new = np.array(rows or [np.zeros(self.n)])
+            new = np.where(np.isfinite(new), new, 0.0)
+            few = np.ldexp(np.frexp(new)[0], DIGITS) % 1 == 0
+            fits = new.astype(np.float32).astype(float) == new
+        return bool(((fits | few).all(axis=0) & ((~few).sum(axis=0) > 1)).any())
 
     def _complex_agrees(self) -> bool:
         """Tell whether the function carries complex numbers through: abs, casts and libraries may not.
 
         Asked at random states, and not at zero, where |s|^2 looks as if it did; states that have no number are
-        passed over.
+        passed over, and those where differences see none.
         """
-        agreed = []
+        asked = told = 0
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # casts warn that they drop the imaginary part
             for x, s, v in self._points():
                 try:
-                    b = self.by_differences(x, s, v)
-                    if np.isfinite(b).all():
-                        agreed.append(_alike(self.by_complex_step(x, s, v), b))
+                    a, b, unseen = self.by_complex_step(x, s, v), self.by_differences(x, s, v), self.unseen(x, s, v)
                 except InputError:  # it may refuse complex numbers in any way
                     return False
-        return bool(agreed) and all(agreed)
+                if not (np.isfinite(b).all() and np.isfinite(unseen)):
+                    continue
+                gap, largest = _largest(a - b), _largest(np.stack([a, b]))
+                if not gap <= (ALIKE32 if self.trust.get("single") else ALIKE) * largest + unseen:
+                    return False
+                asked, told = asked + 1, told + (largest > unseen)
+                if told == TELLING:
+                    break
+        self.held["alike"] = told
+        return asked > 0
 
     def _points(self) -> Iterator[tuple[Array, Array, Array]]:
         """Yield random inputs and states, with a direction each."""
         rng = np.random.default_rng(0)
-        for size in POINTS:
-            x = rng.standard_normal(self.inputs)
-            s, v = rng.standard_normal((2, self.n)) * [[size], [1]]
+        for of_input, of_state in POINTS:
+            x = of_input * rng.standard_normal(self.inputs)
+            s, v = rng.standard_normal((2, self.n)) * [[of_state], [1]]
             yield x, s, v
 
     def prove(self, *, surrogate: bool = False) -> None:
@@ -322,7 +363,7 @@ class FunctionCell(BaseCell):
 
         J v is held against the derivative along one random direction at each of a few random states. The complex
         step looks at that state alone, so that one that disagrees is enough. Differences may reach over a kink near
-        by, and say anything: of them, most have to disagree.
+        by, and say anything: of them, most have to disagree. States where J v is below `floor` say nothing.
 
         Args:
             surrogate: whether the Jacobian is meant to be another one.
@@ -330,26 +371,31 @@ class FunctionCell(BaseCell):
         Raises:
             InputError: it is not so.
         """
-        found = []
+        pairs = []
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of states that have no number
-            for x, s, v in self._points():
+            for at in self._points():
+                x, s, v = at
                 try:
                     new = self.once(x, s)
                     self.once(-x, -s)
                     again = self.once(x, s)
-                    pair = self._pair(x, s, v) if self.derivative is not None else None
+                    pair = self.pair(*at) if self.derivative is not None else None
                 except InputError:  # it may be defined elsewhere only
                     continue
                 if not np.allclose(again, new, rtol=AGAIN, atol=AGAIN, equal_nan=True):
                     text = "the step gives another result for the same input and state, so that it has no derivative"
                     raise InputError(text, "random numbers, counters and what it remembers have no place in it")
                 if pair is not None and all(np.isfinite(y).all() for y in pair):
-                    found.append(self._apart(*pair, new, s))
+                    pairs.append((at, *pair))
+            slope = max((_largest(truth) for *_, truth in pairs), default=0.0)
+            all_of_them = (self._apart(stated, truth, self.floor(*at, slope)) for at, stated, truth in pairs)
+            found = [f for f in all_of_them if f is not None][:TELLING]
+        self.held.update(surrogate=surrogate, states=len(found))
         if not found:
             return
         wrong, error = sum(w for w, _ in found), max(e for _, e in found)
-        self.held.update(states=len(found), wrong=wrong, error=error, surrogate=surrogate)
+        self.held.update(wrong=wrong, error=error)
         if not surrogate and (wrong if self.trust["complex"] else 2 * wrong > len(found)):
             where = f"at {wrong} of {len(found)} random states"
             hint = (
@@ -358,32 +404,22 @@ class FunctionCell(BaseCell):
             text = "the jacobian is not the derivative of the step"
             raise InputError(f"{text}: J v is off {self.way} by {error:.2g}, relative, {where}", hint)
 
-    def _pair(self, x: Array, s: Array, v: Array) -> tuple[Array, Array]:
+    def pair(self, x: Array, s: Array, v: Array) -> tuple[Array, Array]:
+        """Return J v as it is stated, and as the step itself says."""
         ways = self.by_complex_step if self.trust["complex"] else self.by_differences
         return self._jacobian(x, s) @ v, ways(x, s, v)
 
-    def _apart(self, stated: Array, truth: Array, new: Array, s: Array) -> tuple[bool, float]:
-        """Tell whether J v is wrong, and by how much, relative to the larger of the two."""
-        gap, largest = (float(np.abs(y).max(initial=0.0)) for y in (stated - truth, np.stack([stated, truth])))
-        h = float(np.cbrt(np.finfo(float).eps)) * max(float(np.abs(s).max(initial=0.0)), 1.0)
-        noise = 0.0 if self.trust["complex"] else AGAIN * float(np.abs(new).max(initial=0.0)) / h
-        return gap > ALIKE * largest + noise, gap / largest if largest else 0.0
+    def _apart(self, stated: Array, truth: Array, floor: float) -> tuple[bool, float] | None:
+        """Tell whether J v is wrong, and by how much, relative to the larger of the two; None where nothing tells."""
+        gap, largest = _largest(stated - truth), _largest(np.stack([stated, truth]))
+        if gap and not largest > floor:
+            return None
+        alike = ALIKE32 if self.single else ALIKE
+        return gap > alike * largest + floor, max(gap - floor, 0.0) / largest if largest else 0.0
 
 
-def _place(error: Exception, function: Any) -> str:
-    """Return "FILE, line N: " of where a function failed, in its own file; "" where that is not known."""
-    function = getattr(function, "func", function)  # of a partial
-    code = getattr(function, "__code__", None) or getattr(type(function).__call__, "__code__", None)
-    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if code and f.filename == code.co_filename]
-    return f"{code.co_filename}, line {lines[-1]}: " if lines and code else ""
-
-
-def _long(value: Any) -> bool:
-    return isinstance(value, tuple | list) or getattr(value, "ndim", 0) > 0
-
-
-def _alike(a: Array, b: Array) -> bool:
-    return bool(np.allclose(a, b, rtol=ALIKE, atol=ALIKE * max(float(np.abs(b).max(initial=0.0)), 1e-12)))
+def _largest(y: Array) -> float:
+    return float(np.abs(y).max(initial=0.0))
 
 
 def _rows(x: Array, s: Array) -> tuple[tuple[Any, ...], Array, Array]:

@@ -12,13 +12,19 @@ from gradscope.report.build import envelope
 __all__ = ["check_document", "right_sentence"]
 
 
-def right_sentence(name: str) -> str:
-    """Return what is said of a cell that nothing is wrong with."""
-    return f"{name}: its Jacobian is the derivative of its step, and it keeps the rules of a cell"
+def right_sentence(name: str, *, surrogate: bool = False) -> str:
+    """Return what is said of a cell that nothing is wrong with, or whose Jacobian is meant to be another one."""
+    what = "a surrogate, as it says," if surrogate else "the derivative of its step,"
+    return f"{name}: its Jacobian is {what} and it keeps the rules of a cell"
 
 
 def check_document(
-    model: Mapping[str, Any], rows: Sequence[Derivative | Fact], wrong: str, config: dict[str, Any]
+    model: Mapping[str, Any],
+    rows: Sequence[Derivative | Fact],
+    wrong: str,
+    config: dict[str, Any],
+    *,
+    surrogate: bool = False,
 ) -> dict[str, Any]:
     """Build the document of kind "check".
 
@@ -27,10 +33,11 @@ def check_document(
         rows: what was looked at, one by one.
         wrong: what is wrong with the cell, in one sentence; "" for nothing.
         config: settings.
+        surrogate: whether the Jacobian of a step function is meant to be another one than the derivative.
     """
     return envelope("check", config) | {
         "model": dict(model),
-        "verdict": {"passed": not wrong, "sentence": wrong or right_sentence(str(model["cell"]))},
+        "verdict": {"passed": not wrong, "sentence": wrong or right_sentence(str(model["cell"]), surrogate=surrogate)},
         "derivatives": [_derivative(r) for r in rows if isinstance(r, Derivative)],
         "facts": [{"what": r.what, "found": r.found, "right": r.right} for r in rows if isinstance(r, Fact)],
     }

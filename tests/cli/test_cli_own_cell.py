@@ -576,6 +576,41 @@ def test_states_at_a_kink_do_not_refute_a_jacobian():
     assert "agrees with central differences at 4 random states" in kinked(100.0).assumption
 
 
+SURROGATE = """
+import numpy as np
+
+state_size, input_size = 4, 1
+U = np.random.default_rng(0).standard_normal((4, 4))
+surrogate = True
+
+
+def step(x, s):
+    return (U @ np.real(s) > 0).astype(float)
+
+
+def jacobian(x, s):
+    return U / (1 + np.abs(U @ s))[:, None] ** 2
+"""
+
+
+def test_a_declared_surrogate_passes(run, write):
+    """The derivative of a threshold is 0, and the surrogate is off by all of itself."""
+    path = write(SURROGATE)
+    done = run("check-cell", path)
+    assert (done.code, done.err) == (0, "")
+    assert "a surrogate: off the complex step by 1.0e+00, relative" in done.out
+    assert "its Jacobian is a surrogate" in done.out
+    assert "is the derivative" not in done.out
+    document = json.loads(run("check-cell", path, "--json").out)
+    assert document["verdict"]["passed"]
+    assert "its Jacobian is a surrogate" in document["verdict"]["sentence"]
+    write(SURROGATE.replace("surrogate = True", ""))
+    assert run("check-cell", path).code == 4
+    write(SURROGATE.replace("    return (U", "    s[0] = 1\n    return (U"))
+    done = run("check-cell", path)
+    assert (done.code, "arguments: s written to" in done.err) == (4, True)
+
+
 SPOILT = [
     ("around=[[1 - self.rate]]", "around=[[self.rate - 1]]", "d h'/d h around has relative error 2 (wrong sign)"),
     ("around=[[1 - self.rate]]", "around=[[0]]", "d h'/d h around has relative error 1 (0 is written"),

@@ -34,12 +34,14 @@ class _Checked(NamedTuple):
         rows: what was found out, one by one: `Derivative` or `Fact`.
         broken: which rule of a cell is broken, or "".
         function: whether it is a step function.
+        surrogate: whether its Jacobian is meant to be another one than the derivative.
     """
 
     name: str
     rows: Sequence[Any]
     broken: str
     function: bool
+    surrogate: bool
 
 
 def command(
@@ -89,14 +91,16 @@ def command(
         model = {"cell": found.name, "function": found.function}
         model |= {"path": own.path.name, "sha256": own.sha256} if own else {}
         config = {"cell": f"{own.path.name}:{own.name}" if own else cell} | _sizes(own, hidden, input_size)
-        document = check_document(model, found.rows, wrong, config | {"set": settings_of(settings)})
+        document = check_document(
+            model, found.rows, wrong, config | {"set": settings_of(settings)}, surrogate=found.surrogate
+        )
         write_stdout(_rooms.load("render", "json").render(from_document(document)))
     elif found.rows and not quiet:
         write_stdout(f"{found.name}\n{_table(found.rows)}\n")
     if wrong:
         raise InputError(f"not a right cell: {wrong}", OF_FUNCTIONS if found.function else OF_CLASSES)
     if not as_json:
-        write_stdout(right_sentence(found.name) + "\n")
+        write_stdout(right_sentence(found.name, surrogate=found.surrogate) + "\n")
 
 
 def _sizes(own: Own | None, hidden: int, inputs: int) -> dict[str, int]:
@@ -122,6 +126,8 @@ def _looked_at(name: str, own: Own | None, hidden: int, inputs: int, settings: d
 
     if own is not None and own.cell_class is None:
         made_cell = made(own, hidden, inputs, settings=settings, prove=False)
+        if isinstance(made_cell, FunctionCell) and made_cell.derivative is not None:
+            made_cell.held.setdefault("surrogate", getattr(own.module, "surrogate", False) is True)
     else:
         made_cell = create(own and own.cell_class or name, hidden_size=hidden, input_size=inputs, **settings)
     rows: Sequence[Any] = ()
@@ -139,7 +145,8 @@ def _looked_at(name: str, own: Own | None, hidden: int, inputs: int, settings: d
             if not broken:
                 raise
             raise InputError(broken, "gradscope --debug shows the traceback") from error
-    return _Checked(own.name if own else name, rows, broken, isinstance(made_cell, FunctionCell))
+    function = isinstance(made_cell, FunctionCell)
+    return _Checked(own.name if own else name, rows, broken, function, function and made_cell.surrogate)
 
 
 def _table(rows: Sequence[Any]) -> str:

@@ -319,7 +319,7 @@ class FunctionCell(BaseCell):
             for x, s, _ in self._points():
                 with suppress(InputError):
                     rows.append(self.once(x, s))
-            new = np.array(rows or [np.zeros(self.n)])
+            new = np.array([r for r in rows if r.shape == (self.n,)] or [np.zeros(self.n)])
             new = np.where(np.isfinite(new), new, 0.0)
             few = np.ldexp(np.frexp(new)[0], DIGITS) % 1 == 0
             fits = new.astype(np.float32).astype(float) == new
@@ -389,7 +389,7 @@ class FunctionCell(BaseCell):
                 if pair is not None and all(np.isfinite(y).all() for y in pair):
                     pairs.append((at, *pair))
             slope = max((_largest(truth) for *_, truth in pairs), default=0.0)
-            all_of_them = (self._apart(stated, truth, self.floor(*at, slope)) for at, stated, truth in pairs)
+            all_of_them = (self._apart(stated, truth, at, slope) for at, stated, truth in pairs)
             found = [f for f in all_of_them if f is not None][:TELLING]
         self.held.update(surrogate=surrogate, states=len(found))
         if not found:
@@ -409,9 +409,15 @@ class FunctionCell(BaseCell):
         ways = self.by_complex_step if self.trust["complex"] else self.by_differences
         return self._jacobian(x, s) @ v, ways(x, s, v)
 
-    def _apart(self, stated: Array, truth: Array, floor: float) -> tuple[bool, float] | None:
+    def _apart(
+        self, stated: Array, truth: Array, at: tuple[Array, Array, Array], slope: float
+    ) -> tuple[bool, float] | None:
         """Tell whether J v is wrong, and by how much, relative to the larger of the two; None where nothing tells."""
         gap, largest = _largest(stated - truth), _largest(np.stack([stated, truth]))
+        try:
+            floor = self.floor(*at, slope)
+        except InputError:  # it is not defined a little further off
+            return None
         if gap and not largest > floor:
             return None
         alike = ALIKE32 if self.single else ALIKE

@@ -85,6 +85,20 @@ def test_all_units_saturated():
         from_step(step, **options, jacobian=lambda x, s: np.full((1, 1), 1e-6))
 
 
+def test_a_step_that_is_not_defined_everywhere():
+    """It fails beside one of the states: differences of h see nothing of that, and those of 2 h fail."""
+    options = {"state_size": 1, "input_size": 1, "jacobian": lambda x, s: np.sign(s)[:, None]}
+    at, v = next((s[0], v[0]) for _, s, v in from_step(lambda x, s: s, state_size=1, input_size=1)._points())
+    h = float(np.cbrt(np.finfo(float).eps)) * abs(v)
+
+    def step(x, s):
+        if s[0] != at and 1.5 * h < abs(s[0] - at) < 3 * h:
+            raise ValueError("not here")
+        return np.abs(s)
+
+    assert "agrees with central differences" in from_step(step, **options).assumption
+
+
 # --- single precision
 
 

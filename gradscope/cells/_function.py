@@ -252,6 +252,10 @@ class FunctionCell(BaseCell):
     def keeps(self) -> tuple[int, ...]:
         return (self.n**2,)
 
+    @property
+    def kept_name(self) -> str:
+        return "Jacobians"
+
     def linearise_kept(self, x: Array, s: Array, kept: Sequence[Array]) -> Linear:
         if not kept:
             return self.linearise(x, s)

@@ -661,3 +661,17 @@ def test_completion_knows_cells_and_files(write, finished, tmp_path):
     assert done.out.split() == ["gru", "gru_of_mine.py", "grub/"]
     env |= {"COMP_WORDS": f"gradscope analyze --cell {tmp_path}/gru_"}
     assert finished(env=env).out.split() == [f"{tmp_path}/gru_of_mine.py"]
+
+
+def test_a_plan_says_what_is_kept_of_a_function(run, tmp_path):
+    path = tmp_path / "half.py"
+    path.write_text("state_size, input_size = 3, 2\ndef step(x, s):\n    return 0.5 * s + x[0]\n", encoding="utf-8")
+    kept = {
+        (str(path),): "states and Jacobians of every step",
+        ("gru",): "states and pre-activations of every step",
+        ("gru", "--layers", "2"): "states of every step",
+    }
+    for cell, words in kept.items():
+        plan = run("analyze", "--cell", *cell, "--dry-run").out
+        assert f"kept of the run: {words}\n" in plan
+        assert ("pre-activations" in plan) == ("pre-activations" in words)

@@ -39,7 +39,7 @@ def blocks(doc: str) -> list[str]:
     lines: list[str] = []
     for part in inspect.cleandoc(doc).split("\n\n"):
         rows = part.split("\n")
-        equations = all(re.match(r"[A-Za-z_0-9', ]+ = ", row) for row in rows)
+        equations = all(re.match(r"(?!State )[A-Za-z_0-9', ]+ = ", row) for row in rows)
         lines += ["```text", *rows, "```", ""] if equations else [escaped(part), ""]
     return lines
 

@@ -9,7 +9,7 @@ from typing import Any
 from gradscope._floats import ROUNDS_TO_ZERO
 from gradscope.report.model import NOTHING, Bars, Curve, Heat, Level, Panel, Points, percent
 
-__all__ = ["analysis", "comparison"]
+__all__ = ["analysis", "comparison", "outputs"]
 
 Document = dict[str, Any]
 STYLES = ("solid", "dashed", "dotted", "dashdot")
@@ -28,7 +28,7 @@ def analysis(document: Document) -> tuple[Panel, ...]:
     """Return the panels of one analysis; those that were not measured are left out."""
     series = document["series"]
     found = [_decay(document)]
-    if len(_outputs(document)) > 1:
+    if len(outputs(document)) > 1:
         found.append(_layers(document))
     if "eigenvalues" in series:
         found.append(_eigenvalues(document))
@@ -172,7 +172,7 @@ def _kinds(document: Document, path: str) -> set[str]:
     return {r["kind"] for r in document["nonfinite"] if r["path"] == path}
 
 
-def _outputs(document: Document) -> list[str]:
+def outputs(document: Document) -> list[str]:
     """Return the series of every layer's output: with what goes up within the same step, where that is there."""
     layers: dict[str, str] = {}
     for part in document["model"]["state"]:
@@ -187,7 +187,7 @@ def _layers(document: Document) -> Panel:
     """Return a map of layers and steps: in which layer does the gradient die?"""
     series, lags = document["series"]["log10_gradient_norm"], _lags(document)
     every = -(-len(lags) // COLUMNS)
-    names = _outputs(document)[::-1]
+    names = outputs(document)[::-1]
     heat = Heat(
         tuple(n.rpartition(".")[0] for n in names),
         lags[::every],

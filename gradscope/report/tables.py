@@ -140,9 +140,15 @@ def _decay_table(document: Document) -> Table:
     totals = [n for n in parts if n.endswith("_total")]
     single = [n for n in parts if n not in totals]
     names = single if len(single) == 1 else ["state", *parts]
-    if len(names) > COLUMNS:  # the top layers are nearest to the loss
-        names = ["state", *single[1 - COLUMNS :]]
-    columns = [Column("steps back", "d"), *(Column(n, ".2f") for n in names)]
+    called = {n: n for n in names}
+    what = "log10 |dL/ds|"
+    if len(names) > COLUMNS and len(outputs := panels.outputs(document)) > 1:
+        called = {"state": "state"} | {n: n.rpartition(".")[0] for n in _spread(outputs, COLUMNS - 1)}
+        what += ", and |dL/dh| of layers"
+    elif len(names) > COLUMNS:
+        called = {n: n for n in ("state", *single[1 - COLUMNS :])}
+    names = list(called)
+    columns = [Column("steps back", "d"), *(Column(n, ".2f") for n in called.values())]
     columns += [Column(f"{names[0]} {q} %", ".2f") for q in (5, 95)]
     rows = []
     wanted = [steps - k for k in LAGS if k < steps]
@@ -150,7 +156,14 @@ def _decay_table(document: Document) -> Table:
     for i in sorted({0, *(bisect.bisect_left(timestep, t) for t in wanted)}, reverse=True):
         row = [_text(series[n]["median"][i], document, n) for n in names]
         rows.append((steps - timestep[i], *row, series[names[0]]["p05"][i], series[names[0]]["p95"][i]))
-    return Table("log10 |dL/ds|, median over sequences", tuple(columns), tuple(rows))
+    return Table(f"{what}, median over sequences", tuple(columns), tuple(rows))
+
+
+def _spread(names: list[str], count: int) -> list[str]:
+    """Return so many of the names, the first and the last among them."""
+    if len(names) <= count:
+        return names
+    return [names[round(i * (len(names) - 1) / (count - 1))] for i in range(count)]
 
 
 def _text(value: Any, document: Document, name: str) -> Any:

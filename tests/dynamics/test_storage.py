@@ -9,6 +9,7 @@ from gradscope.analysis.finite import nonfinite
 from gradscope.analysis.gradients import Cotangents, gradient_norms
 from gradscope.analysis.paths import paths
 from gradscope.budget import CHECKPOINTS, EVERYTHING, STATES, STORAGE, Plan
+from gradscope.dynamics import trajectory
 from gradscope.dynamics.chain import linearise
 from gradscope.dynamics.trajectory import run
 from gradscope.errors import ResourceError
@@ -111,3 +112,21 @@ def plans(plan):
 def test_a_million_steps_fit_into_a_gibibyte():
     plan = Plan(state=256, inputs=32, weights=3 * 256 * 290, steps=1_000_000, batch=1, dense=False, keeps=1024)
     assert plan.fitting(1 << 30).total <= 1 << 30
+
+
+def test_pieces_between_checkpoints_are_computed_once_a_pass(monkeypatch):
+    """Whichever way, and in whatever blocks: these begin and end inside of pieces."""
+    cell = create("gru", hidden_size=3, input_size=2)
+    inputs = np.random.default_rng(0).standard_normal((2, 300, 2))
+    longer = linearise(run(cell, inputs, warmup=20, keep=20, storage=CHECKPOINTS))
+    made = []
+    inner = trajectory._again
+    monkeypatch.setattr(trajectory, "_again", lambda path, number: made.append(number) or inner(path, number))
+    pieces = list(range(len(longer.trajectory.at) - 1))
+    assert len(pieces) > 10 and longer.at_once < longer.steps
+    ways = (lambda: list(longer.passing()), lambda: list(longer._passed(backward=True)), lambda: longer.first_odd)
+    for way in ways:
+        longer.trajectory._last.clear()
+        made.clear()
+        way()
+        assert sorted(made) == pieces

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 
 import gradscope
-from gradscope import _rooms
+from gradscope import plugins
 from gradscope.cli._cells import describe
-from gradscope.composition import Composite
 from gradscope.diagram import cell_report
-from gradscope.jacobian import Dense, Linear
+from gradscope.maps.composition import Composite
+from gradscope.maps.jacobian import Dense, Linear
 from gradscope.render import png
 
 HIDDEN, STEPS = 64, 200
@@ -46,7 +46,7 @@ def blocks(doc: str) -> list[str]:
 
 def index() -> str:
     """Return the table of all cells, with links to their pages."""
-    rows = [describe(name) for name in _rooms.names("cells")]
+    rows = [describe(name) for name in plugins.names("cells")]
     lines = [
         "# Cells",
         "",
@@ -235,7 +235,7 @@ def drawing(name: str) -> bytes:
 def write(folder: Path) -> None:
     """Write all pages and their pictures; what has not changed is not touched."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in _rooms.names("cells"):
+    for name in plugins.names("cells"):
         made = {f"{name}.md": page(name).encode(), f"{name}.png": curve(name), f"{name}-drawn.png": drawing(name)}
         for path, content in made.items():
             if not (folder / path).exists() or (folder / path).read_bytes() != content:

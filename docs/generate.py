@@ -19,7 +19,7 @@ import typer
 from cell_pages import escaped
 
 import gradscope
-from gradscope import _rooms
+from gradscope import plugins
 from gradscope.cli.app import build
 from gradscope.report.codes import Code, codes
 
@@ -117,8 +117,8 @@ def inits() -> str:
         "Chosen with `--init NAME`, or `init=` in Python. `--gain G` multiplies the recurrent weights of any of them,",
         "and `--set GATE_bias=B` replaces the sum of a gate's two biases.",
     ]
-    for name in _rooms.names("inits"):
-        module = _rooms.load("inits", name)
+    for name in plugins.names("inits"):
+        module = plugins.load("inits", name)
         doc = inspect.cleandoc(module.initialise.__doc__ or "").split("\nArgs:")[0].split("\nRaises:")[0]
         settings = [
             f"`{p.name}={p.default:g}`" if isinstance(p.default, float) else f"`{p.name}={p.default}`"

@@ -17,19 +17,19 @@ from typing import TYPE_CHECKING, Any
 from gradscope._version import __version__
 
 if TYPE_CHECKING:
-    from gradscope._create import create
     from gradscope.analysis.eigen import eigenvalues
     from gradscope.analysis.growth import lyapunov
     from gradscope.analysis.singular import singular_values
     from gradscope.api import analyze, compare
-    from gradscope.cells._base import Cell
-    from gradscope.cells._function import from_step
-    from gradscope.cells._loop import closed_loop
-    from gradscope.cells._norm import Norm
-    from gradscope.cells._stack import stack
     from gradscope.dynamics.chain import JacobianChain
     from gradscope.errors import GradscopeError
-    from gradscope.layouts._load import load
+    from gradscope.files.layouts._load import load
+    from gradscope.networks.cell import Cell
+    from gradscope.networks.create import create
+    from gradscope.networks.function import from_step
+    from gradscope.networks.loop import closed_loop
+    from gradscope.networks.norm import Norm
+    from gradscope.networks.stack import stack
     from gradscope.result import Result
 
 __all__ = [
@@ -52,21 +52,21 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Cell": "gradscope.cells._base",
+    "Cell": "gradscope.networks.cell",
     "GradscopeError": "gradscope.errors",
     "JacobianChain": "gradscope.dynamics.chain",
-    "Norm": "gradscope.cells._norm",
+    "Norm": "gradscope.networks.norm",
     "Result": "gradscope.result",
     "analyze": "gradscope.api",
-    "closed_loop": "gradscope.cells._loop",
+    "closed_loop": "gradscope.networks.loop",
     "compare": "gradscope.api",
-    "create": "gradscope._create",
+    "create": "gradscope.networks.create",
     "eigenvalues": "gradscope.analysis.eigen",
-    "from_step": "gradscope.cells._function",
-    "load": "gradscope.layouts._load",
+    "from_step": "gradscope.networks.function",
+    "load": "gradscope.files.layouts._load",
     "lyapunov": "gradscope.analysis.growth",
     "singular_values": "gradscope.analysis.singular",
-    "stack": "gradscope.cells._stack",
+    "stack": "gradscope.networks.stack",
 }
 
 

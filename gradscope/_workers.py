@@ -25,7 +25,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from gradscope._own import reduced
+from gradscope.checking.user_file import reduced
 from gradscope.dynamics.chain import JacobianChain, linearise
 from gradscope.errors import ResourceError
 

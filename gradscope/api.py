@@ -11,25 +11,25 @@ from typing import Any
 
 import numpy as np
 
-from gradscope import _rooms
+from gradscope import plugins
 from gradscope.analysis import finite
 from gradscope.analysis._loss import given_loss, random_loss
 from gradscope.analysis.growth import LONGEST_BURN, usual_burn
 from gradscope.analysis.orbits import orbits
 from gradscope.analysis.reach import THRESHOLD
-from gradscope.budget import EVERYTHING, Plan
-from gradscope.cells._base import Cell
-from gradscope.cells._function import FunctionCell
-from gradscope.cells._interface import BaseCell
-from gradscope.cells._loop import Loop
-from gradscope.cells._stack import Direction, Stack, backward, cells_of
+from gradscope.dynamics.budget import EVERYTHING, Plan
 from gradscope.dynamics.chain import JacobianChain, linearise
 from gradscope.dynamics.drive import drive
 from gradscope.dynamics.start import BATCH, lead_in_of, start_of
 from gradscope.dynamics.trajectory import run
 from gradscope.errors import Interrupted, UsageError
-from gradscope.jacobian import Array
+from gradscope.maps.jacobian import Array
 from gradscope.measure import Wanted, measure
+from gradscope.networks.cell import Cell
+from gradscope.networks.function import FunctionCell
+from gradscope.networks.interface import BaseCell
+from gradscope.networks.loop import Loop
+from gradscope.networks.stack import Direction, Stack, backward, cells_of
 from gradscope.remedies import try_changes
 from gradscope.report import environment
 from gradscope.report.build import analysis_document, comparison_document
@@ -318,7 +318,7 @@ def _between(cell: BaseCell | JacobianChain) -> dict[str, Any]:
 def _kind(cls: type[Cell]) -> str:
     """Return the name that a cell has in the room; of one that is not there, the name of its class."""
     name = cls.__module__.rpartition(".")[2]
-    inside = name in _rooms.names("cells") and _rooms.load("cells", name).__name__ == cls.__module__
+    inside = name in plugins.names("cells") and plugins.load("cells", name).__name__ == cls.__module__
     return name if inside else cls.__name__
 
 

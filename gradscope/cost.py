@@ -95,7 +95,7 @@ def features(size: Size) -> Features:
 
 def _spectra(size: Size) -> Features:
     from gradscope.analysis import growth, products, singular, steps
-    from gradscope.analysis._follow import LEADING, TURNING
+    from gradscope.kernels.follow import LEADING, TURNING
     from gradscope.measure import EIGENVALUES, EXPONENTS, STEPS
 
     n, T, k = size.state, size.steps, size.values  # noqa: N806
@@ -162,9 +162,10 @@ def evaluations(size: Size) -> dict[str, tuple[int, int]]:
     Jacobians are made once, along the run, and kept; or, where memory is short, wherever a part goes along it. Then
     those of a few single steps are left out, and how often a part has to go along them depends on the network.
     """
-    from gradscope.analysis import _dense, growth, products, steps
+    from gradscope.analysis import growth, products, steps
     from gradscope.dynamics import chain
     from gradscope.measure import EIGENVALUES, EXPONENTS, PRODUCTS, STEPS
+    from gradscope.numerics import dense
 
     n, T, B, k = size.state, size.steps, size.batch, size.values  # noqa: N806
     t = T + min(size.warmup, growth.LONGEST_BURN)
@@ -183,7 +184,7 @@ def evaluations(size: Size) -> dict[str, tuple[int, int]]:
         passes += 2 * int(products.log_lags(T, size.lags).sum())
     found[PRODUCTS] = 0, passes - (T if known else 0)
     found[EXPONENTS] = 0, 2 * t * min(B, growth.affordable(t, n, k))
-    again = 2 * _eigen_columns(size) > n or 8 * T * n**2 > _dense.KEPT
+    again = 2 * _eigen_columns(size) > n or 8 * T * n**2 > dense.KEPT
     found[EIGENVALUES] = 0, 0 if known else 4 * T if again and not one else 2 * T
     found[STEPS] = 0, 0 if kept else _looked_at(size, steps.WORK)[0] * B
     return found

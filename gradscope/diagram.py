@@ -14,15 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from gradscope import _rooms
-from gradscope._blocks import absent, without
-from gradscope._create import create
-from gradscope.cells._base import Cell, Map, cell_class
-from gradscope.cells._interface import BaseCell
-from gradscope.cells._loop import Loop, closed_loop
-from gradscope.cells._stack import Direction, Stack, stack
+from gradscope import plugins
 from gradscope.errors import GradscopeError, InputError
-from gradscope.jacobian import Array, Partials, ranges
+from gradscope.maps.blocks import absent, without
+from gradscope.maps.jacobian import Array, Partials, ranges
+from gradscope.networks.cell import Cell, Map, cell_class
+from gradscope.networks.create import create
+from gradscope.networks.interface import BaseCell
+from gradscope.networks.loop import Loop, closed_loop
+from gradscope.networks.stack import Direction, Stack, stack
 from gradscope.report.model import Diagram, Edge, Node, Report
 
 __all__ = ["cell_report", "diagrams", "saved_cell", "with_diagrams"]
@@ -132,7 +132,7 @@ def _again(model: Mapping[str, Any]) -> BaseCell:
     hint = "where it is measured, gradscope analyze ... --diagram draws it"
     if kind == "jacobians":
         raise InputError("a saved result does not hold the step behind Jacobians")
-    if kind not in _rooms.names("cells") or ("path" in model and source != "checkpoint"):
+    if kind not in plugins.names("cells") or ("path" in model and source != "checkpoint"):
         raise InputError(f"a saved result does not hold the formulas of {kind}, a cell of your own", hint)
     if model["layers"] > 1 and source == "python":  # they may be of several kinds
         raise InputError("a saved result does not tell each layer of a network that was put together in Python", hint)

@@ -24,10 +24,10 @@ from gradscope.analysis.products import Products, products
 from gradscope.analysis.reach import reach
 from gradscope.analysis.steps import StepSpectra
 from gradscope.analysis.timescales import time_scales
-from gradscope.cells._interface import Fact
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.errors import Interrupted
-from gradscope.jacobian import Array
+from gradscope.maps.jacobian import Array
+from gradscope.networks.interface import Fact
 from gradscope.report.numbers import Measured
 
 __all__ = ["EXPONENTS", "EIGENVALUES", "GATES", "PRODUCTS", "ROADS", "STEPS", "Wanted", "measure"]

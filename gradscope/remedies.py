@@ -17,11 +17,11 @@ from gradscope.analysis._loss import Loss
 from gradscope.analysis.gradients import gradient_norms
 from gradscope.analysis.orbits import joined, orbits
 from gradscope.analysis.reach import rate_change, reach
-from gradscope.cells._interface import BaseCell
 from gradscope.dynamics.chain import JacobianChain, linearise
 from gradscope.dynamics.start import start_of
 from gradscope.dynamics.trajectory import run
-from gradscope.jacobian import Array
+from gradscope.maps.jacobian import Array
+from gradscope.networks.interface import BaseCell
 from gradscope.report.build import state_of
 from gradscope.report.numbers import LN10, Measured, median
 from gradscope.report.remedy import KINDS, Base, Remedy, best, helps

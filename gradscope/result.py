@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from gradscope import _rooms
+from gradscope import plugins
 from gradscope.errors import InputError
 from gradscope.report.model import Report
 from gradscope.report.present import from_document
@@ -58,7 +58,7 @@ class Result:
         Raises:
             UsageError: there is no such format.
         """
-        rendered: str | bytes = _rooms.load("render", name).render(self.report, **options)
+        rendered: str | bytes = plugins.load("render", name).render(self.report, **options)
         return rendered
 
     def save(self, path: str | Path) -> None:

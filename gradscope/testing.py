@@ -9,14 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from gradscope._checks.jacobians import (
+from gradscope.checking.derivatives import Derivative, Fact, derivatives_of, facts_of
+from gradscope.checking.jacobians import (
     check_input_jacobian,
     check_log_det,
     check_roads,
     check_state_jacobian,
     check_within,
 )
-from gradscope._checks.rules import (
+from gradscope.checking.rules import (
     check_arguments,
     check_batch,
     check_changes,
@@ -27,15 +28,14 @@ from gradscope._checks.rules import (
     check_shapes,
     check_single_precision,
 )
-from gradscope._checks.truth import BATCH, point
-from gradscope._create import made
-from gradscope._derivatives import Derivative, Fact, derivatives_of, facts_of
-from gradscope._own import own_in
-from gradscope.cells._base import Cell, Map
-from gradscope.cells._function import FunctionCell
-from gradscope.cells._interface import BaseCell
+from gradscope.checking.truth import BATCH, point
+from gradscope.checking.user_file import own_in
 from gradscope.errors import UsageError
-from gradscope.jacobian import Array
+from gradscope.maps.jacobian import Array
+from gradscope.networks.cell import Cell, Map
+from gradscope.networks.create import made
+from gradscope.networks.function import FunctionCell
+from gradscope.networks.interface import BaseCell
 
 __all__ = ["Derivative", "Fact", "check_cell", "derivatives", "load_cell_file"]
 

@@ -8,9 +8,9 @@ import pytest
 
 from gradscope import analyze, api, from_step
 from gradscope.analysis import products
-from gradscope.budget import STATES
 from gradscope.cost import START, Size, called, evaluations, features, fit, predict, rough_seconds
 from gradscope.dynamics import chain
+from gradscope.dynamics.budget import STATES
 
 GRU = Size(state=64, recurrent=3 * 64**2, weights=3 * 64 * 96, steps=200, warmup=50, batch=8, values=16, lags=32)
 SIZES = [

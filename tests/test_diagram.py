@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 import gradscope
-from gradscope import _rooms, closed_loop, create, from_step
-from gradscope._create import directions
-from gradscope.cells._base import cell_class
+from gradscope import closed_loop, create, from_step, plugins
 from gradscope.diagram import cell_report, diagrams, saved_cell, with_diagrams
 from gradscope.errors import InputError
-from gradscope.jacobian import ranges
+from gradscope.maps.jacobian import ranges
+from gradscope.networks.cell import cell_class
+from gradscope.networks.create import directions
 
-CASES = [(n, {}) for n in _rooms.names("cells")]
-CASES += [(n, {k: v}) for n in _rooms.names("cells") for k, values in cell_class(n).choices.items() for v in values]
+CASES = [(n, {}) for n in plugins.names("cells")]
+CASES += [(n, {k: v}) for n in plugins.names("cells") for k, values in cell_class(n).choices.items() for v in values]
 IDS = ["-".join([n, *v.values()]) for n, v in CASES]
 
 

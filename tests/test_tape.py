@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gradscope._tape import Player, record
+from gradscope.kernels.tape import Player, record
 
 RNG = np.random.default_rng(0)
 SHAPE = (3, 4, 2)

@@ -13,7 +13,7 @@ import pytest
 import gradscope
 from gradscope import JacobianChain, create, lyapunov
 from gradscope._workers import LARGEST, Task, finished
-from gradscope.budget import Plan
+from gradscope.dynamics.budget import Plan
 from gradscope.dynamics.chain import linearise
 from gradscope.dynamics.drive import drive
 from gradscope.dynamics.trajectory import run

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from gradscope.cells._base import Cell, Parts
-from gradscope.cells._math import dtanh, tanh
-from gradscope.jacobian import Array, Partials
+from gradscope.maps.jacobian import Array, Partials
+from gradscope.networks.cell import Cell, Parts
+from gradscope.networks.elementwise import dtanh, tanh
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,11 +11,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import gradscope
-from gradscope import _rooms
+from gradscope import plugins
 
 STEPS = 200
 results = {}
-for name in _rooms.names("cells"):
+for name in plugins.names("cells"):
     results[name] = gradscope.analyze(gradscope.create(name, hidden_size=64), steps=STEPS, lags=0, name=name)
 
 

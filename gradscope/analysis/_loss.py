@@ -9,7 +9,7 @@ import numpy as np
 
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.errors import InputError, UsageError
-from gradscope.jacobian import Array
+from gradscope.maps.jacobian import Array
 
 __all__ = ["LOSSES", "Loss", "given_loss", "random_loss"]
 

@@ -19,14 +19,14 @@ import numpy as np
 import scipy.linalg
 
 from gradscope.analysis._arguments import check_chain, check_count
-from gradscope.analysis._dense import Matrices
-from gradscope.analysis._frames import random_frame
-from gradscope.analysis._graded import Graded, windows
-from gradscope.analysis._units import in_order, whole
 from gradscope.analysis.singular import SPARE
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.errors import UsageError
-from gradscope.jacobian import Array
+from gradscope.kernels.units import in_order, whole
+from gradscope.maps.jacobian import Array
+from gradscope.numerics.dense import Matrices
+from gradscope.numerics.frames import random_frame
+from gradscope.numerics.graded import Graded, windows
 
 __all__ = ["Eigenvalues", "eigenvalues"]
 

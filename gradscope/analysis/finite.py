@@ -9,7 +9,7 @@ import numpy as np
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.dynamics.trajectory import Trajectory
 from gradscope.errors import InputError
-from gradscope.jacobian import Array
+from gradscope.maps.jacobian import Array
 
 __all__ = ["NonFinite", "check_finite", "nonfinite_jacobian", "nonfinite", "nonfinite_in"]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradscope.dynamics.trajectory import Trajectory
-from gradscope.jacobian import Array
+from gradscope.maps.jacobian import Array
 
 __all__ = ["GateStatistics", "gate_statistics"]
 

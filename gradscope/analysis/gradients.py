@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradscope.analysis._loss import Loss
-from gradscope.analysis._scaled import log_norm
-from gradscope.analysis._sweep import Piece, again, log_norms, sweep
 from gradscope.dynamics.chain import JacobianChain
-from gradscope.jacobian import Array
+from gradscope.kernels.sweep import Piece, again, log_norms, sweep
+from gradscope.maps.jacobian import Array
+from gradscope.numerics.scaled import log_norm
 
 __all__ = ["Cotangents", "GradientNorms", "gradient_norms"]
 

@@ -27,12 +27,12 @@ import numpy as np
 
 from gradscope._workers import Task, finished
 from gradscope.analysis._arguments import check_chain, check_count
-from gradscope.analysis._follow import LEADING, Followed, follow
-from gradscope.analysis._statistics import batch_error, correlation_time, mean_error, student
-from gradscope.analysis._units import follow_units
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.errors import UsageError
-from gradscope.jacobian import Array
+from gradscope.kernels.follow import LEADING, Followed, follow
+from gradscope.kernels.units import follow_units
+from gradscope.maps.jacobian import Array
+from gradscope.numerics.statistics import batch_error, correlation_time, mean_error, student
 
 __all__ = ["LONGEST_BURN", "Growth", "affordable", "growth_tasks", "lyapunov", "summary", "usual_burn"]
 

@@ -20,10 +20,10 @@ import math
 import numpy as np
 
 from gradscope.analysis._arguments import check_chain, check_count
-from gradscope.analysis._scaled import LN2
 from gradscope.analysis.finite import check_finite
 from gradscope.dynamics.chain import JacobianChain
-from gradscope.jacobian import Array
+from gradscope.maps.jacobian import Array
+from gradscope.numerics.scaled import LN2
 
 __all__ = ["spectral_norms"]
 

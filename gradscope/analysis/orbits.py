@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from gradscope.dynamics.trajectory import Trajectory
-from gradscope.jacobian import Array
+from gradscope.maps.jacobian import Array
 
 __all__ = ["joined", "orbits"]
 

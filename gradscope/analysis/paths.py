@@ -21,7 +21,7 @@ import numpy as np
 
 from gradscope.analysis.gradients import GradientNorms
 from gradscope.dynamics.chain import JacobianChain
-from gradscope.jacobian import Array
+from gradscope.maps.jacobian import Array
 
 __all__ = ["Paths", "paths"]
 

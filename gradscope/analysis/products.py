@@ -20,16 +20,16 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 
-from gradscope.analysis._dense import Matrices
-from gradscope.analysis._graded import Graded
-from gradscope.analysis._leading import Leading
-from gradscope.analysis._power import Norm, exact
-from gradscope.analysis._scaled import LN2, rescale
-from gradscope.analysis._units import UNSURE, UnitProduct, in_order, log_norms
 from gradscope.analysis.finite import check_finite
 from gradscope.analysis.singular import determined, largest, surviving
 from gradscope.dynamics.chain import JacobianChain
-from gradscope.jacobian import Array
+from gradscope.kernels.units import UNSURE, UnitProduct, in_order, log_norms
+from gradscope.maps.jacobian import Array
+from gradscope.numerics.dense import Matrices
+from gradscope.numerics.graded import Graded
+from gradscope.numerics.leading import Leading
+from gradscope.numerics.power import Norm, exact
+from gradscope.numerics.scaled import LN2, rescale
 
 __all__ = ["Products", "log_lags", "products"]
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradscope._floats import ROUNDS_TO_ZERO
-from gradscope.analysis._student import quantile
-from gradscope.jacobian import Array
+from gradscope.maps.jacobian import Array
+from gradscope.numerics.formats import ROUNDS_TO_ZERO
+from gradscope.numerics.student import quantile
 
 __all__ = ["Reach", "rate_change", "reach"]
 

@@ -19,11 +19,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradscope.analysis._arguments import check_chain, check_count
-from gradscope.analysis._frames import random_frame
-from gradscope.analysis._graded import Graded
-from gradscope.analysis._units import in_order, whole
 from gradscope.dynamics.chain import JacobianChain
-from gradscope.jacobian import Array, Linear
+from gradscope.kernels.units import in_order, whole
+from gradscope.maps.jacobian import Array, Linear
+from gradscope.numerics.frames import random_frame
+from gradscope.numerics.graded import Graded
 
 __all__ = ["SingularValues", "largest", "singular_values", "surviving"]
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 
-from gradscope.analysis._dense import singular_values
-from gradscope.analysis._units import UnitProduct
 from gradscope.dynamics.chain import JacobianChain
-from gradscope.jacobian import Array
+from gradscope.kernels.units import UnitProduct
+from gradscope.maps.jacobian import Array
+from gradscope.numerics.dense import singular_values
 
 __all__ = ["StepSpectra", "step_spectra"]
 

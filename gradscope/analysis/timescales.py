@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradscope.analysis._units import near_one, whole
 from gradscope.dynamics.chain import JacobianChain
-from gradscope.jacobian import Array
+from gradscope.kernels.units import near_one, whole
+from gradscope.maps.jacobian import Array
 
 __all__ = ["NEAR", "TimeScales", "time_scales"]
 

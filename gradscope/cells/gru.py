@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
-from gradscope.cells._base import Cell, Map, Parts
-from gradscope.cells._math import dsigmoid, dtanh, sigmoid, tanh
-from gradscope.jacobian import Array, Partials
+from gradscope.maps.jacobian import Array, Partials
+from gradscope.networks.cell import Cell, Map, Parts
+from gradscope.networks.elementwise import dsigmoid, dtanh, sigmoid, tanh
 
 
 @dataclass(frozen=True, eq=False)

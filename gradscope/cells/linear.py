@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from gradscope.cells._base import Cell, Parts
-from gradscope.jacobian import Array, Partials
+from gradscope.maps.jacobian import Array, Partials
+from gradscope.networks.cell import Cell, Parts
 
 
 @dataclass(frozen=True, eq=False)

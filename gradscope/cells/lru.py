@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from gradscope.cells._base import Cell, Map
-from gradscope.cells._complex import ComplexDiagonal
-from gradscope.jacobian import Array
+from gradscope.maps.jacobian import Array
+from gradscope.networks.cell import Cell, Map
+from gradscope.networks.complex_diagonal import ComplexDiagonal
 
 
 @dataclass(frozen=True, eq=False)

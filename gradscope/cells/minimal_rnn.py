@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from gradscope.cells._base import Cell, Map, Parts
-from gradscope.cells._math import dsigmoid, dtanh, sigmoid, tanh
-from gradscope.cells._product import Product
-from gradscope.jacobian import Array, Partials
+from gradscope.maps.jacobian import Array, Partials
+from gradscope.networks.cell import Cell, Map, Parts
+from gradscope.networks.elementwise import dsigmoid, dtanh, sigmoid, tanh
+from gradscope.networks.product import Product
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from gradscope.cells._base import Cell, Fact, Map, Parts
-from gradscope.cells._math import dsigmoid, sigmoid
-from gradscope.jacobian import Array, Partials
+from gradscope.maps.jacobian import Array, Partials
+from gradscope.networks.cell import Cell, Fact, Map, Parts
+from gradscope.networks.elementwise import dsigmoid, sigmoid
 
 
 @dataclass(frozen=True, eq=False)

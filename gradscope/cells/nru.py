@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from gradscope.cells._base import Cell
-from gradscope.cells._interface import BaseCell, Runner
-from gradscope.cells._math import drelu, relu
 from gradscope.errors import UsageError
-from gradscope.jacobian import Array, Dense, Linear
+from gradscope.maps.jacobian import Array, Dense, Linear
+from gradscope.networks.cell import Cell
+from gradscope.networks.elementwise import drelu, relu
+from gradscope.networks.interface import BaseCell, Runner
 
 P = 5  # of the norm that directions are divided by
 TINY = 1e-30  # stands for no direction at all

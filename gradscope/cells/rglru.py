@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from gradscope.cells._base import Cell, Fact, Parts
-from gradscope.cells._math import dsigmoid, log_sigmoid, sigmoid
-from gradscope.jacobian import Array, Partials
+from gradscope.maps.jacobian import Array, Partials
+from gradscope.networks.cell import Cell, Fact, Parts
+from gradscope.networks.elementwise import dsigmoid, log_sigmoid, sigmoid
 
 
 @dataclass(frozen=True, eq=False)

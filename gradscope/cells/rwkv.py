@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from gradscope.cells._base import Cell, Parts
-from gradscope.cells._math import dsigmoid, sigmoid, softplus
-from gradscope.jacobian import Array, Partials
+from gradscope.maps.jacobian import Array, Partials
+from gradscope.networks.cell import Cell, Parts
+from gradscope.networks.elementwise import dsigmoid, sigmoid, softplus
 
 
 @dataclass(frozen=True, eq=False)

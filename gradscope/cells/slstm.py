@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from gradscope.cells._base import Cell, Fact, Parts
-from gradscope.cells._math import dsigmoid, dtanh, log_sigmoid, sigmoid, softplus, tanh
-from gradscope.jacobian import Array, Partials
+from gradscope.maps.jacobian import Array, Partials
+from gradscope.networks.cell import Cell, Fact, Parts
+from gradscope.networks.elementwise import dsigmoid, dtanh, log_sigmoid, sigmoid, softplus, tanh
 
 
 @dataclass(frozen=True, eq=False)

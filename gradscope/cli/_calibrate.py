@@ -140,12 +140,12 @@ class Stopwatch:
 
 def _measured(tell: Callable[[str], None]) -> list[Any]:
     """Run the analyses, and return sizes and seconds by part."""
-    from gradscope._create import create
     from gradscope.api import analyze
     from gradscope.cli._measure import size_of
     from gradscope.cli._models import Model
     from gradscope.cli._request import Request
     from gradscope.cost import START
+    from gradscope.networks.create import create
 
     tell(f"calibrating: 0 of {len(RUNS)} runs")
     start = _start()

@@ -12,10 +12,10 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from gradscope import _rooms
+from gradscope import plugins
 
 if TYPE_CHECKING:
-    from gradscope.cells._base import Cell
+    from gradscope.networks.cell import Cell
 
 __all__ = ["describe", "describe_class", "page", "table"]
 
@@ -38,11 +38,11 @@ def describe(name: str) -> dict[str, Any]:
     Raises:
         UsageError: it is of another package, and fails on import or defines no cell.
     """
-    if name not in _rooms.names("cells", own=True):
-        from gradscope.cells._base import cell_class
+    if name not in plugins.names("cells", own=True):
+        from gradscope.networks.cell import cell_class
 
-        return describe_class(cell_class(name), name, _rooms.outline("cells", name).summary)
-    outline = _rooms.outline("cells", name)
+        return describe_class(cell_class(name), name, plugins.outline("cells", name).summary)
+    outline = plugins.outline("cells", name)
     stated = {"road": True} | outline.constants  # whose derivatives are tested
     if "products" not in stated:
         stated["products"] = len(stated.get("gates", ("h",))) if stated.get("recurrent_weights", True) else 0

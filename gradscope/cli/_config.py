@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from gradscope import _rooms
+from gradscope import plugins
 from gradscope.cli._output import shown
 from gradscope.errors import InputError, UsageError
 
@@ -39,7 +39,7 @@ def apply_config(context: typer.Context, path: Path | None) -> Path | None:
         name = key.replace("_", "-")
         where = f"{shown(path)}, line {_line(text, key)}"
         if name not in known or name == "config":
-            hint = f"{_rooms.suggest(name, list(known))}{context.command_path} --help lists the options"
+            hint = f"{plugins.suggest(name, list(known))}{context.command_path} --help lists the options"
             raise UsageError(f"{where}: there is no option '{key}'", hint)
         parameter: Any = known[name]
         flag, several = bool(getattr(parameter, "is_flag", False)), bool(getattr(parameter, "multiple", False))

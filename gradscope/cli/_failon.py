@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from gradscope import _rooms
+from gradscope import plugins
 from gradscope.cli._progress import note
 from gradscope.errors import UsageError
 
@@ -104,7 +104,7 @@ def parse(text: str) -> Condition:
             if word not in STATES:
                 raise UsageError(
                     f"--fail-on: there is no verdict '{word}'",
-                    f"{_rooms.suggest(word, STATES)}known: {', '.join(STATES)}; "
+                    f"{plugins.suggest(word, STATES)}known: {', '.join(STATES)}; "
                     "or write an expression such as 'reach < 50'",
                 )
         return Condition(text, lambda document: document["verdict"]["state"] in wanted)
@@ -139,7 +139,7 @@ def _check_number(node: ast.AST) -> None:
         if node.id not in METRICS:
             raise UsageError(
                 f"--fail-on: there is no metric '{node.id}'",
-                f"{_rooms.suggest(node.id, METRICS)}known: {', '.join(METRICS)}",
+                f"{plugins.suggest(node.id, METRICS)}known: {', '.join(METRICS)}",
             )
     elif isinstance(node, ast.Attribute):
         raise UsageError("--fail-on compares single numbers, none inside another", f"known: {', '.join(METRICS)}")

@@ -11,7 +11,7 @@ from gradscope.cli._mine import refuse_idle_settings
 from gradscope.errors import UsageError
 
 if TYPE_CHECKING:
-    from gradscope._own import Own
+    from gradscope.checking.user_file import Own
 
 __all__ = ["idle_among", "refuse_idle", "typed_of_cells"]
 

@@ -9,16 +9,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gradscope.budget import EVERYTHING, Plan, allowed_bytes
 from gradscope.cli._models import Model
 from gradscope.cli._output import shown
 from gradscope.cli._request import Request
 from gradscope.cli._signals import Stop
 from gradscope.cost import Size, rough_seconds
+from gradscope.dynamics.budget import EVERYTHING, Plan, allowed_bytes
 from gradscope.errors import InputError, Interrupted, UsageError
 
 if TYPE_CHECKING:
-    from gradscope.jacobian import Array
+    from gradscope.maps.jacobian import Array
     from gradscope.result import Result
 
 __all__ = ["Job", "jobs_of", "lengths", "measure", "measure_all", "plan_of", "size_of", "sorted_out"]
@@ -112,7 +112,7 @@ def sorted_out(models: list[Model], outcomes: list[Result | InputError | None]) 
 def _measured(job: Job, *, prefix: str, threads: int, progress: Callable[[str], None]) -> Result | InputError:
     """Analyze one model; the error is returned where data do not fit one of several."""
     from gradscope.api import Origin, analyze
-    from gradscope.data._load import load_array
+    from gradscope.files.data._load import load_array
 
     request, model = job.request, job.model
     gradient = None if request.loss_gradient is None else load_array(request.loss_gradient)
@@ -157,7 +157,7 @@ def _room(job: Job) -> int:
 
 def _fitted(request: Request, model: Model, gradient: Array | None, ways: _Ways) -> Array | None:
     """Cut a loss gradient as the data were cut: to the first sequences, and to the measured steps."""
-    from gradscope.cells._stack import backward
+    from gradscope.networks.stack import backward
 
     if gradient is None:
         return None
@@ -173,7 +173,7 @@ def _fitted(request: Request, model: Model, gradient: Array | None, ways: _Ways)
 def plan_of(request: Request, model: Model, batch: int, steps: int) -> Plan:
     """Return what a run of so many sequences and steps, warm-up included, takes of memory."""
     from gradscope.analysis.growth import affordable
-    from gradscope.cells._stack import cells_of
+    from gradscope.networks.stack import cells_of
 
     cell = model.cell
     weights = sum(w.size for w in cell.weights().values())
@@ -188,8 +188,8 @@ def plan_of(request: Request, model: Model, batch: int, steps: int) -> Plan:
 
 def size_of(request: Request, model: Model, batch: int, steps: int) -> Size:
     """Return what decides on how long a run takes; `steps` include the warm-up. A function is called a few times."""
-    from gradscope.cells._function import FunctionCell
-    from gradscope.cells._stack import cells_of
+    from gradscope.networks.function import FunctionCell
+    from gradscope.networks.stack import cells_of
 
     cell, measured = model.cell, steps - request.warmup_steps
     function = cell if isinstance(cell, FunctionCell) else None
@@ -287,7 +287,7 @@ def _read(
 ) -> tuple[Array, list[dict[str, Any]], list[Any]]:
     """Return inputs (B, T, m), warnings, and records of values that are not finite."""
     from gradscope.analysis.finite import NonFinite
-    from gradscope.data._load import load_inputs
+    from gradscope.files.data._load import load_inputs
 
     assert request.data is not None
     read = load_inputs(
@@ -329,7 +329,7 @@ def _embedded(
     request: Request, model: Model, width: int, check: Callable[[int, int], None]
 ) -> tuple[Array, list[dict[str, Any]], list[Any]]:
     """Look tokens up in the checkpoint's embedding."""
-    from gradscope.data._load import load_tokens
+    from gradscope.files.data._load import load_tokens
 
     assert request.data is not None
     if model.embedding is None:

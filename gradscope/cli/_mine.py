@@ -14,11 +14,11 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gradscope import _rooms
+from gradscope import plugins
 from gradscope.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from gradscope._own import Own
+    from gradscope.checking.user_file import Own
 
 __all__ = ["OF_INIT", "Named", "aside", "fetch", "is_own", "made", "named", "refuse_idle_settings", "refuse_settings"]
 
@@ -53,7 +53,7 @@ def named(text: str) -> Named | None:
     Raises:
         UsageError: it begins as one, and goes on as none.
     """
-    if text in _rooms.names("cells"):
+    if text in plugins.names("cells"):
         return None
     if match := GRAMMAR.fullmatch(text):
         return Named(Path(match["path"]), match["name"], match["settings"] or "")
@@ -89,7 +89,7 @@ def fetch(text: str) -> Own:
         InputError: the file cannot be read, or fails.
         UsageError: there is no such cell.
     """
-    from gradscope._own import own_in
+    from gradscope.checking.user_file import own_in
 
     what = named(text)
     assert what is not None
@@ -110,7 +110,7 @@ def refuse_settings(text: str) -> None:
         UsageError: it is a name with settings.
     """
     name, colon, settings = text.partition(":")
-    if colon and name in _rooms.names("cells"):
+    if colon and name in plugins.names("cells"):
         raise _set_apart(text, name, settings)
 
 
@@ -130,7 +130,7 @@ def made(
         InputError: the function fails, or returns what it must not.
         UsageError: a setting is not known.
     """
-    from gradscope._own import made_of
+    from gradscope.checking.user_file import made_of
 
     with aside():
         return made_of(own, hidden, inputs, seed, settings or {}, prove=prove)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradscope import _rooms
+from gradscope import plugins
 from gradscope.cli._mine import fetch, is_own, refuse_idle_settings, refuse_settings
 from gradscope.cli._mine import made as own_made
 from gradscope.cli._output import shown
@@ -22,12 +22,12 @@ from gradscope.cli._saved import piped
 from gradscope.errors import GradscopeError, InputError, ResourceError, UsageError
 
 if TYPE_CHECKING:
-    from gradscope._own import Own
-    from gradscope.cells._interface import BaseCell
-    from gradscope.cells._loop import Loop
-    from gradscope.jacobian import Array
-    from gradscope.layouts._base import Found
-    from gradscope.layouts._load import Network
+    from gradscope.checking.user_file import Own
+    from gradscope.files.layouts._base import Found
+    from gradscope.files.layouts._load import Network
+    from gradscope.maps.jacobian import Array
+    from gradscope.networks.interface import BaseCell
+    from gradscope.networks.loop import Loop
 
 __all__ = ["Model", "existing_or_suggest", "models_of_cell", "models_of_file", "seekable"]
 
@@ -51,11 +51,11 @@ def models_of_cell(request: Request, label: str | None = None) -> list[Model]:
         UsageError: an unknown cell, initialisation or setting.
         ResourceError: it does not fit.
     """
-    from gradscope._create import create, directions
-    from gradscope._sound import refuse_unsound_class
-    from gradscope.budget import Plan
-    from gradscope.cells._base import cell_class
-    from gradscope.cells._loop import closed_loop
+    from gradscope.dynamics.budget import Plan
+    from gradscope.networks.cell import cell_class
+    from gradscope.networks.create import create, directions
+    from gradscope.networks.loop import closed_loop
+    from gradscope.networks.sound import refuse_unsound_class
 
     assert request.cell is not None
     own = fetch(request.cell) if is_own(request.cell) else None
@@ -65,7 +65,7 @@ def models_of_cell(request: Request, label: str | None = None) -> list[Model]:
         refuse_settings(request.cell)
     cls, hidden = own and own.cell_class or cell_class(request.cell), request.hidden
     refuse_unsound_class(cls)
-    _rooms.load("inits", request.initialisation)
+    plugins.load("inits", request.initialisation)
     inputs = request.input_size or (_width_of_data(request) if request.data else 32)
     above, ways = request.layers - 1, 1 + request.bidirectional
     rows = len(cls.gates) * hidden * ways
@@ -142,7 +142,7 @@ ACROSS = "Each direction is a chain of its own: paths that change direction betw
 
 
 def _width_of_data(request: Request) -> int:
-    from gradscope.data._load import width_of
+    from gradscope.files.data._load import width_of
 
     assert request.data is not None
     return width_of(request.data, key=request.data_key, columns=request.columns)
@@ -155,8 +155,8 @@ def models_of_file(request: Request, target: Path) -> list[Model]:
         InputError: it cannot be read, or holds none.
         UsageError: the layer that was asked for is not there.
     """
-    from gradscope.cells._stack import Direction, Stack
-    from gradscope.layouts._load import choose_layers, read_embedding, read_network, read_readout
+    from gradscope.files.layouts._load import choose_layers, read_embedding, read_network, read_readout
+    from gradscope.networks.stack import Direction, Stack
 
     options: dict[str, Any] = {"key": request.key, "activation": request.activation, "gate_order": request.gate_order}
     with seekable(target) as path:
@@ -201,8 +201,8 @@ def _fed_back(found: Found, head: tuple[str, Array, str | None, Array | None], *
         InputError: the readout does not fit.
         UsageError: the network is bidirectional.
     """
-    from gradscope.cells._loop import closed_loop
-    from gradscope.checkpoints._base import printable
+    from gradscope.files.checkpoints._base import printable
+    from gradscope.networks.loop import closed_loop
 
     matrix, R, bias, b = head
     try:
@@ -214,8 +214,8 @@ def _fed_back(found: Found, head: tuple[str, Array, str | None, Array | None], *
 
 def _no_readout(network: Network, chosen: Sequence[Found]) -> UsageError:
     """Name the matrices that could feed a network's output back."""
-    from gradscope.cells._loop import check_loop
-    from gradscope.checkpoints._base import printable
+    from gradscope.files.checkpoints._base import printable
+    from gradscope.networks.loop import check_loop
 
     fit: list[str] = []
     for found in chosen:
@@ -266,5 +266,5 @@ def existing_or_suggest(path: Path) -> None:
         raise UsageError(f"{shown(path)} is a Python file, and no checkpoint", f"to run it: --cell {shown(path)}")
     if path.suffix.lower() in (".npy", ".csv", ".tsv") and exists(path):
         raise UsageError(f"{shown(path)} holds data, not a model", f"data go to --data {path.name}")
-    if str(path) in _rooms.names("cells") and not exists(path):
+    if str(path) in plugins.names("cells") and not exists(path):
         raise UsageError(f"there is no file {shown(path)}", f"for the built-in cell write --cell {path.name}")

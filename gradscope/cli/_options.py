@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gradscope import _rooms
+from gradscope import plugins
 from gradscope.cli._config import apply_config
 from gradscope.cli._numbers import count, real, size
 from gradscope.errors import UsageError
@@ -19,7 +19,7 @@ def complete(room: str) -> Any:
     """Return a completion of names of a room."""
 
     def names(incomplete: str) -> list[str]:
-        return [n for n in _rooms.names(room) if n.startswith(incomplete)]
+        return [n for n in plugins.names(room) if n.startswith(incomplete)]
 
     return names
 
@@ -42,13 +42,15 @@ def complete_cells(suffix: str) -> Any:
 
 
 def _listed(room: str, without: str = "") -> str:
-    return ", ".join(n for n in _rooms.names(room) if n != without)
+    return ", ".join(n for n in plugins.names(room) if n != without)
 
 
 def _choice(name: str, known: tuple[str, ...]) -> Any:
     def parse(text: str) -> str:
         if text not in known:
-            raise UsageError(f"{name}: there is no '{text}'", f"{_rooms.suggest(text, known)}known: {', '.join(known)}")
+            raise UsageError(
+                f"{name}: there is no '{text}'", f"{plugins.suggest(text, known)}known: {', '.join(known)}"
+            )
         return text
 
     parse.__name__ = "NAME"
@@ -351,7 +353,7 @@ Format = Annotated[
         panel=OUTPUT,
         metavar="NAME",
         autocompletion=complete("render"),
-        parser=_choice("--format", _rooms.names("render")),
+        parser=_choice("--format", plugins.names("render")),
         help=f"Of standard output: {_listed('render')} (text).",
     ),
 ]

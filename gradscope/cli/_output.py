@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from gradscope import _rooms
+from gradscope import plugins
 from gradscope.cli._progress import silence
 from gradscope.errors import InputError, ResourceError, UsageError
 
@@ -49,7 +49,7 @@ class Sink:
     ) -> None:
         self.format, self.color, self.reproducible, self.quiet = format, color, reproducible, quiet
         self._files: list[tuple[Path, str, Path | None]] = []
-        if sys.stdout.isatty() and _rooms.outline("render", format).constants.get("BINARY"):
+        if sys.stdout.isatty() and plugins.outline("render", format).constants.get("BINARY"):
             raise UsageError(f"{format} is binary and standard output is a terminal", f"-o FILE.{format} writes a file")
         formats = [_format_of(path) for path in outputs]
         try:
@@ -90,7 +90,7 @@ class Sink:
             ResourceError: as `write`.
         """
         for path, name, temporary in self._files:
-            content = _rooms.load("render", name).render(report, reproducible=self.reproducible)
+            content = plugins.load("render", name).render(report, reproducible=self.reproducible)
             try:
                 _replace(path, temporary, _encoded(content))
             except OSError as error:
@@ -104,7 +104,7 @@ class Sink:
             return f"{report.sentence}\n"
         options = {"ascii_only": not encoding.startswith("utf")} if self.format == "text" else {}
         color = color_wanted(self.color, terminal)
-        rendered: str | bytes = _rooms.load("render", self.format).render(
+        rendered: str | bytes = plugins.load("render", self.format).render(
             report,
             width=terminal_width() if terminal or color else None,
             color=color,
@@ -117,7 +117,7 @@ class Sink:
 
 def is_picture(name: str) -> bool:
     """Tell whether an output format is one that draws."""
-    return name in _rooms.names("render") and bool(_rooms.outline("render", name).constants.get("PICTURE"))
+    return name in plugins.names("render") and bool(plugins.outline("render", name).constants.get("PICTURE"))
 
 
 def _encoded(content: str | bytes) -> bytes:
@@ -183,11 +183,11 @@ def color_wanted(choice: str, terminal: bool) -> bool:
 
 def _format_of(path: Path) -> str:
     suffix = path.suffix.lstrip(".").lower()
-    known = [n for n in _rooms.names("render") if n != "text"]
+    known = [n for n in plugins.names("render") if n != "text"]
     if suffix not in known:
         what = f"the suffix .{suffix} is not an output format"
         what = what if suffix else f"{shown(path)} has no suffix, which would say the format"
-        raise UsageError(what, f"{_rooms.suggest(suffix, known)}supported: {', '.join('.' + n for n in known)}")
+        raise UsageError(what, f"{plugins.suggest(suffix, known)}supported: {', '.join('.' + n for n in known)}")
     return suffix
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from gradscope.budget import CHECKPOINTS, EVERYTHING, STATES, Plan, available_bytes, human
 from gradscope.cli._calibrate import read_speeds
 from gradscope.cli._measure import Job, lengths, plan_of, size_of
 from gradscope.cli._models import Model
 from gradscope.cli._progress import Progress
 from gradscope.cli._request import Request
+from gradscope.dynamics.budget import CHECKPOINTS, EVERYTHING, STATES, Plan, available_bytes, human
 from gradscope.errors import GradscopeError
 
 __all__ = ["expect", "plan_text"]

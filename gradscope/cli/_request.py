@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
-from gradscope import _rooms
+from gradscope import plugins
 from gradscope.cli._mine import fetch, is_own
 from gradscope.errors import UsageError
 
@@ -126,7 +126,7 @@ class Request:
         if is_own(self.cell):
             cls = fetch(self.cell).cell_class
             return self.init or (cls.usual_init if cls else "")
-        return self.init or str(_rooms.outline("cells", self.cell).constants.get("usual_init", "pytorch"))
+        return self.init or str(plugins.outline("cells", self.cell).constants.get("usual_init", "pytorch"))
 
     @property
     def warmup_steps(self) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from gradscope import __version__, _rooms
+from gradscope import __version__, plugins
 from gradscope.cli import _output
 from gradscope.cli._group import COMMANDS, Group
 from gradscope.cli._progress import note, silence
@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
     if "--no-plugins" in arguments:
-        os.environ[_rooms.NO_PLUGINS] = "1"
+        os.environ[plugins.NO_PLUGINS] = "1"
     arguments = [a for a in arguments if a not in ("--debug", "--no-plugins")]
     signal.signal(signal.SIGTERM, terminate)
     for stream in (sys.stdin, sys.stderr):
@@ -104,7 +104,7 @@ def _guarded(arguments: list[str], debug: bool) -> int:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             silence(sys.stdout)
             return _say(f"error: cannot write: {error.strerror}", "make room, or choose another place", 5)
-        own = sys.modules.get("gradscope._own")
+        own = sys.modules.get("gradscope.checking.user_file")
         if own is not None and (told := own.blamed(error)):
             if debug:
                 _trace()
@@ -140,12 +140,12 @@ def _in_our_words(error: Any) -> tuple[str, str]:
     options = {o.lstrip("-") for p in context.command.params for o in p.opts if o.startswith("--")}
     hint = f"{path} --help lists the options"
     if name and message.startswith("no such option"):
-        meant = _rooms.suggest(name.lstrip("-"), sorted(options)).replace("mean ", "mean --")
+        meant = plugins.suggest(name.lstrip("-"), sorted(options)).replace("mean ", "mean --")
         return f"error: there is no option '{name}'", f"{meant}{hint}"
     if message.startswith("no such command"):
         typed = told.split("'")[1]
         known = [*COMMANDS]
-        return f"error: there is no command '{typed}'", f"{_rooms.suggest(typed, known)}known: {', '.join(known)}"
+        return f"error: there is no command '{typed}'", f"{plugins.suggest(typed, known)}known: {', '.join(known)}"
     return f"error: {message}", hint
 
 
@@ -153,7 +153,7 @@ def _tell_plugins(otherwise: Any) -> Any:
     """Show warnings about plug-ins as sentences, and all others as Python does."""
 
     def tell(message: Any, category: Any, *rest: Any, **more: Any) -> None:
-        if not issubclass(category, _rooms.PluginWarning):
+        if not issubclass(category, plugins.PluginWarning):
             otherwise(message, category, *rest, **more)
         elif "_GRADSCOPE_COMPLETE" not in os.environ:
             note(f"warning: {message}\nhint: --no-plugins leaves out plug-ins of other packages")

@@ -16,7 +16,7 @@ import numpy as np
 
 from gradscope.dynamics.trajectory import Trajectory
 from gradscope.errors import InputError
-from gradscope.jacobian import Array, Dense, Linear
+from gradscope.maps.jacobian import Array, Dense, Linear
 
 __all__ = ["JacobianChain", "linearise"]
 

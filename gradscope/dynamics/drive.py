@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from gradscope.errors import UsageError
-from gradscope.jacobian import Array
+from gradscope.maps.jacobian import Array
 
 __all__ = ["DRIVES", "LEAD_IN", "drive"]
 

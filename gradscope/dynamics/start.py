@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from gradscope.cells._interface import BaseCell
-from gradscope.cells._loop import Loop
 from gradscope.dynamics.drive import LEAD_IN, drive
 from gradscope.dynamics.trajectory import run
 from gradscope.errors import InputError, UsageError
-from gradscope.jacobian import Array
+from gradscope.maps.jacobian import Array
+from gradscope.networks.interface import BaseCell
+from gradscope.networks.loop import Loop
 
 __all__ = ["BATCH", "lead_in_of", "start_of"]
 

@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gradscope.budget import CHECKPOINTS, EVERYTHING, STATES
-from gradscope.cells._interface import BaseCell, Runner
-from gradscope.cells._stack import Direction
+from gradscope.dynamics.budget import CHECKPOINTS, EVERYTHING, STATES
 from gradscope.errors import InputError
-from gradscope.jacobian import Array
+from gradscope.maps.jacobian import Array
+from gradscope.networks.interface import BaseCell, Runner
+from gradscope.networks.stack import Direction
 
 __all__ = ["Trajectory", "Window", "prepare_inputs", "run"]
 

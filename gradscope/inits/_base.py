@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradscope.jacobian import Array
+from gradscope.maps.jacobian import Array
 
 
 @dataclass(frozen=True)

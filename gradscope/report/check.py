@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gradscope._derivatives import Derivative, Fact
+from gradscope.checking.derivatives import Derivative, Fact
 from gradscope.report.build import envelope
 
 __all__ = ["check_document", "right_sentence"]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from gradscope import _rooms
+from gradscope import plugins
 from gradscope.errors import UsageError
 from gradscope.report.model import percent
 
@@ -62,7 +62,7 @@ def find(text: str) -> Code:
     bare = text.strip().upper().removeprefix("GS-")
     known = {c.removeprefix("GS-"): code for c, code in codes().items()}
     if bare not in known:
-        meant = _rooms.suggest(bare, [c.lower() for c in known]).upper().replace("DID YOU MEAN ", "did you mean GS-")
+        meant = plugins.suggest(bare, [c.lower() for c in known]).upper().replace("DID YOU MEAN ", "did you mean GS-")
         raise UsageError(f"there is no finding '{text}'", f"{meant}gradscope explain lists all")
     return known[bare]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from gradscope.cells._stack import cells_of
-from gradscope.layouts._load import Network
+from gradscope.files.layouts._load import Network
+from gradscope.networks.stack import cells_of
 from gradscope.report.build import envelope
 
 __all__ = ["inspection_document"]

@@ -24,8 +24,8 @@ from gradscope.analysis.products import Products
 from gradscope.analysis.reach import Reach
 from gradscope.analysis.steps import StepSpectra
 from gradscope.analysis.timescales import TimeScales
-from gradscope.cells._interface import Fact
-from gradscope.jacobian import Array
+from gradscope.maps.jacobian import Array
+from gradscope.networks.interface import Fact
 
 __all__ = ["LN10", "Measured", "median", "metrics", "series", "timesteps"]
 

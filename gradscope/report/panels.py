@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from gradscope._floats import ROUNDS_TO_ZERO
+from gradscope.numerics.formats import ROUNDS_TO_ZERO
 from gradscope.report.model import NOTHING, Bars, Curve, Heat, Level, Panel, Points, percent
 
 __all__ = ["analysis", "comparison", "outputs"]

@@ -17,7 +17,7 @@ import numpy as np
 
 from gradscope.analysis.growth import NEGLIGIBLE, Growth
 from gradscope.analysis.products import Products
-from gradscope.jacobian import Array
+from gradscope.maps.jacobian import Array
 from gradscope.report.model import Finding
 from gradscope.report.verdict import TRANSIENT, times
 

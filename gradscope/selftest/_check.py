@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from gradscope.analysis._follow import EASY, LATE
-from gradscope.analysis._graded import HARD
+from gradscope.kernels.follow import EASY, LATE
+from gradscope.numerics.graded import HARD
 
 __all__ = ["CHANCE", "EPS", "Check", "apart", "of_frames"]
 

@@ -9,7 +9,7 @@ from scipy.special import polygamma, psi
 
 from gradscope.analysis.growth import lyapunov
 from gradscope.dynamics.chain import JacobianChain
-from gradscope.jacobian import Array
+from gradscope.maps.jacobian import Array
 from gradscope.selftest._check import CHANCE, EPS, Check, apart, of_frames
 from gradscope.selftest.products import TRIO
 

@@ -8,15 +8,15 @@ import numpy as np
 from scipy.integrate import quad
 from scipy.optimize import brentq
 
-from gradscope._create import create
 from gradscope.analysis.growth import lyapunov
 from gradscope.analysis.singular import singular_values
-from gradscope.cells._base import Cell
-from gradscope.cells._interface import BaseCell
 from gradscope.dynamics.chain import JacobianChain, linearise
 from gradscope.dynamics.drive import drive
 from gradscope.dynamics.trajectory import Trajectory, run
-from gradscope.jacobian import Array
+from gradscope.maps.jacobian import Array
+from gradscope.networks.cell import Cell
+from gradscope.networks.create import create
+from gradscope.networks.interface import BaseCell
 from gradscope.selftest._check import CHANCE, EPS, Check, apart, of_frames
 
 __all__ = ["CHECKS"]

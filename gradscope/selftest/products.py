@@ -12,7 +12,7 @@ from gradscope.analysis.gradients import gradient_norms
 from gradscope.analysis.products import products
 from gradscope.analysis.singular import singular_values
 from gradscope.dynamics.chain import JacobianChain
-from gradscope.jacobian import Array
+from gradscope.maps.jacobian import Array
 from gradscope.selftest._check import EPS, Check, apart
 
 __all__ = ["CHECKS", "QUICK"]

@@ -13,7 +13,7 @@ from gradscope.analysis.gradients import gradient_norms
 from gradscope.analysis.paths import paths
 from gradscope.dynamics.chain import linearise
 from gradscope.dynamics.trajectory import run
-from gradscope.jacobian import Jacobian, Partials
+from gradscope.maps.jacobian import Jacobian, Partials
 
 CASES = [
     ("lstm", {}),

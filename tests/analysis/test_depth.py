@@ -6,7 +6,7 @@ import pytest
 import gradscope
 from gradscope import create, stack
 from gradscope.analysis.depth import depth
-from gradscope.cells._base import cell_class
+from gradscope.networks.cell import cell_class
 from gradscope.report.present import from_document
 
 OUTPUTS = {"l0": "l0.h", "l1": "l1.h"}

@@ -6,8 +6,8 @@ import pytest
 from gradscope import create
 from gradscope.analysis import gates as gates_module
 from gradscope.analysis.gates import gate_statistics
-from gradscope.cells._base import cell_class
 from gradscope.dynamics.trajectory import run
+from gradscope.networks.cell import cell_class
 
 T, B = 100, 3
 

@@ -7,11 +7,11 @@ import reference
 from gradscope import JacobianChain, create
 from gradscope.analysis._loss import Loss, given_loss, random_loss
 from gradscope.analysis.gradients import gradient_norms
-from gradscope.cells._base import cell_class
 from gradscope.dynamics import chain as chain_module
 from gradscope.dynamics.chain import linearise
 from gradscope.dynamics.trajectory import run
 from gradscope.errors import InputError, UsageError
+from gradscope.networks.cell import cell_class
 
 KINDS = {
     "linear": ("linear", {}),

@@ -8,14 +8,14 @@ import scipy.special
 from scipy.special import digamma, polygamma
 
 import gradscope
-from gradscope import JacobianChain, _rooms, create, lyapunov
-from gradscope.analysis._follow import LEADING, Followed, Frame, follow
-from gradscope.analysis._push import Chunks
-from gradscope.analysis._statistics import batch_error, correlation_time
+from gradscope import JacobianChain, create, lyapunov, plugins
 from gradscope.analysis.growth import Growth
 from gradscope.dynamics.chain import linearise
 from gradscope.dynamics.drive import drive
 from gradscope.dynamics.trajectory import run
+from gradscope.kernels.follow import LEADING, Followed, Frame, follow
+from gradscope.kernels.push import Chunks
+from gradscope.numerics.statistics import batch_error, correlation_time
 
 EPS = np.finfo(float).eps
 
@@ -154,7 +154,7 @@ def sizes(name):
     return {"hidden_size": 12, "input_size": 5, "seed": 3}
 
 
-@pytest.mark.parametrize("name", _rooms.names("cells"))
+@pytest.mark.parametrize("name", plugins.names("cells"))
 def test_the_sum_is_the_log_determinant(name):
     """Whatever the frame and the input: sum of exponents = mean log|det J|, to 1e-9."""
     cell = create(name, **sizes(name))

@@ -6,12 +6,12 @@ import reference
 
 from gradscope import JacobianChain, create
 from gradscope.analysis import products as module
-from gradscope.analysis._leading import Leading
-from gradscope.analysis._power import Norm, exact
 from gradscope.analysis.products import products
 from gradscope.dynamics.chain import linearise
 from gradscope.dynamics.drive import drive
 from gradscope.dynamics.trajectory import run
+from gradscope.numerics.leading import Leading
+from gradscope.numerics.power import Norm, exact
 
 
 def orthogonal(rng, n):

@@ -9,11 +9,11 @@ from gradscope import JacobianChain, closed_loop, create
 from gradscope.analysis._loss import random_loss
 from gradscope.analysis.gradients import gradient_norms
 from gradscope.analysis.paths import paths
-from gradscope.composition import Composite, Looped
 from gradscope.dynamics.chain import linearise
 from gradscope.dynamics.trajectory import run
-from gradscope.jacobian import Jacobian
-from gradscope.stacked import Stacked
+from gradscope.maps.composition import Composite, Looped
+from gradscope.maps.jacobian import Jacobian
+from gradscope.maps.stacked import Stacked
 
 T, B = 8, 2
 
@@ -120,7 +120,7 @@ def test_deep_runs_and_no_gradient():
 
 def test_roads_that_cancel():
     """1.5 around and -1 through make 0.5: the share around is 3."""
-    from gradscope.jacobian import Partials
+    from gradscope.maps.jacobian import Partials
 
     def source(a, b):
         one = np.ones((b - a, 1, 1))

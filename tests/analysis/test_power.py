@@ -5,7 +5,7 @@ import pytest
 import scipy.linalg
 
 from gradscope import analyze, create
-from gradscope.analysis._power import exact
+from gradscope.numerics.power import exact
 
 
 @pytest.mark.parametrize("n", [1, 2, 50, 64, 100, 128])

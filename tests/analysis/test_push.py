@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from gradscope import JacobianChain, create
-from gradscope.analysis import _push
-from gradscope.analysis._frames import lengths
-from gradscope.analysis._push import Chunks
 from gradscope.dynamics.chain import linearise
 from gradscope.dynamics.drive import drive
 from gradscope.dynamics.trajectory import run
+from gradscope.kernels import push
+from gradscope.kernels.push import Chunks
+from gradscope.numerics.frames import lengths
 
 EPS = np.finfo(float).eps
 CELLS = {
@@ -49,7 +49,7 @@ def pushed(chain, columns, seed=0):
 @pytest.mark.parametrize("name", list(CELLS))
 def test_both_ways_are_the_matrix(name, least, columns, batch, monkeypatch):
     """Sums of at most 40 terms, of which each may be off by an eps or two."""
-    monkeypatch.setattr(_push, "GATHERED", least)
+    monkeypatch.setattr(push, "GATHERED", least)
     for found, wanted, size in pushed(along(name, batch=batch), columns):
         assert np.abs(found - wanted).max() <= 80 * EPS * size
 
@@ -57,8 +57,8 @@ def test_both_ways_are_the_matrix(name, least, columns, batch, monkeypatch):
 def test_more_steps_than_are_gathered_at_once(monkeypatch):
     """Slabs, and chunks, end before the run does."""
     chain = along("gru", steps=11, batch=2)
-    monkeypatch.setattr(_push, "SLAB", 6)
-    monkeypatch.setattr(_push, "CHUNK_BYTES", 5 * chain.step_bytes)
+    monkeypatch.setattr(push, "SLAB", 6)
+    monkeypatch.setattr(push, "CHUNK_BYTES", 5 * chain.step_bytes)
     assert sum(i == 0 for _, i in Chunks(chain)) == 3
     for found, wanted, size in pushed(chain, 12):
         assert np.abs(found - wanted).max() <= 80 * EPS * size

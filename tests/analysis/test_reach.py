@@ -5,10 +5,10 @@ import pytest
 import scipy.stats
 
 from gradscope import JacobianChain
-from gradscope._floats import ROUNDS_TO_ZERO
 from gradscope.analysis._loss import given_loss
 from gradscope.analysis.gradients import gradient_norms
 from gradscope.analysis.reach import reach
+from gradscope.numerics.formats import ROUNDS_TO_ZERO
 
 LN2 = np.log(2.0)
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from gradscope import create
-from gradscope.analysis._scaled import LN2, add, log_norm, rescale
 from gradscope.analysis.finite import NonFinite, nonfinite, nonfinite_in
 from gradscope.dynamics.trajectory import run
+from gradscope.numerics.scaled import LN2, add, log_norm, rescale
 
 ZERO = np.zeros(1, np.int64)
 

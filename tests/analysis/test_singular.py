@@ -5,11 +5,11 @@ import pytest
 import reference
 
 from gradscope import GradscopeError, JacobianChain, create, singular_values
-from gradscope.analysis._graded import Graded
 from gradscope.analysis.singular import largest, surviving
 from gradscope.dynamics.chain import linearise
 from gradscope.dynamics.drive import drive
 from gradscope.dynamics.trajectory import run
+from gradscope.numerics.graded import Graded
 
 
 def along(name, steps, **options):

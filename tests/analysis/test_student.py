@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import scipy.special
 
-from gradscope.analysis._statistics import student
-from gradscope.analysis._student import MANY, quantile
+from gradscope.numerics.statistics import student
+from gradscope.numerics.student import MANY, quantile
 
 
 @pytest.mark.parametrize("level", [0.6, 0.9, 0.975, 0.999])

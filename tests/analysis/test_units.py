@@ -5,20 +5,20 @@ import pytest
 
 import gradscope
 from gradscope import JacobianChain, create
-from gradscope._create import directions
-from gradscope.analysis._units import UnitProduct
 from gradscope.analysis.eigen import eigenvalues
 from gradscope.analysis.growth import lyapunov
 from gradscope.analysis.products import products
 from gradscope.analysis.singular import singular_values
 from gradscope.analysis.steps import step_spectra
-from gradscope.cells._base import cell_class
 from gradscope.dynamics.chain import linearise
 from gradscope.dynamics.trajectory import run
+from gradscope.kernels.units import UnitProduct
+from gradscope.networks.cell import cell_class
+from gradscope.networks.create import directions
 
 APART = [
     n
-    for n in gradscope._rooms.names("cells")
+    for n in gradscope.plugins.names("cells")
     if create(n, hidden_size=3, input_size=2)
     .linearise(np.zeros((2, 1)), np.zeros((create(n, hidden_size=3, input_size=2).state_size, 1)))
     .by_unit()
@@ -213,7 +213,7 @@ def test_errors_of_what_cancels(seed):
     assert product.errors.max() > 100 * np.finfo(float).eps * product.steps
 
 
-class Three(gradscope.cells._base.Cell):
+class Three(gradscope.networks.cell.Cell):
     """h' = h / 2 and two traces of it: units on their own, of three state variables each."""
 
     parts = ("h", "a", "b")
@@ -226,13 +226,13 @@ class Three(gradscope.cells._base.Cell):
         return 0.5 * s[0] + (a + v)[0], 0.9 * s[1] + s[0], 0.9 * s[2] + s[1]
 
     def partials(self, a, v, s):
-        return gradscope.jacobian.Partials([[1], [0], [0]], [[0.5, 0, 0], [1, 0.9, 0], [0, 1, 0.9]])
+        return gradscope.maps.jacobian.Partials([[1], [0], [0]], [[0.5, 0, 0], [1, 0.9, 0], [0, 1, 0.9]])
 
 
 def test_a_cell_says_it_as_its_chain_does():
     """What is planned before a run, and what is done then."""
     rng = np.random.default_rng(0)
-    networks = [create(n, hidden_size=4, input_size=3) for n in gradscope._rooms.names("cells")]
+    networks = [create(n, hidden_size=4, input_size=3) for n in gradscope.plugins.names("cells")]
     networks += [create("mingru", hidden_size=4, input_size=3, layers=2), create(Three, hidden_size=4, input_size=3)]
     networks += directions("mingru", hidden_size=4, input_size=3).values()
     networks.append(gradscope.from_step(lambda x, s: 0.5 * s, state_size=4, input_size=3))

@@ -14,10 +14,10 @@ import pytest
 import typer
 
 import gradscope
-from gradscope import _rooms
-from gradscope.cells._base import cell_class
+from gradscope import plugins
 from gradscope.cli.app import build
 from gradscope.cli.commands.compare import OF_INIT
+from gradscope.networks.cell import cell_class
 from gradscope.report import verdict
 from gradscope.report.codes import codes
 
@@ -84,9 +84,9 @@ def test_command_parses(group, page, args):
     for target in context.params.get("targets") or ():
         cell, _, settings = target.partition(":")
         known = {k.partition("=")[0] for k in settings.split(",") if k}
-        if cell in _rooms.names("cells"):
+        if cell in plugins.names("cells"):
             init = (*re.findall(r"init=(\w+)", settings), "pytorch")[0]
-            drawn = inspect.signature(_rooms.load("inits", init).initialise).parameters
+            drawn = inspect.signature(plugins.load("inits", init).initialise).parameters
             cls = cell_class(cell)
             assert known <= {*cls.settings(), *cls.bias_settings(), *drawn, *OF_INIT}
 
@@ -134,28 +134,28 @@ def test_fail_on_names_every_metric():
 
 
 def test_generated_page_has_every_init(generate):
-    assert all(f"\n## {name}\n" in generate.inits() for name in _rooms.names("inits"))
+    assert all(f"\n## {name}\n" in generate.inits() for name in plugins.names("inits"))
 
 
 def test_every_cell_has_a_page(generate):
     index = generate.cell_pages.index()
-    for name in _rooms.names("cells"):
+    for name in plugins.names("cells"):
         assert f"(cells/{name}.md)" in index
         assert f"\ncells/{name}\n" in index
     assert generate.cell_pages.curve("rnn").startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("name", _rooms.names("cells"))
+@pytest.mark.parametrize("name", plugins.names("cells"))
 def test_the_papers_of_a_cell_are_in_the_bibliography(name):
     entries = re.split(r"\n- ", (DOCS / "bibliography.md").read_text("utf-8"))
     cite = r"(?:^|[;:] |der )([A-Z][\w-]+)(?:[,&\s]+(?:et al\.|and|[A-Z][\w-]*))*\s\((\d{4})\)"
-    cited = re.findall(cite, _rooms.outline("cells", name).class_doc, re.MULTILINE)
+    cited = re.findall(cite, plugins.outline("cells", name).class_doc, re.MULTILINE)
     assert cited
     for author, year in cited:
         assert any(author in e and f" {year}." in e for e in entries), (author, year)
 
 
-@pytest.mark.parametrize("name", _rooms.names("cells"))
+@pytest.mark.parametrize("name", plugins.names("cells"))
 def test_the_page_of_a_cell(generate, name):
     """Its blocks are those of the dense Jacobian: what is named is there, and what is not is zero."""
     page = generate.cell_pages.page(name)

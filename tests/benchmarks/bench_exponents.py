@@ -16,9 +16,9 @@ from bench_timing import Line, paired, rounds_of
 from scipy.linalg import blas, lapack
 
 import gradscope
-from gradscope.analysis import _follow
 from gradscope.dynamics.chain import linearise
 from gradscope.dynamics.trajectory import run
+from gradscope.kernels import follow
 
 INPUTS = 32
 ALLOWED = 1e-10  # relative, of an exponent
@@ -61,7 +61,7 @@ def watched(cell: Any, inputs: np.ndarray) -> Watched:
     """Return the spectrum, and look on."""
     frames: list[np.ndarray] = []
     done: list[bool] = []
-    forget, orthonormal = _follow.Frame.forget, _follow.orthonormal
+    forget, orthonormal = follow.Frame.forget, follow.orthonormal
 
     def note_frame(frame: Any) -> None:
         forget(frame)
@@ -72,11 +72,11 @@ def watched(cell: Any, inputs: np.ndarray) -> Watched:
         done.append(found is not None and block.shape[0] == block.shape[1])
         return found
 
-    _follow.Frame.forget, _follow.orthonormal = note_frame, note_decomposition  # type: ignore[method-assign]
+    follow.Frame.forget, follow.orthonormal = note_frame, note_decomposition  # type: ignore[method-assign]
     try:
         growth = ours(cell, inputs)
     finally:
-        _follow.Frame.forget, _follow.orthonormal = forget, orthonormal  # type: ignore[method-assign]
+        follow.Frame.forget, follow.orthonormal = forget, orthonormal  # type: ignore[method-assign]
     return Watched(growth, frames[-1], sum(done))
 
 

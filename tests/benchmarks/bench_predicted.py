@@ -55,12 +55,12 @@ def main() -> None:
 
 def compare(cell: str, hidden: int, steps: int, batch: int, spectrum: str, *, parts: bool) -> float:
     """Predict one run and time it; return predicted / taken, in seconds of a processor."""
-    from gradscope._create import create
     from gradscope.cli._calibrate import read_speeds
     from gradscope.cli._measure import size_of
     from gradscope.cli._models import Model
     from gradscope.cli._request import Request
     from gradscope.cost import predict
+    from gradscope.networks.create import create
 
     model = Model("", "", create(cell, hidden_size=hidden, input_size=32), {})
     request = Request(steps=steps, batch=batch, spectrum=sys.maxsize if spectrum == "full" else int(spectrum))

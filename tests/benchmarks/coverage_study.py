@@ -3,7 +3,7 @@
     python tests/benchmarks/coverage_study.py            # minutes; writes the table of docs/explanation/coverage.md
     python tests/benchmarks/coverage_study.py --quick    # seconds, few runs; only prints
 
-Many runs lie side by side in one chain, and `gradscope.analysis._follow` follows them all; `growth.summary`, which is
+Many runs lie side by side in one chain, and `gradscope.kernels.follow` follows them all; `growth.summary`, which is
 what makes the interval, is then called for the sequences of one run at a time, as `gradscope.lyapunov` calls it.
 """
 
@@ -22,14 +22,14 @@ import numpy as np
 from scipy.special import digamma
 
 import gradscope
-from gradscope.analysis._follow import Followed, follow
 from gradscope.analysis._loss import random_loss
-from gradscope.analysis._statistics import mean_error, student
 from gradscope.analysis.gradients import gradient_norms
 from gradscope.analysis.growth import LONGEST_BURN, summary, usual_burn
 from gradscope.analysis.reach import reach
 from gradscope.dynamics.chain import JacobianChain, linearise
 from gradscope.dynamics.trajectory import run
+from gradscope.kernels.follow import Followed, follow
+from gradscope.numerics.statistics import mean_error, student
 from gradscope.report.trust import trust
 
 ROOT = Path(__file__).resolve().parents[2]

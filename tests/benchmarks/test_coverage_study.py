@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from gradscope.analysis._follow import follow
 from gradscope.analysis.growth import lyapunov, summary
+from gradscope.kernels.follow import follow
 
 
 def test_runs_side_by_side_are_what_lyapunov_finds():

@@ -8,8 +8,8 @@ from copy import deepcopy
 import numpy as np
 from test_papers import agree, uneven
 
-from gradscope._create import made
-from gradscope.cells._base import cell_class
+from gradscope.networks.cell import cell_class
+from gradscope.networks.create import made
 from gradscope.testing import check_cell, load_cell_file
 
 FORMULAS = {"advance", "partials", "activations", "maps", "M", "_inner", "_values"}

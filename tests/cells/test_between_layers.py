@@ -7,13 +7,13 @@ import pytest
 
 import gradscope
 from gradscope import Norm, closed_loop, create, stack
-from gradscope._create import directions
 from gradscope.analysis._loss import given_loss
 from gradscope.analysis.gradients import gradient_norms
-from gradscope.cells._stack import Stack
 from gradscope.dynamics.chain import linearise
 from gradscope.dynamics.trajectory import run
 from gradscope.errors import InputError, UsageError
+from gradscope.networks.create import directions
+from gradscope.networks.stack import Stack
 from gradscope.testing import check_cell
 
 H, M, T = 5, 3, 12

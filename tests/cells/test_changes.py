@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from gradscope import _rooms, create
-from gradscope._create import directions
-from gradscope.cells._base import cell_class
-from gradscope.cells._change import with_added_bias, with_orthogonal
-from gradscope.cells._stack import Direction, Stack
+from gradscope import create, plugins
+from gradscope.networks.cell import cell_class
+from gradscope.networks.changes import with_added_bias, with_orthogonal
+from gradscope.networks.create import directions
+from gradscope.networks.stack import Direction, Stack
 
 SIZES = {"hidden_size": 6, "input_size": 3}
 EPS = np.finfo(float).eps
@@ -153,7 +153,7 @@ def test_a_direction_stays_one():
     np.testing.assert_array_equal(changed.cell.U, 2 * cell.cell.U)
 
 
-@pytest.mark.parametrize("name", _rooms.names("cells"))
+@pytest.mark.parametrize("name", plugins.names("cells"))
 def test_a_change_keeps_what_else_there_is(name):
     """Settings, projections and precision are those of the cell."""
     cell = create(name, dtype=np.float32, **SIZES)

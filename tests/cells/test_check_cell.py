@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from gradscope import create, from_step
-from gradscope.cells._base import Cell, cell_class
-from gradscope.cells._function import unproven
-from gradscope.cells._math import dtanh, relu, tanh
 from gradscope.errors import InputError, UsageError
-from gradscope.jacobian import Jacobian, Partials
+from gradscope.maps.jacobian import Jacobian, Partials
+from gradscope.networks.cell import Cell, cell_class
+from gradscope.networks.elementwise import dtanh, relu, tanh
+from gradscope.networks.function import unproven
 from gradscope.testing import check_cell, load_cell_file
 
 LSTM, GRU, RNN = (cell_class(n) for n in ("lstm", "gru", "rnn"))
@@ -232,7 +232,7 @@ class NotACell:
 
 
 def test_load_cell_file(tmp_path):
-    text = "from gradscope.cells._base import cell_class\n\n\nclass Mine(cell_class('rnn')):\n    pass\n"
+    text = "from gradscope.networks.cell import cell_class\n\n\nclass Mine(cell_class('rnn')):\n    pass\n"
     path = tmp_path / "mine.py"
     path.write_text(text)
     assert load_cell_file(path).__name__ == "Mine"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gradscope import create
-from gradscope.cells._base import cell_class
+from gradscope.networks.cell import cell_class
 
 COUNT, EPS = 4000, 0.046
 

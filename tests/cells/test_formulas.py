@@ -5,9 +5,9 @@ import pytest
 import reference
 
 from gradscope import create
-from gradscope.cells._math import ACTIVATIONS, dsigmoid, dtanh, sigmoid
-from gradscope.cells._stack import Stack
 from gradscope.errors import InputError
+from gradscope.networks.elementwise import ACTIVATIONS, dsigmoid, dtanh, sigmoid
+from gradscope.networks.stack import Stack
 
 KINDS = {
     "linear": ("linear", {}),

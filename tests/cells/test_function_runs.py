@@ -5,7 +5,7 @@ import pytest
 
 import gradscope
 from gradscope import from_step
-from gradscope.budget import CHECKPOINTS, EVERYTHING, STATES
+from gradscope.dynamics.budget import CHECKPOINTS, EVERYTHING, STATES
 from gradscope.dynamics.chain import linearise
 from gradscope.dynamics.trajectory import run
 

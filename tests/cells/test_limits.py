@@ -2,11 +2,11 @@
 
 import pytest
 
-from gradscope import _rooms, create
-from gradscope.cells._base import cell_class
+from gradscope import create, plugins
 from gradscope.errors import UsageError
+from gradscope.networks.cell import cell_class
 
-LIMITED = [(name, setting) for name in _rooms.names("cells") for setting in cell_class(name).limits]
+LIMITED = [(name, setting) for name in plugins.names("cells") for setting in cell_class(name).limits]
 
 
 def ends(name, setting):

@@ -5,14 +5,15 @@ import dataclasses
 import numpy as np
 import pytest
 
-from gradscope import _rooms, create, jacobian
-from gradscope.cells._base import cell_class
-from gradscope.composition import Composite
-from gradscope.jacobian import Dense, Jacobian, Partials
-from gradscope.stacked import Stacked
+from gradscope import create, plugins
+from gradscope.maps import jacobian
+from gradscope.maps.composition import Composite
+from gradscope.maps.jacobian import Dense, Jacobian, Partials
+from gradscope.maps.stacked import Stacked
+from gradscope.networks.cell import cell_class
 
 EPS = np.finfo(float).eps
-CELLS = [(n, {}) for n in _rooms.names("cells")] + [("rnn", {"activation": "relu"}), ("gru", {"reset": "before"})]
+CELLS = [(n, {}) for n in plugins.names("cells")] + [("rnn", {"activation": "relu"}), ("gru", {"reset": "before"})]
 
 
 def point(cell, states=5, seed=0):
@@ -36,7 +37,7 @@ def against_dense(J):
 
 
 @pytest.mark.parametrize("layers", [1, 2])
-@pytest.mark.parametrize("init", _rooms.names("inits"))
+@pytest.mark.parametrize("init", plugins.names("inits"))
 @pytest.mark.parametrize(("name", "settings"), CELLS, ids=["-".join([n, *s.values()]) for n, s in CELLS])
 def test_every_cell_and_initialisation(name, settings, init, layers):
     if init == "chrono" and not cell_class(name).keep_gates:

@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from gradscope import JacobianChain, _rooms, analyze, closed_loop, create, from_step
-from gradscope._create import directions
+from gradscope import JacobianChain, analyze, closed_loop, create, from_step, plugins
 from gradscope.analysis._loss import random_loss
 from gradscope.analysis.gradients import gradient_norms
 from gradscope.analysis.paths import paths
-from gradscope.cells._base import cell_class
-from gradscope.cells._stack import Stack
 from gradscope.dynamics.chain import linearise
 from gradscope.dynamics.trajectory import run
 from gradscope.errors import InputError, UsageError
+from gradscope.networks.cell import cell_class
+from gradscope.networks.create import directions
+from gradscope.networks.stack import Stack
 from gradscope.testing import check_cell
 
 EMPTY = np.zeros(0)
@@ -32,7 +32,7 @@ def projected():
 
 
 def cases():
-    for name in _rooms.names("cells"):
+    for name in plugins.names("cells"):
         gain = 1.5 if cell_class(name).recurrent_weights else 1.0
         yield name, create(name, hidden_size=5, input_size=3, seed=1, gain=gain)
     yield "rnn-relu", create("rnn", hidden_size=5, input_size=3, activation="relu", seed=1)

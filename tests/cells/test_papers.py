@@ -10,12 +10,12 @@ import numpy as np
 import papers
 import pytest
 
-from gradscope import _rooms, cells, create
-from gradscope.cells._base import cell_class
+from gradscope import cells, create, plugins
 from gradscope.dynamics.trajectory import run
+from gradscope.networks.cell import cell_class
 
 FILES = Path(cells.__file__).parent
-OURS = [n for n in _rooms.names("cells") if (FILES / f"{n}.py").is_file()]  # not those of other packages
+OURS = [n for n in plugins.names("cells") if (FILES / f"{n}.py").is_file()]  # not those of other packages
 CELLS = [n for n in OURS if hasattr(papers, n)]
 CASES = [(n, {}) for n in CELLS] + [(n, {k: v}) for n in CELLS for k, vs in cell_class(n).choices.items() for v in vs]
 T = 50

@@ -8,12 +8,12 @@ import pytest
 from gradscope import create
 from gradscope.analysis._loss import random_loss
 from gradscope.analysis.gradients import gradient_norms
-from gradscope.cells import _lineariser, _stepper
 from gradscope.cells.gru import GRU
 from gradscope.cells.lstm import LSTM
 from gradscope.cells.rnn import RNN
 from gradscope.dynamics.chain import linearise
 from gradscope.dynamics.trajectory import Trajectory, run
+from gradscope.kernels import lineariser, stepper
 
 M, H, T = 3, 5, 70  # longer than a list of calls
 EPS = np.finfo(float).eps
@@ -59,10 +59,10 @@ class Looks(RNN):
 def way(request, monkeypatch):
     """Force each of the ways that depend on size."""
     if request.param != "lists":
-        monkeypatch.setattr(_stepper, "CACHE", 1)
+        monkeypatch.setattr(stepper, "CACHE", 1)
     if request.param == "in place":
-        monkeypatch.setattr(_stepper, "LARGE", 0)
-        monkeypatch.setattr(_lineariser, "LARGE", 0)
+        monkeypatch.setattr(stepper, "LARGE", 0)
+        monkeypatch.setattr(lineariser, "LARGE", 0)
     return request.param
 
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gradscope import _rooms, create
-from gradscope.cells._base import cell_class
+from gradscope import create, plugins
+from gradscope.networks.cell import cell_class
 from gradscope.testing import check_cell, derivatives
 
 H, M = 5, 3
@@ -98,6 +98,6 @@ def test_what_is_left_out_is_remarked_where_it_shows(name, said):
     check_cell(left_out(name))
 
 
-@pytest.mark.parametrize("name", _rooms.names("cells"))
+@pytest.mark.parametrize("name", plugins.names("cells"))
 def test_nothing_is_to_be_remarked_of_the_room(name):
     assert not [d for d in derivatives(cell_class(name)) if d.remark]

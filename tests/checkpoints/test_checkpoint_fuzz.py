@@ -6,9 +6,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch_files import lstm, save_legacy, save_zip, tensors
 
-from gradscope.checkpoints._base import open_checkpoint
 from gradscope.errors import GradscopeError
-from gradscope.layouts._load import load
+from gradscope.files.checkpoints._base import open_checkpoint
+from gradscope.files.layouts._load import load
 
 QUICK = settings(
     max_examples=120,

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from torch_files import lstm
 
-from gradscope.checkpoints._base import open_checkpoint
 from gradscope.errors import InputError, ResourceError
+from gradscope.files.checkpoints._base import open_checkpoint
 
 
 def refused(path, error=InputError):

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from torch_files import lstm, save_legacy, save_zip, tensors
 
-from gradscope.checkpoints import _base
-from gradscope.checkpoints._base import open_checkpoint, printable
 from gradscope.errors import InputError
+from gradscope.files.checkpoints import _base
+from gradscope.files.checkpoints._base import open_checkpoint, printable
 
 
 def refused(path):

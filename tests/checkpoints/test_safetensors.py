@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from torch_files import lstm, save_safetensors, tensors
 
-from gradscope.checkpoints._base import open_checkpoint
 from gradscope.errors import InputError
+from gradscope.files.checkpoints._base import open_checkpoint
 
 
 def entry(shape, begin, end, dtype="F32"):

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from torch_files import Call, Name, Ordered, Pickler, Tensor, lstm, save_legacy, save_zip
 
-from gradscope.checkpoints import _pickle
-from gradscope.checkpoints._base import open_checkpoint
-from gradscope.checkpoints._state import choose_state
 from gradscope.errors import InputError, UsageError
+from gradscope.files.checkpoints import _pickle
+from gradscope.files.checkpoints._base import open_checkpoint
+from gradscope.files.checkpoints._state import choose_state
 
 ORDERED = Name("collections", "OrderedDict")
 SAVERS = pytest.mark.parametrize("save", [save_zip, save_legacy])

@@ -10,9 +10,9 @@ DRAIN = """
 from dataclasses import dataclass
 from typing import ClassVar
 
-from gradscope.cells._base import Cell
-from gradscope.cells._math import dtanh, tanh
-from gradscope.jacobian import Partials
+from gradscope.networks.cell import Cell
+from gradscope.networks.elementwise import dtanh, tanh
+from gradscope.maps.jacobian import Partials
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ import re
 import pytest
 import typer
 
-from gradscope import _rooms
+from gradscope import plugins
 from gradscope.cli._plain import convert_plainly
 from gradscope.cli.app import COMMANDS, build
 
@@ -82,7 +82,7 @@ def test_defaults_in_the_help_are_the_defaults():
     [
         ("gradscope ana", ["analyze"]),
         ("gradscope analyze --cell g", ["gru"]),
-        ("gradscope analyze --cell ", list(_rooms.names("cells"))),
+        ("gradscope analyze --cell ", list(plugins.names("cells"))),
         ("gradscope analyze --init o", ["orthogonal"]),
         ("gradscope analyze --step", ["--steps", "--step-spectra"]),
         ("gradscope compare ls", ["lstm"]),
@@ -106,13 +106,13 @@ def test_completion(run, monkeypatch, tmp_path, words, found):
 def test_cells(run):
     done = run("cells")
     assert (done.code, done.err) == (0, "")
-    for name in _rooms.names("cells"):
+    for name in plugins.names("cells"):
         assert re.search(rf"^{name} +\S", done.out, re.M)
     rows = json.loads(run("cells", "--json").out)
-    assert [r["name"] for r in rows] == list(_rooms.names("cells"))
+    assert [r["name"] for r in rows] == list(plugins.names("cells"))
 
 
-@pytest.mark.parametrize("name", _rooms.names("cells"))
+@pytest.mark.parametrize("name", plugins.names("cells"))
 def test_one_cell(run, name):
     out = run("cells", name).out
     assert out.startswith(f"{name}: ")

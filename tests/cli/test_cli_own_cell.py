@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from gradscope import analyze, create, from_step
-from gradscope._own import made_of, own_in
 from gradscope._workers import Task, _packed
-from gradscope.cells._function import FunctionCell
+from gradscope.checking.user_file import made_of, own_in
 from gradscope.cli._mine import named
 from gradscope.errors import UsageError
+from gradscope.networks.function import FunctionCell
 from gradscope.testing import derivatives, load_cell_file
 
 CELL = '''
@@ -21,9 +21,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from gradscope.cells._base import Cell
-from gradscope.cells._math import dtanh, tanh
-from gradscope.jacobian import Partials
+from gradscope.networks.cell import Cell
+from gradscope.networks.elementwise import dtanh, tanh
+from gradscope.maps.jacobian import Partials
 
 
 @dataclass(frozen=True, eq=False)
@@ -634,7 +634,7 @@ def test_the_derivative_that_is_wrong_is_named(run, write, old, new, words):
 
 def test_swapped_gates_are_recognised():
     from gradscope.cells.lstm import LSTM
-    from gradscope.jacobian import Partials
+    from gradscope.maps.jacobian import Partials
 
     class Swapped(LSTM):
         def partials(self, a, v, s):

@@ -3,18 +3,18 @@
 import numpy as np
 import pytest
 
-from gradscope import _rooms, create
-from gradscope._sound import fits
-from gradscope.cells._base import Cell, cell_class
+from gradscope import create, plugins
 from gradscope.errors import InputError
+from gradscope.networks.cell import Cell, cell_class
+from gradscope.networks.sound import fits
 
 CELL = '''
 from dataclasses import dataclass
 from typing import ClassVar
 
-from gradscope.cells._base import Cell
-from gradscope.cells._math import dtanh, tanh
-from gradscope.jacobian import Partials
+from gradscope.networks.cell import Cell
+from gradscope.networks.elementwise import dtanh, tanh
+from gradscope.maps.jacobian import Partials
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +135,7 @@ def test_a_gate_that_keeps_and_has_no_name(run, tmp_path):
     assert (done.code, done.err) == (0, "")
 
 
-@pytest.mark.parametrize("name", [n for n in _rooms.names("cells", own=True) if cell_class(n).evolve is Cell.evolve])
+@pytest.mark.parametrize("name", [n for n in plugins.names("cells", own=True) if cell_class(n).evolve is Cell.evolve])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_nothing_is_found_in_cells_that_are_right(name, dtype):
     for setting, values in {"": ("",), **cell_class(name).choices}.items():

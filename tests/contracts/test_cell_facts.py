@@ -5,15 +5,15 @@ import re
 import numpy as np
 import pytest
 
-from gradscope import _rooms, create
-from gradscope.cells._base import cell_class
+from gradscope import create, plugins
 from gradscope.cli._cells import describe
-from gradscope.composition import Composite
 from gradscope.dynamics.chain import linearise
 from gradscope.dynamics.trajectory import run
-from gradscope.jacobian import Dense
+from gradscope.maps.composition import Composite
+from gradscope.maps.jacobian import Dense
+from gradscope.networks.cell import cell_class
 
-CELLS = _rooms.names("cells")
+CELLS = plugins.names("cells")
 UNITS = 32  # a multiple of every cell's heads
 
 
@@ -108,5 +108,5 @@ def test_settings_and_paper(name):
     own = {k: v for k, v in cls.settings().items() if isinstance(v, int | float | str)}
     assert row["settings"] == own | dict.fromkeys(cls.bias_settings())
     assert row["choices"] == {k: list(v) for k, v in cls.choices.items()}
-    assert row["init"] == cls.usual_init in _rooms.names("inits")
+    assert row["init"] == cls.usual_init in plugins.names("inits")
     assert re.fullmatch(r"\D+ (19|20)\d\d", row["paper"])

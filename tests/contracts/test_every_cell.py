@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from gradscope import _rooms, create
-from gradscope._create import directions
-from gradscope.cells._base import cell_class
-from gradscope.cells._stack import Direction, Stack
+from gradscope import create, plugins
 from gradscope.dynamics.chain import linearise
 from gradscope.dynamics.trajectory import run
+from gradscope.networks.cell import cell_class
+from gradscope.networks.create import directions
+from gradscope.networks.stack import Direction, Stack
 from gradscope.testing import check_cell
 
-CELLS = _rooms.names("cells")
+CELLS = plugins.names("cells")
 
 
 def variants(name):
@@ -37,7 +37,7 @@ def applies(name, init):
     return init != "chrono" or cell_class(name).keep_gates
 
 
-INSTANCES = [(n, v, i) for n, v in CASES for i in _rooms.names("inits") if applies(n, i)]
+INSTANCES = [(n, v, i) for n, v in CASES for i in plugins.names("inits") if applies(n, i)]
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,12 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from gradscope import _rooms, create
-from gradscope.cells._base import cell_class
+from gradscope import create, plugins
 from gradscope.errors import UsageError
 from gradscope.inits._base import Shape
+from gradscope.networks.cell import cell_class
 
-CELLS, INITS = _rooms.names("cells"), _rooms.names("inits")
+CELLS, INITS = plugins.names("cells"), plugins.names("inits")
 GATED = [name for name in CELLS if cell_class(name).keep_gates]
 EPS = np.finfo(float).eps
 Z = 5.0  # a fixed seed that is 5 sigma out would have been drawn once in a million
@@ -104,7 +104,7 @@ def test_layers_differ(name, init):
 
 @pytest.mark.parametrize("init", INITS)
 def test_describes_itself(init):
-    module = _rooms.load("inits", init)
+    module = plugins.load("inits", init)
     assert module.__doc__.split("\n")[0].endswith(".")
     parameters = list(inspect.signature(module.initialise).parameters.values())
     assert [p.name for p in parameters[:2]] == ["shape", "rng"]
@@ -149,7 +149,7 @@ def test_orthogonal_gate_by_gate(name):
 
 def test_orthogonal_is_uniform_in_haar_measure():
     """Of Haar measure E tr Q = 0 and Var tr Q = 1 (Diaconis & Shahshahani 1994); QR alone gives about sqrt(n)."""
-    init = _rooms.load("inits", "orthogonal").initialise
+    init = plugins.load("inits", "orthogonal").initialise
     shape = Shape("rnn", ("h",), 8, 1, {}, {})
     rng = np.random.default_rng(0)
     traces = np.array([np.trace(init(shape, rng)["U"]) for _ in range(400)])

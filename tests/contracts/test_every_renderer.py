@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gradscope import _rooms
+from gradscope import plugins
 
 spec = importlib.util.spec_from_file_location("render_samples", Path(__file__).parents[1] / "render" / "samples.py")
 assert spec and spec.loader
@@ -19,19 +19,19 @@ spec.loader.exec_module(samples)
 # A picture has neither a width in columns nor a date: those options are for the others.
 PICTURES = ("png", "svg", "pdf")
 TERMINAL = {"width": 40, "reproducible": True}
-CASES = [pytest.param(n, {}, id=f"{n}-pipe") for n in _rooms.names("render")]
-CASES += [pytest.param(n, TERMINAL, id=f"{n}-terminal") for n in _rooms.names("render") if n not in PICTURES]
+CASES = [pytest.param(n, {}, id=f"{n}-pipe") for n in plugins.names("render")]
+CASES += [pytest.param(n, TERMINAL, id=f"{n}-terminal") for n in plugins.names("render") if n not in PICTURES]
 
 
-@pytest.fixture(params=_rooms.names("render"))
+@pytest.fixture(params=plugins.names("render"))
 def renderer(request):
-    return _rooms.load("render", request.param)
+    return plugins.load("render", request.param)
 
 
 @pytest.mark.parametrize("sample", samples.ALL)
 @pytest.mark.parametrize(("name", "options"), CASES)
 def test_output_is_of_its_kind_and_repeats(name, sample, options):
-    renderer = _rooms.load("render", name)
+    renderer = plugins.load("render", name)
     report = samples.ALL[sample]()
     found = renderer.render(report, **options)
     assert isinstance(found, bytes if renderer.BINARY else str)

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gradscope.data._load import load_array, load_inputs, split_key
 from gradscope.errors import GradscopeError
+from gradscope.files.data._load import load_array, load_inputs, split_key
 
 
 def refused(path, exit_code, *words, size=3, **options):
@@ -91,7 +91,7 @@ def test_row_54_zip_bomb(tmp_path):
 
 
 def test_row_54_total_over_limit(tmp_path, monkeypatch):
-    monkeypatch.setattr("gradscope.data.npz.MAX_TOTAL", 1000)
+    monkeypatch.setattr("gradscope.files.data.npz.MAX_TOTAL", 1000)
     path = tmp_path / "x.npz"
     np.savez(path, a=np.zeros(200))
     refused(path, 5, "unpack", "limit")

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gradscope._rooms import load, names
-from gradscope.data._base import amount, printable
-from gradscope.data._load import load_inputs
 from gradscope.errors import GradscopeError, InputError, ResourceError, UsageError
+from gradscope.files.data._base import amount, printable
+from gradscope.files.data._load import load_inputs
+from gradscope.plugins import load, names
 
 
 def refused(path, *words, exit_code=4, **options):
@@ -66,7 +66,7 @@ def test_no_permission(tmp_path, monkeypatch):
     def closed(*_):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
-    monkeypatch.setattr("gradscope.data._base.os.open", closed)
+    monkeypatch.setattr("gradscope.files.data._base.os.open", closed)
     refused(path, "Permission denied")
 
 
@@ -104,7 +104,7 @@ def test_memory_error(tmp_path, monkeypatch):
     def full(*_, **__):
         raise MemoryError
 
-    monkeypatch.setattr("gradscope.data._load.prepare", full)
+    monkeypatch.setattr("gradscope.files.data._load.prepare", full)
     refused(tmp_path / "x.npy", "not enough memory", exit_code=5)
     refused(tmp_path / "x.npy", "input size", exit_code=2, input_size=0)
 

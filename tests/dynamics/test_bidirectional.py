@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gradscope._create import create, directions
 from gradscope.api import analyze
-from gradscope.cells._stack import Direction
 from gradscope.dynamics import trajectory
 from gradscope.dynamics.trajectory import run
+from gradscope.networks.create import create, directions
+from gradscope.networks.stack import Direction
 
 
 def test_a_reverse_direction_is_the_cell_on_reversed_data():

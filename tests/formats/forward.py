@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from gradscope.cells._base import cell_class
 from gradscope.dynamics.trajectory import run
+from gradscope.networks.cell import cell_class
 
 T, B, M, H = 20, 3, 5, 16
 # Rounding in float32 is 6e-8; sums of twenty terms below one, summed in another order, come to a few of it, and gates

@@ -14,10 +14,10 @@ from torch import nn  # noqa: E402
 from gradscope import Norm, create, stack  # noqa: E402
 from gradscope.analysis._loss import given_loss  # noqa: E402
 from gradscope.analysis.gradients import gradient_norms  # noqa: E402
-from gradscope.cells._base import cell_class  # noqa: E402
-from gradscope.cells._stack import Stack  # noqa: E402
 from gradscope.dynamics.chain import linearise  # noqa: E402
 from gradscope.dynamics.trajectory import run  # noqa: E402
+from gradscope.networks.cell import cell_class  # noqa: E402
+from gradscope.networks.stack import Stack  # noqa: E402
 
 pytestmark = pytest.mark.formats
 

@@ -10,10 +10,10 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 from torch.nn.utils import prune  # noqa: E402
 
-from gradscope.cells._stack import Direction, Stack  # noqa: E402
-from gradscope.checkpoints._base import open_checkpoint  # noqa: E402
 from gradscope.errors import InputError  # noqa: E402
-from gradscope.layouts._load import load, read_network  # noqa: E402
+from gradscope.files.checkpoints._base import open_checkpoint  # noqa: E402
+from gradscope.files.layouts._load import load, read_network  # noqa: E402
+from gradscope.networks.stack import Direction, Stack  # noqa: E402
 
 pytestmark = [pytest.mark.formats, pytest.mark.filterwarnings("ignore")]
 

@@ -7,7 +7,7 @@ import pytest
 from torch_files import lstm, save_legacy, save_zip, tensors
 
 from gradscope.errors import InputError, UsageError
-from gradscope.layouts._load import load, read_network
+from gradscope.files.layouts._load import load, read_network
 
 
 def test_one_network_is_named_after_its_file(tmp_path):

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from torch_files import lstm
 
-from gradscope.cells._stack import Direction, Stack
 from gradscope.cells.gru import GRU
 from gradscope.cells.lstm import LSTM
 from gradscope.cells.rnn import RNN
 from gradscope.errors import InputError, UsageError
-from gradscope.layouts._base import find_layers
+from gradscope.files.layouts._base import find_layers
+from gradscope.networks.stack import Direction, Stack
 
 
 def one(tensors, **options):

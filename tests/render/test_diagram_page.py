@@ -10,12 +10,12 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 import gradscope
-from gradscope import _rooms, create
+from gradscope import create, plugins
 from gradscope.diagram import cell_report, with_diagrams
 from gradscope.render import _diagram, _figure, _style, pdf, svg
 from gradscope.report.model import Diagram, Edge, Node, Report
 
-CELLS = _rooms.names("cells")
+CELLS = plugins.names("cells")
 
 
 def _drawn(report):
@@ -62,7 +62,7 @@ def check(report):
 
 @pytest.mark.parametrize("name", CELLS)
 def test_every_cell(name):
-    fig = check(cell_report(name, _rooms.outline("cells", name).summary))
+    fig = check(cell_report(name, plugins.outline("cells", name).summary))
     assert 85 / 25.4 <= fig.get_size_inches()[0] <= 170 / 25.4
 
 

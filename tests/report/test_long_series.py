@@ -2,7 +2,7 @@
 
 import pytest
 
-from gradscope import _rooms, analyze, create
+from gradscope import analyze, create, plugins
 from gradscope.report import numbers
 
 
@@ -13,7 +13,7 @@ def thinned(request, monkeypatch):
     return analyze(create("lstm", hidden_size=4, input_size=2), steps=request.param, lags=4)
 
 
-@pytest.mark.parametrize("format", _rooms.names("render"))
+@pytest.mark.parametrize("format", plugins.names("render"))
 def test_every_format_is_written(thinned, format):  # noqa: A002  the word of the command line
     assert thinned.render(format)
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 import gradscope
-from gradscope import _rooms
-from gradscope._create import directions
-from gradscope.cells._stack import Direction
+from gradscope import plugins
 from gradscope.cli.app import main
 from gradscope.dynamics.chain import JacobianChain
-from gradscope.layouts._load import read_network
+from gradscope.files.layouts._load import read_network
+from gradscope.networks.create import directions
+from gradscope.networks.stack import Direction
 from gradscope.report.inspection import inspection_document
 
 PATH = Path(gradscope.__file__).parent / "report" / "schema.json"
@@ -71,12 +71,12 @@ def test_every_definition_is_used():
 
 
 @pytest.mark.parametrize("init", ["pytorch", "orthogonal"])
-@pytest.mark.parametrize("name", _rooms.names("cells"))
+@pytest.mark.parametrize("name", plugins.names("cells"))
 def test_every_cell(name, init):
     follows(gradscope.analyze(gradscope.create(name, init=init, **SIZES), **QUICK))
 
 
-@pytest.mark.parametrize("init", _rooms.names("inits"))
+@pytest.mark.parametrize("init", plugins.names("inits"))
 def test_every_init(init):
     follows(gradscope.analyze(gradscope.create("lstm", init=init, **SIZES), **QUICK))
 

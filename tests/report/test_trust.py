@@ -37,7 +37,7 @@ def test_a_wrong_determinant_is_an_error():
 
 def test_a_cell_that_states_a_wrong_determinant_is_found_out(monkeypatch):
     """The rule is checked at run time, for every complete spectrum."""
-    from gradscope.jacobian import Jacobian
+    from gradscope.maps.jacobian import Jacobian
 
     right = Jacobian.log_abs_det
     monkeypatch.setattr(Jacobian, "log_abs_det", lambda J: right(J) + 1e-6)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gradscope import JacobianChain, analyze, create
-from gradscope.cells._base import cell_class
+from gradscope.networks.cell import cell_class
 from gradscope.report.verdict import DECADES, HORIZON, OPPOSED, SHORTEST, Evidence, judge, times
 
 LN10 = math.log(10)

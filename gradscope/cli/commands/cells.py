@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gradscope import _rooms
+from gradscope import plugins
 from gradscope.cli._cells import describe, describe_class, page, table
 from gradscope.cli._mine import aside, fetch, is_own, made, refuse_settings
 from gradscope.cli._options import complete_cells
@@ -20,7 +20,7 @@ from gradscope.cli._request import one_blas_thread
 from gradscope.errors import UsageError
 
 if TYPE_CHECKING:
-    from gradscope._own import Own
+    from gradscope.checking.user_file import Own
 
 EPILOG = "Example: gradscope cells lstm"
 UNITS, INPUTS = 8, 3  # of a function that leaves them open
@@ -49,10 +49,10 @@ def command(
     """List the cells, or give one cell's equations, state, gates, settings and sources, and draw it."""
     own = fetch(name) if name is not None and is_own(name) else None
     if name is None:
-        _rooms.tell_hidden("cells")
-    elif own is None and name not in _rooms.names("cells"):
+        plugins.tell_hidden("cells")
+    elif own is None and name not in plugins.names("cells"):
         refuse_settings(name)
-        _rooms.load("cells", name)  # says what is known
+        plugins.load("cells", name)  # says what is known
     if output:
         _draw(name, own, output, force=force, mkdir=mkdir)
     if own is not None and own.cell_class is None:
@@ -65,7 +65,7 @@ def command(
     if as_json:
         write_stdout(json.dumps(rows if name is None else rows[0], indent=2, default=str) + "\n")
     elif name is None:
-        inits = f"initialisations: {', '.join(_rooms.names('inits'))}"
+        inits = f"initialisations: {', '.join(plugins.names('inits'))}"
         lines = [inits] if width is None else textwrap.wrap(inits, width)
         write_stdout("\n".join([table(rows, width), *lines]) + "\n")
     else:
@@ -73,7 +73,7 @@ def command(
 
 
 def _own_row(own: Own) -> dict[str, Any]:
-    from gradscope._sound import refuse_unsound_class
+    from gradscope.networks.sound import refuse_unsound_class
 
     assert own.cell_class is not None
     refuse_unsound_class(own.cell_class)
@@ -97,7 +97,7 @@ def _draw(name: str | None, own: Own | None, paths: list[Path], *, force: bool, 
             from gradscope.diagram import cell_report
 
             if own is None:
-                report = cell_report(name, _rooms.outline("cells", name).summary.rstrip("."))
+                report = cell_report(name, plugins.outline("cells", name).summary.rstrip("."))
             elif own.cell_class is not None:
                 report = cell_report(own.cell_class, _summary(own))
             else:
@@ -107,10 +107,10 @@ def _draw(name: str | None, own: Own | None, paths: list[Path], *, force: bool, 
 
 def _all() -> list[dict[str, Any]]:
     rows = []
-    for name in _rooms.names("cells"):
+    for name in plugins.names("cells"):
         try:
             rows.append(describe(name))
         except UsageError as error:  # a plug-in of another package that cannot be imported, or is no cell
             known = "" if f"'{name}'" in error.message else f"the plug-in '{name}': "
-            warnings.warn(f"{known}{error.message}; it is left out", _rooms.PluginWarning, stacklevel=2)
+            warnings.warn(f"{known}{error.message}; it is left out", plugins.PluginWarning, stacklevel=2)
     return rows

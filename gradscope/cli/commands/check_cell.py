@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from gradscope import _rooms
+from gradscope import plugins
 from gradscope.cli import _options as o
 from gradscope.cli._idle import typed_of_cells
 from gradscope.cli._mine import aside, fetch, is_own, made, refuse_idle_settings, refuse_settings
@@ -18,7 +18,7 @@ from gradscope.cli._request import exists, one_blas_thread, settings_of
 from gradscope.errors import GradscopeError, InputError
 
 if TYPE_CHECKING:
-    from gradscope._own import Own
+    from gradscope.checking.user_file import Own
 
 EPILOG = "Example: gradscope check-cell my_cell.py"
 UNITS, INPUTS = 5, 3  # small, and no two sizes alike, so that a transposed matrix does not fit
@@ -73,11 +73,11 @@ def command(
     if is_own(cell):
         with aside():
             own = fetch(cell)
-    elif cell not in _rooms.names("cells"):
+    elif cell not in plugins.names("cells"):
         refuse_settings(cell)
         if exists(Path(cell)) or Path(cell).suffix:
             raise InputError(f"{cell} is not a Python file", "its name has to end in .py")
-        _rooms.load("cells", cell)  # says what is known
+        plugins.load("cells", cell)  # says what is known
     if own is not None and own.cell_class is None:
         refuse_idle_settings(own, dict.fromkeys(typed_of_cells(context), True))
     with aside():
@@ -94,7 +94,7 @@ def command(
         document = check_document(
             model, found.rows, wrong, config | {"set": settings_of(settings)}, surrogate=found.surrogate
         )
-        write_stdout(_rooms.load("render", "json").render(from_document(document)))
+        write_stdout(plugins.load("render", "json").render(from_document(document)))
     elif found.rows and not quiet:
         write_stdout(f"{found.name}\n{_table(found.rows)}\n")
     if wrong:
@@ -119,9 +119,9 @@ def _looked_at(name: str, own: Own | None, hidden: int, inputs: int, settings: d
         InputError: the file's own code fails.
         UsageError: a setting is not known.
     """
-    from gradscope._create import create
-    from gradscope._own import blamed
-    from gradscope.cells._function import FunctionCell
+    from gradscope.checking.user_file import blamed
+    from gradscope.networks.create import create
+    from gradscope.networks.function import FunctionCell
     from gradscope.testing import check_cell, derivatives
 
     if own is not None and own.cell_class is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gradscope import _rooms
+from gradscope import plugins
 from gradscope.cli import _options as o
 from gradscope.cli._failon import parse
 from gradscope.cli._idle import idle_among, refuse_idle, typed_of_cells
@@ -198,21 +198,21 @@ def _cell_of(target: str) -> tuple[str | None, dict[str, str]]:
     if mine := own_named(target):
         return mine.cell, settings_of(mine.settings.split(",") if mine.settings else [])
     name, colon, rest = target.partition(":")
-    known = _rooms.names("cells")
+    known = plugins.names("cells")
     if name in known and not (colon and not rest) and (colon or not exists(Path(target))):
         return name, settings_of(rest.split(",") if rest else [])
     if not exists(Path(target)) and target != "-" and Path(target).suffix == "":
-        if _rooms.turned_off("cells", name):
-            _rooms.load("cells", name)  # says so
-        hint = f"{_rooms.suggest(name, known)}cells: {', '.join(known)}; or name a file"
+        if plugins.turned_off("cells", name):
+            plugins.load("cells", name)  # says so
+        hint = f"{plugins.suggest(name, known)}cells: {', '.join(known)}; or name a file"
         raise UsageError(f"'{target}' is neither a cell nor a file", hint)
     return None, {}
 
 
 def _with(request: Request, cell: str, settings: dict[str, str]) -> Request:
     """Return the request for one cell: settings after the colon win over the options."""
-    from gradscope._create import checked
     from gradscope.cli._numbers import count, real
+    from gradscope.networks.create import checked
 
     parsers: dict[str, Any] = {
         "hidden": count("hidden"),

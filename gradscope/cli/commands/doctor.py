@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import gradscope
-from gradscope.budget import available_bytes, human
 from gradscope.cli import _options as o
 from gradscope.cli._calibrate import calibrate as measure_speed
 from gradscope.cli._calibrate import calibration_file, read_speeds
 from gradscope.cli._output import terminal_width, write_stdout
 from gradscope.cli._progress import progress as progress_line
 from gradscope.cli._request import one_blas_thread
+from gradscope.dynamics.budget import available_bytes, human
 
 if TYPE_CHECKING:
     from gradscope.selftest import Check

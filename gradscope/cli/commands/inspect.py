@@ -45,7 +45,7 @@ def command(
         )
     one_blas_thread()
     with Sink(name, output or (), force=force, mkdir=mkdir, color=color, quiet=quiet) as sink:
-        from gradscope.layouts._load import read_network
+        from gradscope.files.layouts._load import read_network
         from gradscope.report.inspection import inspection_document
         from gradscope.report.present import from_document
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import gradscope
-from gradscope import _rooms
+from gradscope import plugins
 from gradscope.cli._output import write_stdout
 from gradscope.errors import UsageError
 
@@ -30,6 +30,6 @@ def command(
     schema = json.loads(text)
     kinds = [ref["$ref"].rsplit("/", 1)[1] for ref in schema["oneOf"]]
     if kind not in kinds:
-        raise UsageError(f"there is no kind '{kind}'", f"{_rooms.suggest(kind, kinds)}known: {', '.join(kinds)}")
+        raise UsageError(f"there is no kind '{kind}'", f"{plugins.suggest(kind, kinds)}known: {', '.join(kinds)}")
     del schema["oneOf"]
     write_stdout(json.dumps({**schema, "$ref": f"#/$defs/{kind}"}, indent=2) + "\n")

@@ -1,0 +1,252 @@
+"""What the two containers of torch.save share: names, storages, tensors, and the tree of dictionaries.
+
+Format: `torch/serialization.py` and `torch/_utils.py` of PyTorch 0.4 to 2.13.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradscope.errors import InputError
+from gradscope.files.checkpoints._base import STATE_DICT, Array, Tensors, decode, printable
+from gradscope.files.checkpoints._pickle import Name, Stream, Thing, World, unpickle
+from gradscope.files.checkpoints._state import state_prefix
+
+__all__ = ["Storage", "TorchWorld", "read_tree", "tensors_of"]
+
+STORAGES = {
+    "FloatStorage": "f4", "DoubleStorage": "f8", "HalfStorage": "f2", "BFloat16Storage": "bfloat16",
+    "LongStorage": "i8", "IntStorage": "i4", "ShortStorage": "i2", "CharStorage": "i1", "ByteStorage": "u1",
+    "BoolStorage": "?", "ComplexFloatStorage": "c8", "ComplexDoubleStorage": "c16", "UntypedStorage": "u1",
+}  # fmt: skip
+DTYPES = {
+    "float32": "f4", "float64": "f8", "float16": "f2", "bfloat16": "bfloat16", "int64": "i8", "int32": "i4",
+    "int16": "i2", "int8": "i1", "uint8": "u1", "uint16": "u2", "uint32": "u4", "uint64": "u8", "bool": "?",
+    "complex64": "c8", "complex128": "c16",
+}  # fmt: skip
+TENSORS = ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3")
+PARAMETERS = ("_rebuild_parameter", "_rebuild_parameter_with_state")
+QUANTISED = ("ScriptObject", "_rebuild_qtensor", "QInt8Storage", "QUInt8Storage", "QInt32Storage")
+
+# Nothing is ever imported; these lists decide between "refused" and "left aside" alone.
+STANDARD = frozenset(sys.stdlib_module_names) | {"__builtin__", "commands", "copy_reg", "pip", "setuptools"}
+HARMLESS_MODULES = frozenset(("collections", "datetime", "decimal", "enum", "fractions", "pathlib", "uuid"))
+HARMLESS = frozenset(
+    "argparse.Namespace types.SimpleNamespace _codecs.encode copyreg._reconstructor copy_reg._reconstructor "
+    "functools.partial re._compile".split()
+    + [
+        f"{module}.{name}"
+        for module in ("builtins", "__builtin__")
+        for name in "set frozenset list dict tuple int long float complex str unicode bytes bytearray bool object "
+        "slice range".split()
+    ]
+)
+HOSTILE = ("torch.hub", "torch.utils.cpp_extension", "torch.jit", "torch.package", "numpy.testing", "numpy.f2py")
+MAX_DEPTH, MAX_DIMENSIONS, MAX_SIZE, MAX_NAMES = 32, 32, 2**48, 10_000
+
+
+class Storage(NamedTuple):
+    """A range of elements of a file: which one, of what type, how many, and from where."""
+
+    key: str
+    kind: str
+    size: int
+    offset: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class TensorRef:
+    """A tensor as its pickle describes it; nothing of it was checked."""
+
+    storage: Any
+    offset: Any
+    shape: Any
+    strides: Any
+    kind: str = ""
+
+
+def _size(value: Any, what: str) -> int:
+    if type(value) is not int or not 0 <= value <= MAX_SIZE:
+        raise InputError(f"its pickle is damaged ({what} is not a size)", "download or save it again")
+    return value
+
+
+def _kind(dtype: Name) -> str:
+    """Return the code of a dtype such as torch.uint16."""
+    if re.fullmatch(r"float8_[a-z0-9]{1,20}", dtype.attribute):
+        return dtype.attribute
+    if dtype.attribute not in DTYPES:
+        raise InputError(f"a tensor has the type {printable(dtype)}, which is not supported")
+    return DTYPES[dtype.attribute]
+
+
+class TorchWorld(World):
+    """The names that torch.save writes; others become inert things."""
+
+    def __init__(self) -> None:
+        self.foreign: set[str] = set()
+        self.storages: dict[str, Storage] = {}
+
+    def name(self, name: Name) -> None:
+        module, attribute = name
+        top = module.split(".")[0]
+        full = printable(name)
+        if top == "torch" and attribute in QUANTISED:
+            hint = "save the float model, before quantising it: torch.save(model.state_dict(), ...)"
+            raise InputError(f"it holds quantised weights ({full}), which are not supported", hint)
+        harmless = (module in HARMLESS_MODULES and "." not in attribute) or str(name) in HARMLESS
+        if (top in STANDARD and not harmless) or module.startswith(HOSTILE):
+            hint = f"do not load this file with torch.load; {STATE_DICT}"
+            raise InputError(f"refused: asks to import {full}", hint)
+        if top not in ("torch", "numpy") and top not in STANDARD:
+            self.foreign.add(full)
+            if len(self.foreign) > MAX_NAMES:
+                raise InputError(f"refused: asks to import more than {MAX_NAMES} names")
+
+    def call(self, name: Name, args: tuple[Any, ...]) -> Any:
+        module, attribute = name
+        if name == ("torch._tensor", "_rebuild_from_type_v2") and len(args) == 4 and isinstance(args[0], Name):
+            (module, attribute), args = args[0], args[2]
+        if module == "torch._utils" and attribute in TENSORS and len(args) >= 4:
+            kind = args[6] if attribute.endswith("v3") and len(args) > 6 else None
+            return TensorRef(args[0], args[1], args[2], args[3], _kind(kind) if isinstance(kind, Name) else "")
+        if module == "torch._utils" and attribute in PARAMETERS and args:
+            return args[0]
+        if name == ("torch", "Size") and len(args) == 1:
+            return args[0]
+        if module == "collections" and attribute in ("OrderedDict", "defaultdict"):
+            pairs = args[0] if args and isinstance(args[0], list) else []
+            return {p[0]: p[1] for p in pairs if isinstance(p, (list, tuple)) and len(p) == 2 and isinstance(p[0], str)}
+        if module in ("copyreg", "copy_reg") and args and isinstance(args[0], Name):
+            return Thing(printable(args[0]))
+        return Thing(printable(name))
+
+    def persistent(self, pid: Any) -> Any:
+        if not isinstance(pid, tuple) or len(pid) < 2:
+            raise ValueError("a persistent id that is no tuple")
+        if pid[0] == "module":
+            return pid[1]
+        if pid[0] != "storage" or len(pid) not in (5, 6) or not isinstance(pid[1], Name):
+            raise ValueError("a persistent id that is no storage")
+        kind = STORAGES.get(pid[1].attribute)
+        if kind is None or not isinstance(pid[2], (str, int)):
+            raise ValueError(f"a storage of type {printable(pid[1])}")
+        storage = Storage(str(pid[2])[:200], kind, _size(pid[4], "a storage"))
+        self.storages.setdefault(storage.key, storage)
+        view = pid[5] if len(pid) == 6 else None
+        if isinstance(view, tuple) and len(view) == 3:  # files of before 2018
+            return storage._replace(offset=_size(view[1], "an offset"), size=_size(view[2], "a storage"))
+        return storage
+
+
+def _array(name: str, ref: TensorRef, data: Callable[[str], NDArray[np.uint8]], big_endian: bool) -> tuple[Array, str]:
+    """Return the elements of a tensor, after its geometry was compared with the bytes that are there."""
+    storage, shape, strides = ref.storage, ref.shape, ref.strides
+    if not isinstance(storage, Storage) or not isinstance(shape, tuple) or not isinstance(strides, tuple):
+        raise InputError(f"the tensor {name} is damaged: it has no storage")
+    numbers = (ref.offset, *shape, *strides)
+    if len(shape) != len(strides) or len(shape) > MAX_DIMENSIONS or any(type(n) is not int for n in numbers):
+        raise InputError(f"the tensor {name} is damaged: its shape is not a shape")
+    if any(not 0 <= n <= MAX_SIZE for n in numbers):
+        raise InputError(f"the tensor {name} is damaged: a size or stride is negative or beyond reason")
+    count = 1
+    for n in shape:
+        count *= n
+    kind = ref.kind or storage.kind
+    itemsize = {"bfloat16": 2, "?": 1}.get(kind) or (int(kind[1:]) if kind[1:].isdigit() else 1)
+    unit = 1 if ref.kind else int(storage.kind[1:]) if storage.kind[1:].isdigit() else itemsize
+    if count == 0:
+        if sum(n.bit_length() for n in shape) > 60:
+            raise InputError(f"the tensor {name} is damaged: its shape is beyond reason")
+        return np.zeros(shape, np.float32 if kind == "bfloat16" else kind if kind[1:].isdigit() else np.uint8), ""
+    if any(stride == 0 and n > 1 for n, stride in zip(shape, strides, strict=True)):
+        raise InputError(f"the tensor {name} repeats one element (stride 0)", "save tensor.contiguous() instead")
+    raw = data(storage.key)
+    first = storage.offset * unit
+    if first + storage.size * unit > len(raw):
+        claims = f"its storage claims {storage.size * unit} bytes, the file holds {len(raw)}"
+        raise InputError(f"the tensor {name} is damaged: {claims}")
+    here = storage.size * unit // itemsize
+    last = ref.offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
+    if last >= here or count > here:
+        needs = f"it needs {max(last + 1, count)} elements, its storage has {here}"
+        raise InputError(f"the tensor {name} is damaged: {needs}")
+    flat, note = decode(raw[first : first + here * itemsize], kind, big_endian)
+    bytewise = [stride * flat.itemsize for stride in strides]
+    return np.lib.stride_tricks.as_strided(flat[ref.offset :], shape, bytewise, writeable=False), note
+
+
+def _is_weight(path: tuple[str, ...]) -> bool:
+    return len(path) == 1 or not path[0].startswith("optim")
+
+
+def read_tree(stream: Stream, world: TorchWorld) -> dict[tuple[str, ...], TensorRef]:
+    """Read the pickle and return its tensors by path, dictionaries and lists alike.
+
+    Raises:
+        InputError: the pickle is damaged or refused, or holds a whole model.
+    """
+    root = unpickle(stream, world)
+    found: dict[tuple[str, ...], TensorRef] = {}
+    models: list[str] = []
+    seen: set[int] = set()
+    todo: list[tuple[tuple[str, ...], Any]] = [((), root)]
+    while todo:
+        path, value = todo.pop()
+        if isinstance(value, TensorRef):
+            found[path or ("tensor",)] = value
+            continue
+        if isinstance(value, Thing) and isinstance(value.state, dict) and "_modules" in value.state:
+            models.append(value.name)
+        table = value.items if isinstance(value, Thing) else value
+        if not isinstance(table, (dict, list, tuple)) or id(table) in seen or len(path) >= MAX_DEPTH:
+            continue
+        seen.add(id(table))
+        pairs = list(table.items() if isinstance(table, dict) else enumerate(table))
+        keyed = [(k, v) for k, v in pairs if isinstance(k, str) or (type(k) is int and abs(k) < 10**9)]
+        todo += [((*path, str(k)), v) for k, v in reversed(keyed)]
+    if models and not any(_is_weight(path) for path in found):
+        raise InputError(f"it holds a whole model ({models[0]}), which would have to be executed", STATE_DICT)
+    if not found and isinstance(root, Thing):
+        raise InputError(f"it holds an object of type {root.name}, no tensors", STATE_DICT)
+    return found
+
+
+def tensors_of(
+    found: dict[tuple[str, ...], TensorRef],
+    data: Callable[[str], NDArray[np.uint8]],
+    world: TorchWorld,
+    format: str,
+    big_endian: bool = False,
+) -> Tensors:
+    """Turn the tensors of a tree into arrays; those of optimisers are left out.
+
+    Raises:
+        InputError: a tensor does not fit the bytes of its storage.
+    """
+    arrays: dict[str, Array] = {}
+    notes: dict[str, None] = {}
+    states: dict[str, None] = {}
+    left_out: dict[str, int] = {}
+    for path, ref in found.items():
+        if not _is_weight(path):
+            left_out[path[0]] = left_out.get(path[0], 0) + 1
+            continue
+        name = ".".join(path)
+        if name in arrays:
+            raise InputError(f"two tensors are named {printable(name)}")
+        arrays[name], note = _array(printable(name), ref, data, big_endian)
+        notes |= {note: None} if note else {}
+        states[state_prefix(path[:-1])] = None
+    lines = [f"left out {printable(k)} ({n} tensors)" for k, n in left_out.items()]
+    if world.foreign:
+        names = ", ".join(sorted(world.foreign)[:5])
+        lines.append(f"left aside, never imported: {names}{' ...' if len(world.foreign) > 5 else ''}")
+    return Tensors(arrays, [*notes, *lines], format, tuple(states) or ("",))

@@ -1,0 +1,69 @@
+"""The directory of a zip file, with errors for a person."""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradscope.errors import InputError
+from gradscope.files.checkpoints._base import printable
+
+__all__ = ["members", "stored", "zip_errors"]
+
+AGAIN = "download or save it again"
+LOCAL = struct.Struct("<4s5H3L2H")  # local file header, APPNOTE 4.3.7
+
+
+@contextmanager
+def zip_errors() -> Iterator[None]:
+    """Turn everything that `zipfile` raises on a damaged file into an `InputError`."""
+    try:
+        yield
+    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, OverflowError, IndexError) as error:
+        raise InputError(f"not a complete zip file ({printable(error)})", AGAIN) from None
+    except (NotImplementedError, RuntimeError) as error:
+        raise InputError(f"a zip file of a kind that is not supported ({printable(error)})", AGAIN) from None
+
+
+def members(path: Path) -> dict[str, zipfile.ZipInfo]:
+    """Return {name: entry} of a zip file.
+
+    Raises:
+        InputError: not a complete zip, or an encrypted one.
+    """
+    with zip_errors(), zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    for entry in entries:
+        if entry.flag_bits & 0x1:
+            raise InputError(f"the zip member {printable(entry.filename)} is encrypted", "save it without a password")
+    return {e.filename: e for e in entries}
+
+
+def stored(data: NDArray[np.uint8], entry: zipfile.ZipInfo) -> NDArray[np.uint8]:
+    """Return the bytes of an uncompressed member in place.
+
+    Raises:
+        InputError: the member is compressed, or does not lie in the file.
+    """
+    name = printable(entry.filename)
+    if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
+        raise InputError(f"the zip member {name} is compressed, which torch.save never does", "save the file again")
+    start = entry.header_offset
+    header = data[start : start + LOCAL.size].tobytes() if 0 <= start < len(data) else b""
+    if len(header) < LOCAL.size or not header.startswith(b"PK\x03\x04"):
+        raise InputError(f"not a complete zip file: the member {name} is not where the directory says", AGAIN)
+    *_, name_size, extra_size = LOCAL.unpack(header)
+    start += LOCAL.size + name_size + extra_size
+    if start + entry.file_size > len(data):
+        raise InputError(f"not a complete zip file: the member {name} goes past its end", AGAIN)
+    content = data[start : start + entry.file_size]
+    if entry.CRC not in (0, zlib.crc32(content.data)):  # 0: torch wrote no checksums
+        raise InputError(f"the zip member {name} is damaged: its checksum differs", AGAIN)
+    return content

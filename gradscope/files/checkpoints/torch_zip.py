@@ -1,0 +1,67 @@
+"""What tensors does a file of torch.save hold?
+
+A zip of uncompressed members: `<root>/data.pkl` describes the tensors, `<root>/data/<n>` are their storages,
+`<root>/byteorder` says how they were written. Since PyTorch 1.6.
+Source: `torch/serialization.py`; `caffe2/serialize/inline_container.h`.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradscope.errors import InputError
+from gradscope.files.checkpoints._base import STATE_DICT, Tensors, mapped, printable
+from gradscope.files.checkpoints._torch import TorchWorld, read_tree, tensors_of
+from gradscope.files.checkpoints._zip import members, stored
+
+SUFFIXES = (".pt", ".pth", ".ckpt", ".bin")
+
+
+def sniff(head: bytes, path: Path) -> bool:
+    """Tell whether a file is a zip whose first member is no .npy array."""
+    size = int.from_bytes(head[26:28], "little")
+    return head.startswith(b"PK\x03\x04") and not head[30 : 30 + size].endswith(b".npy")
+
+
+def read(path: Path) -> Tensors:
+    """Read every tensor of the file.
+
+    Raises:
+        InputError: not complete, not of torch.save, or a tensor does not fit its bytes.
+    """
+    entries = members(path)
+    parts = [tuple(name.split("/")) for name in entries]
+    if any(p[1:2] in (("code",), ("constants.pkl",), ("bytecode.pkl",)) for p in parts):
+        recipe = f"load it with torch.jit.load, then {STATE_DICT}"
+        raise InputError("it is a TorchScript archive, a program with its weights", recipe)
+    exported = ("archive_format", "models")
+    if any(p[1:2] and p[1] in exported for p in parts) or ("serialized_exported_program.json",) in parts:
+        raise InputError("it is a torch.export archive (.pt2)", f"load it with torch.export.load, then {STATE_DICT}")
+    roots = [p[0] for p in parts if len(p) == 2 and p[1] == "data.pkl"]
+    if len(roots) != 1:
+        listed = ", ".join(printable(n, 40) for n in list(entries)[:5])
+        raise InputError(f"it is a zip file, but not one of torch.save; it holds {listed or 'nothing'}", STATE_DICT)
+    root = roots[0]
+    data = np.frombuffer(mapped(path), np.uint8)
+    cache: dict[str, NDArray[np.uint8]] = {}
+
+    def storage(key: str) -> NDArray[np.uint8]:
+        if key not in cache:
+            entry = entries.get(f"{root}/data/{key}")
+            if entry is None:
+                raise InputError(f"not complete: the storage {printable(key)} is missing", "download or save it again")
+            cache[key] = stored(data, entry)
+        return cache[key]
+
+    for entry in entries.values():
+        if entry.compress_type:
+            stored(data, entry)  # raises, naming the member
+    order = entries.get(f"{root}/byteorder")
+    big_endian = order is not None and stored(data, order).tobytes().strip() == b"big"
+    world = TorchWorld()
+    found = read_tree(io.BytesIO(stored(data, entries[f"{root}/data.pkl"]).tobytes()), world)
+    return tensors_of(found, storage, world, "torch_zip", big_endian)

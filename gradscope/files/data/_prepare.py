@@ -1,0 +1,179 @@
+"""From a file's array to input sequences of shape (B, T, m), with everything that was assumed said aloud."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from gradscope.errors import InputError, UsageError
+from gradscope.files.data._base import Array, Options, Raw, fit
+
+__all__ = ["Inputs", "NonFinite", "converted", "prepare"]
+
+LAYOUTS = ("btf", "tbf")
+POLICIES = ("keep", "drop", "zero", "error")
+
+
+class NonFinite(TypedDict):
+    """Numbers of one kind that are not finite: how many, and where the first is (sequence, step, column)."""
+
+    path: str
+    kind: str
+    count: int
+    first: list[int]
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """Input sequences, ready to drive a cell.
+
+    Attributes:
+        values: shape (B, T, m), C-contiguous.
+        notes: sentences on what was assumed or converted.
+        nonfinite: what is not finite in `values`.
+        warnings: (code, sentence).
+        columns: names of the last axis; empty where the file has none.
+    """
+
+    values: NDArray[np.floating[Any]]
+    notes: tuple[str, ...] = ()
+    nonfinite: tuple[NonFinite, ...] = ()
+    warnings: tuple[tuple[str, str], ...] = ()
+    columns: tuple[str, ...] = ()
+
+
+def prepare(raw: Raw, options: Options, what: str, layout: str | None, nan: str, dtype: DTypeLike) -> Inputs:
+    """Shape, convert and check an array.
+
+    Raises:
+        InputError: the array does not fit the model, or holds what `nan` does not allow.
+        ResourceError: it is over the memory limit.
+        UsageError: `layout`, `nan` or `dtype` cannot be.
+    """
+    if layout is not None and layout not in LAYOUTS:
+        raise UsageError(f"--layout must be btf or tbf, not '{layout}'")
+    if nan not in POLICIES:
+        raise UsageError(f"--nan must be one of {', '.join(POLICIES)}, not '{nan}'")
+    notes = list(raw.notes)
+    shaped = _shaped(raw, options.input_size, what, layout, notes)
+    fit(shaped.size * np.dtype(dtype).itemsize, options, what)
+    values = converted(shaped, dtype, what, notes)
+    warnings = list(raw.warnings)
+    if nan != "keep":
+        values = _repaired(values, raw.columns, what, nan, warnings)
+    warnings.extend(_no_drive(values, what))
+    return Inputs(np.ascontiguousarray(values), tuple(notes), records(values), tuple(warnings), raw.columns)
+
+
+def _shaped(raw: Raw, size: int, what: str, layout: str | None, notes: list[str]) -> Array:
+    array = raw.array
+    shape = array.shape
+    if array.ndim == 0 or array.ndim > 3:
+        hint = "give (steps, features), or (sequences, steps, features)"
+        raise InputError(f"{what} has {array.ndim} axes (shape {shape}); 1 to 3 are understood", hint)
+    if 0 in shape:
+        raise InputError(f"{what} has shape {shape}: it holds no numbers (an axis has length zero)")
+    width = shape[-1] if array.ndim > 1 else 1
+    if width != size:
+        raise _misfit(raw, size, what)
+    if array.ndim == 3:
+        if layout is None:
+            notes.append(f"shape {shape} was read as (sequence, step, feature); --layout tbf puts the steps first")
+        return array.swapaxes(0, 1) if layout == "tbf" else array
+    if layout is not None:
+        notes.append(f"--layout says nothing about an array with {array.ndim} axes: it is one sequence")
+    return array.reshape(1, shape[0], width)
+
+
+def _misfit(raw: Raw, size: int, what: str) -> InputError:
+    array, shape = raw.array, raw.array.shape
+    if array.dtype.kind in "iu" and array.ndim < 3:
+        message = f"{what} holds integers of shape {shape}; a model with input size {size} needs embeddings of them"
+        hint = (
+            f"pass --embedding KEY, a matrix of the checkpoint; or look the tokens up and save (steps, {size}) numbers"
+        )
+        return InputError(message, hint)
+    if array.ndim == 1:
+        message = f"{what} is one column (shape {shape}), but the model's input size is {size}"
+        return InputError(message, raw.hint or f"save it with shape (steps, {size})")
+    message = f"{what} has {shape[-1]} features per step (shape {shape}), but the model's input size is {size}"
+    axes = [axis for axis, n in enumerate(shape[:-1]) if n == size]
+    hint = ""
+    if axes and array.ndim == 2:
+        hint = f"the first axis has length {size}: transpose the array (x.T)"
+    elif axes:
+        hint = f"axis {axes[-1]} has length {size}: move it to the end (numpy.moveaxis(x, {axes[-1]}, -1))"
+    elif size == 1 and array.ndim == 2 and not raw.hint:
+        hint = f"if these are {shape[0]} sequences of single numbers, save them with shape {(*shape, 1)}"
+    return InputError(message, "; or ".join(part for part in (raw.hint, hint) if part))
+
+
+def converted(array: Array, dtype: DTypeLike, what: str, notes: list[str]) -> NDArray[np.floating[Any]]:
+    """Convert to a real floating dtype in native byte order, C-contiguous, and say so in `notes`.
+
+    Raises:
+        InputError: the numbers are complex.
+        UsageError: `dtype` is not float32 or float64.
+    """
+    wanted = np.dtype(dtype)
+    if wanted not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise UsageError(f"inputs are float32 or float64, not {wanted}")
+    if array.dtype.kind == "c":
+        raise InputError(f"{what} holds complex numbers, not real ones", "save real and imaginary parts as columns")
+    values = np.ascontiguousarray(array, dtype=wanted)
+    if array.dtype.newbyteorder("=") != wanted:
+        notes.append(f"converted from {array.dtype.newbyteorder('=')} to {wanted}")
+        grew = int(np.count_nonzero(np.isinf(values))) - int(np.count_nonzero(np.isinf(array)))
+        if grew:
+            notes.append(f"{grew} numbers are too large for {wanted} and became infinite")
+    return values
+
+
+def records(values: Array, path: str = "data") -> tuple[NonFinite, ...]:
+    """Count what is not finite, by kind, with the first place of each."""
+    if np.isfinite(values).all():
+        return ()
+    found: list[NonFinite] = []
+    for kind, mask in (("nan", np.isnan(values)), ("inf", np.isposinf(values)), ("-inf", np.isneginf(values))):
+        if count := int(np.count_nonzero(mask)):
+            first = [int(i) for i in np.unravel_index(int(mask.argmax()), mask.shape)]
+            found.append({"path": path, "kind": kind, "count": count, "first": first})
+    return tuple(found)
+
+
+def _repaired(
+    values: NDArray[np.floating[Any]], columns: tuple[str, ...], what: str, nan: str, warnings: list[tuple[str, str]]
+) -> NDArray[np.floating[Any]]:
+    bad = records(values)
+    if not bad:
+        return values
+    counts = " and ".join(f"{r['count']} {r['kind']}" for r in bad)
+    sequence, step, column = min(r["first"] for r in bad)
+    name = f" ('{columns[column]}')" if columns else ""
+    message = f"{what} holds {counts}; the first is in sequence {sequence}, step {step}, column {column}{name}"
+    if nan == "error":
+        raise InputError(message, "clean the data, or pass --nan drop or --nan zero")
+    finite = np.isfinite(values)
+    if nan == "zero":
+        warnings.append(("GS-DATA-NONFINITE", f"{message}; they were set to zero"))
+        return np.where(finite, values, values.dtype.type(0))
+    whole = finite.all(axis=2)
+    if not (whole == whole[0]).all():
+        raise InputError(f"{message}; the steps differ between sequences and cannot be dropped", "use --nan zero")
+    if not whole[0].any():
+        raise InputError(f"{message}; every step holds one, so nothing is left", "clean the data, or use --nan zero")
+    dropped = int(np.count_nonzero(~whole[0]))
+    warnings.append(("GS-DATA-NONFINITE", f"{message}; {dropped} of {len(whole[0])} steps were dropped"))
+    return values[:, whole[0]]
+
+
+def _no_drive(values: Array, what: str) -> Iterable[tuple[str, str]]:
+    if not values.any():
+        return [("GS-NO-DRIVE", f"{what} is zero everywhere: nothing drives the cell")]
+    if values.shape[1] > 1 and (values == values[:, :1]).all():
+        return [("GS-NO-DRIVE", f"{what} is constant in time: nothing drives the cell but a fixed offset")]
+    return []

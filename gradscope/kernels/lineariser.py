@@ -1,0 +1,154 @@
+"""The derivatives of many steps of a map, in arrays that are used again.
+
+`Map.linearise` makes new arrays, which whoever asks may keep. A sweep along thousands of steps looks at each block
+once: here the element-wise derivatives are recorded (`_tape`), and written where the sweep reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gradscope.kernels.stepper import LARGE
+from gradscope.kernels.tape import Call, Player, Tape, record
+from gradscope.maps.jacobian import Array, Jacobian, Linear, Partials
+from gradscope.networks.map import Map
+
+__all__ = ["Lineariser", "lineariser"]
+
+Grid = list[list[Any]]
+
+
+def lineariser(m: Map, steps: int, batch: int, dtype: Any) -> Lineariser | None:
+    """Return what linearises blocks of up to so many steps; None where the map's derivatives cannot be recorded."""
+    key = ("partials", steps, batch)
+    if key not in m.recorded:
+        m.recorded[key] = _record(m, steps, batch, dtype)
+    found = m.recorded[key]
+    return None if found is None else Lineariser(m, steps, batch, dtype, *found)
+
+
+def _record(m: Map, steps: int, batch: int, dtype: Any) -> tuple[Tape, list[Grid | None]] | None:
+    """Return the tape of all derivatives, each once, and the grids with numbers where these belong."""
+    grids: list[Grid | None] = []
+
+    def flat(a: Array, v: Array, *s: Array) -> Sequence[Any]:
+        nonlocal grids
+        grids, arrays = _flattened(m.partials(a, v, s))
+        return arrays
+
+    gates = np.zeros((len(m.gates), steps, m.width, batch), dtype)
+    old = [np.full((steps, n, batch), 0.25, dtype) for n in m.old_sizes]
+    zeros = [g for g, together in enumerate(m.joint) if together]
+    tape = record(flat, [gates, gates.copy(), *old], {1: zeros})
+    return None if tape is None else (tape, grids)
+
+
+class Lineariser:
+    """Linearises blocks of a map, each in the place of the one before.
+
+    Args:
+        m: the map.
+        steps, batch: size of a block, at most.
+        dtype: of the weights.
+        tape, grids: what `_record` found.
+    """
+
+    def __init__(self, m: Map, steps: int, batch: int, dtype: Any, tape: Tape, grids: list[Grid | None]) -> None:
+        self._map, self._player = m, Player(tape)
+        self._block_shape = (steps, len(m.gates), m.width, batch)
+        self._a, self._v = np.zeros((2, steps, m.rows, batch), dtype)
+        self._s = np.zeros((steps, sum(m.old_sizes), batch), dtype)
+        self._ends = np.cumsum((0, *m.old_sizes)).tolist()
+        stacked, self._made = _places(grids[0] or [], tape.kinds(), self._block_shape, dtype)
+
+        def back(grid: Grid | None) -> Any:
+            return grid and [[self._made[e.number] if isinstance(e, _Array) else e for e in row] for row in grid]
+
+        through, around, entry, within = (back(g) for g in grids)
+        partials = Partials(through, around, entry, within, stacked)
+        self._block = Jacobian(partials, m.U, m.W, m.reads_part, m.old_sizes, m.new_sizes, m.gates)
+        self._calls = self._on(self._a, self._v, self._s)
+
+    def _on(self, a: Array, v: Array, s: Array) -> list[Call]:
+        by_gate = [np.moveaxis(pre.reshape(self._block_shape), 1, 0) for pre in (a, v)]
+        old = [s[:, i:j] for i, j in zip(self._ends[:-1], self._ends[1:], strict=True)]
+        return self._player.calls([*by_gate, *old], self._made)
+
+    def __call__(self, x: Array, s: Array, kept: Sequence[Array]) -> Linear:
+        """Return the Jacobians of a block, valid until the next one.
+
+        Args:
+            x: inputs (K, m, B).
+            s: states before each step, (K, n, B).
+            kept: pre-activations as `Stepper.run` keeps them, K of each; () where they were not kept.
+        """
+        calls, count = self._calls, len(s)
+        if len(self._s) == 1 and kept and self._a.nbytes >= LARGE:  # in the place where they are
+            if kept[1:]:
+                self._v[:, self._map.separate] = kept[1]
+            calls = self._on(kept[0], self._v, s)
+        else:
+            self._s[:count] = s
+            self._fill(x, s, kept)
+        for call, arguments in calls:
+            call(*arguments)
+        return self._block
+
+    def _fill(self, x: Array, s: Array, kept: Sequence[Array]) -> None:
+        a, v = self._a[: len(s)], self._v[: len(s)]
+        if kept:
+            a[:] = kept[0]
+            if kept[1:]:
+                v[:, self._map.separate] = kept[1]
+            return
+        self._map.recurrent(s, a)
+        self._map.entering(x, v)
+        for rows in self._map.together:
+            a[:, rows] += v[:, rows]
+
+
+class _Array:
+    """Stands for an array in a grid."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+def _flattened(partials: Partials) -> tuple[list[Grid | None], list[Any]]:
+    """Return the grids with numbers for their arrays, and the arrays, each of them once."""
+    arrays: list[Any] = []
+    known: dict[int, int] = {}
+
+    def one(entry: Any) -> Any:
+        if isinstance(entry, int | float):
+            return entry
+        if id(entry) not in known:
+            known[id(entry)] = len(arrays)
+            arrays.append(entry)
+        return _Array(known[id(entry)])
+
+    four = (partials.through, partials.around, partials.entry, partials.within)
+    return [None if g is None else [[one(e) for e in row] for row in g] for g in four], arrays
+
+
+def _places(
+    through: Grid, shapes: Sequence[Any], block: tuple[int, ...], dtype: Any
+) -> tuple[dict[int, Array], list[Array]]:
+    """Return where the arrays go: those of a row of `through` beside one another, by gate, and the rest anywhere."""
+    steps, _, width, batch = block
+    stacked: dict[int, Array] = {}
+    made: dict[int, Array] = {}
+    for p, row in enumerate(through):
+        arrays = [e for e in row if isinstance(e, _Array)]
+        whole = all(shapes[e.number] == ((steps, width, batch), dtype) and e.number not in made for e in arrays)
+        if arrays and whole and len({e.number for e in arrays}) == len(arrays):
+            stacked[p] = np.zeros(block, dtype)
+            for g, e in enumerate(row):
+                if isinstance(e, _Array):
+                    made[e.number] = stacked[p][:, g]
+                else:
+                    stacked[p][:, g] = e
+    return stacked, [made[i] if i in made else np.zeros(*kind) for i, kind in enumerate(shapes)]

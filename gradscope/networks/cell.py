@@ -1,0 +1,239 @@
+"""What every cell shares: a cell writes its element-wise formulas, this turns them into steps and Jacobians.
+
+Arrays here are feature-major: a state is (n, B), an input (m, B), for B independent sequences, with any
+leading axes (time) in front. `advance`, `partials` and `activations` are element-wise and see gates and
+parts along the first axis only, so a cell's file has no loop, no transpose and no batch axis.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from types import ModuleType
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from gradscope import plugins
+from gradscope.errors import UsageError
+from gradscope.kernels.lineariser import lineariser
+from gradscope.kernels.stepper import Stepper
+from gradscope.maps.composition import Composite
+from gradscope.maps.jacobian import Array, Linear
+from gradscope.networks.changes import usual
+from gradscope.networks.interface import BaseCell, Fact, Runner
+from gradscope.networks.limits import inside, one_of
+from gradscope.networks.map import Map, Parts
+
+__all__ = ["WEIGHTS", "Cell", "Fact", "Map", "Parts", "cell_class", "class_in"]
+
+Four = tuple[Array | None, Array | None, Array | None, Array | None]  # W, U, b_ih, b_hh
+WEIGHTS = ("W", "U", "b_ih", "b_hh")
+
+
+@dataclass(frozen=True, eq=False)
+class Cell(Map, BaseCell):
+    """A recurrent cell: a map from state to state, or a few of them in a row (`maps`)."""
+
+    gate_names: ClassVar[Mapping[str, str]] = {}
+    """What each gate is called in the literature; gives the settings forget_bias, update_bias, ..."""
+    keep_gates: ClassVar[Mapping[str, int]] = {}
+    """Gates that decide how much old state is kept: +1 where open means keep, -1 where it means forget."""
+    squash: ClassVar[Mapping[str, tuple[float, float]]] = {}
+    """The interval of each gate's values."""
+
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """The values of each setting that is a word."""
+    limits: ClassVar[Mapping[str, str]] = {}
+    """The interval of each setting that is a number and not free, "(0, 1]"; its ends may be other settings."""
+    recurrent_weights: ClassVar[bool] = True
+    """Whether an initialisation draws U and b_hh; False where there are none, or they are made of other arrays."""
+    overflows: ClassVar[bool] = False
+    """Whether a gate has no bound, as an exponential one: large weights make states that are rightly not finite."""
+    no_weights: ClassVar[tuple[str, ...]] = ()
+    """Arrays that are rates, or logarithms of such: no number of any size will do."""
+    products: ClassVar[int | None] = None
+    """H x H products a step with what depends on the state, at the default settings; None: one a gate, or none."""
+    road: ClassVar[bool | str] = True
+    """Whether some of the old state gets into the new one around the weights; as a word, the setting it takes."""
+    cost: ClassVar[str | None] = None
+    """What a step's recurrence costs, where it is neither O(H^2) nor O(H)."""
+    usual_init: ClassVar[str] = "pytorch"
+    """The initialisation that is used unless another one is asked for."""
+
+    @classmethod
+    def own(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Array | None]:
+        """Draw the arrays that only this cell has, as its paper does; one of the usual four replaces what was drawn.
+
+        Args:
+            hidden: units.
+            inputs: number of inputs.
+            rng: source of randomness.
+            settings: every setting of the cell.
+        """
+        return {}
+
+    def __post_init__(self) -> None:
+        self.check_settings({name: getattr(self, name) for name in (*self.choices, *self.limits)})
+
+    @classmethod
+    def check_settings(cls, settings: Mapping[str, Any]) -> None:
+        """Refuse settings that the formulas cannot take.
+
+        Raises:
+            UsageError: one is not among its `choices`, or outside of its `limits`.
+        """
+        for setting, known in cls.choices.items():
+            one_of(setting, settings[setting], known)
+        for setting, interval in cls.limits.items():
+            inside(setting, interval, settings)
+
+    @property
+    def maps(self) -> tuple[Map, ...]:
+        """The maps that make up one step, in order."""
+        return (self,)
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:  # type: ignore[override]
+        """Size of each part of the state, in order."""
+        return dict(zip(self.parts, self.maps[-1].new_sizes, strict=True))
+
+    @property
+    def input_size(self) -> int:  # type: ignore[override]
+        """Number of inputs."""
+        assert self.W is not None
+        return int(self.W.shape[1])
+
+    @property
+    def hidden_size(self) -> int:
+        """Units of the hidden state."""
+        return self.width
+
+    def evolve(self, x: Array, s: Array) -> Array:
+        for m in self.maps:
+            s = Map.evolve(m, x, s)
+        return s
+
+    def runner(self, steps: int, batch: int) -> Runner:
+        return Stepper(self.maps, batch, steps, self.dtype).run
+
+    @property
+    def keeps(self) -> tuple[int, ...]:
+        m = self.maps[0]
+        rows = (m.rows, m.separate.stop - m.separate.start)
+        return () if len(self.maps) > 1 else rows[: 1 + (rows[1] > 0)]
+
+    def lineariser(self, steps: int, batch: int) -> Callable[[Array, Array, Sequence[Array]], Linear]:
+        made = lineariser(self.maps[0], steps, batch, self.dtype) if len(self.maps) == 1 else None
+        return made or super().lineariser(steps, batch)
+
+    def linearise(self, x: Array, s: Array) -> Linear:
+        steps: list[Linear] = []
+        for m in self.maps:
+            steps.append(Map.linearise(m, x, s))
+            s = Map.evolve(m, x, s) if len(self.maps) > 1 else s
+        return steps[0] if len(steps) == 1 else Composite(tuple(steps))
+
+    def gate_values(self, x: Array, s: Array) -> dict[str, Array]:
+        values: dict[str, Array] = {}
+        for m in self.maps:
+            pre = m.preactivations(x, s)
+            values |= {g: y for g, y in zip(m.gates, m.activations(*pre), strict=True) if g in self.gates}
+            s = Map.evolve(m, x, s) if len(self.maps) > 1 else s
+        return values
+
+    @property
+    def gate_ranges(self) -> dict[str, tuple[float, float]]:
+        return dict(self.squash)
+
+    def weights(self) -> dict[str, Array]:
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {k: w for k, w in fields.items() if isinstance(w, np.ndarray)}
+
+    def column(self, name: str) -> Array:
+        """Return an array of the cell's own, (..., H), as columns (..., H, 1)."""
+        return np.asarray(getattr(self, name))[..., None]
+
+    def blocks(self, gates: int) -> tuple[Four, Four]:
+        """Return (W, U, b_ih, b_hh) of the first few gates, and of the others."""
+
+        def some(rows: slice) -> Four:
+            W, U, b_ih, b_hh = (w if w is None else w[rows] for w in (self.W, self.U, self.b_ih, self.b_hh))
+            return W, U, b_ih, b_hh
+
+        return some(slice(0, gates * self.width)), some(slice(gates * self.width, None))
+
+    @property
+    def bias(self) -> Array | None:
+        """Sum of the two biases."""
+        given = [b for b in (self.b_ih, self.b_hh) if b is not None]
+        return sum(given[1:], given[0]) if given else None
+
+    @classmethod
+    def settings(cls) -> dict[str, Any]:
+        """Return the settings of this cell and their defaults, the weights left out."""
+        fields = [f for f in dataclasses.fields(cls) if f.init and f.name not in WEIGHTS]
+        return {f.name: f.default for f in fields if f.default is not dataclasses.MISSING and f.default is not None}
+
+    def changed_settings(self) -> dict[str, Any]:
+        """Return the settings that are not at their default."""
+        return {k: getattr(self, k) for k, v in self.settings().items() if getattr(self, k) != v}
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def astype(self, dtype: Any) -> Self:
+        """Return a copy with weights of another floating-point type."""
+        return self.replace(**{k: w.astype(dtype) for k, w in self.weights().items()})
+
+    def with_gain(self, gain: float) -> Self:
+        """Return a copy with the recurrent weights multiplied by `gain`.
+
+        Raises:
+            UsageError: there are none.
+        """
+        if self.U is None:
+            raise UsageError(f"{type(self).__name__} has no recurrent weights that a gain could scale")
+        return self.replace(U=self.U * np.asarray(gain, self.U.dtype))
+
+    def with_bias(self, gate: str, value: float) -> Self:
+        """Return a copy in which the two biases of a gate add up to `value`, for every unit."""
+        i = self.gates.index(gate)
+        rows = slice(i * self.width, (i + 1) * self.width)
+        b_ih = np.zeros(self.rows, self.dtype) if self.b_ih is None else self.b_ih.copy()
+        b_ih[rows] = value
+        if self.b_hh is None:
+            return self.replace(b_ih=b_ih)
+        b_hh = self.b_hh.copy()
+        b_hh[rows] = 0
+        return self.replace(b_ih=b_ih, b_hh=b_hh)
+
+    def changes(self, lack: float, steps: int) -> dict[str, Callable[[], Self]]:
+        return usual(self, lack, steps)
+
+    @classmethod
+    def bias_settings(cls) -> dict[str, str]:
+        """Return {setting: gate}, such as {"forget_bias": "f"}."""
+        return {f"{name}_bias": gate for gate, name in cls.gate_names.items()}
+
+
+def cell_class(name: str) -> type[Cell]:
+    """Return the cell class of a file in the room.
+
+    Raises:
+        UsageError: there is no such cell, or its file defines none, or several.
+    """
+    return class_in(plugins.load("cells", name))
+
+
+def class_in(module: ModuleType) -> type[Cell]:
+    """Return the one public cell that a module defines."""
+    cells = [c for c in vars(module).values() if isinstance(c, type) and issubclass(c, Cell)]
+    found = [c for c in cells if c.__module__ == module.__name__ and c.__name__[0] != "_"]
+    if len(found) != 1:
+        names = ", ".join(c.__name__ for c in found) or "none"
+        raise UsageError(f"{module.__name__} must define exactly one public cell, and it defines {names}")
+    return found[0]

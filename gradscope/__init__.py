@@ -18,7 +18,7 @@ from gradscope._version import __version__
 
 if TYPE_CHECKING:
     from gradscope.analysis.eigen import eigenvalues
-    from gradscope.analysis.growth import lyapunov
+    from gradscope.analysis.lyapunov import lyapunov
     from gradscope.analysis.singular import singular_values
     from gradscope.api import analyze, compare
     from gradscope.dynamics.chain import JacobianChain
@@ -64,7 +64,7 @@ _HOMES = {
     "eigenvalues": "gradscope.analysis.eigen",
     "from_step": "gradscope.networks.function",
     "load": "gradscope.files.layouts._load",
-    "lyapunov": "gradscope.analysis.growth",
+    "lyapunov": "gradscope.analysis.lyapunov",
     "singular_values": "gradscope.analysis.singular",
     "stack": "gradscope.networks.stack",
 }

@@ -14,7 +14,7 @@ import numpy as np
 from gradscope import plugins
 from gradscope.analysis import finite
 from gradscope.analysis._loss import given_loss, random_loss
-from gradscope.analysis.growth import LONGEST_BURN, usual_burn
+from gradscope.analysis.lyapunov import LONGEST_BURN, usual_burn
 from gradscope.analysis.orbits import orbits
 from gradscope.analysis.reach import THRESHOLD
 from gradscope.dynamics.budget import EVERYTHING, Plan

@@ -94,7 +94,7 @@ def features(size: Size) -> Features:
 
 
 def _spectra(size: Size) -> Features:
-    from gradscope.analysis import growth, products, singular, steps
+    from gradscope.analysis import lyapunov, products, singular, steps
     from gradscope.kernels.follow import LEADING, TURNING
     from gradscope.measure import EIGENVALUES, EXPONENTS, STEPS
 
@@ -111,9 +111,9 @@ def _spectra(size: Size) -> Features:
         swept = sum(lags)
         each = CALL * swept, FLOP * swept * size.recurrent * c, FLOP * swept * n * c * c
         parts[LARGEST_VALUES] = (*each, CALL * T, FLOP * T * n * size.recurrent, FLOP * len(lags) * n * n * k)
-    t = T + min(size.warmup, growth.LONGEST_BURN)
-    burn, c = max(growth.usual_burn(t), t - T), min(k, LEADING)
-    S, turned = min(size.batch, growth.affordable(t, n, k)), min(t, burn + TURNING)  # noqa: N806
+    t = T + min(size.warmup, lyapunov.LONGEST_BURN)
+    burn, c = max(lyapunov.usual_burn(t), t - T), min(k, LEADING)
+    S, turned = min(size.batch, lyapunov.affordable(t, n, k)), min(t, burn + TURNING)  # noqa: N806
     columns, squares = t * k + turned * c, t * k**2 + turned * c**2
     parts[EXPONENTS] = (
         CALL * (t + turned),
@@ -162,13 +162,13 @@ def evaluations(size: Size) -> dict[str, tuple[int, int]]:
     Jacobians are made once, along the run, and kept; or, where memory is short, wherever a part goes along it. Then
     those of a few single steps are left out, and how often a part has to go along them depends on the network.
     """
-    from gradscope.analysis import growth, products, steps
+    from gradscope.analysis import lyapunov, products, steps
     from gradscope.dynamics import chain
     from gradscope.measure import EIGENVALUES, EXPONENTS, PRODUCTS, STEPS
     from gradscope.numerics import dense
 
     n, T, B, k = size.state, size.steps, size.batch, size.values  # noqa: N806
-    t = T + min(size.warmup, growth.LONGEST_BURN)
+    t = T + min(size.warmup, lyapunov.LONGEST_BURN)
     ran = (T + size.warmup) * B
     if not size.remade:
         return {"running the cell": (ran, t * B)}
@@ -183,7 +183,7 @@ def evaluations(size: Size) -> dict[str, tuple[int, int]]:
     if k < n and n > products.FORMED:  # back and forth for every lag
         passes += 2 * int(products.log_lags(T, size.lags).sum())
     found[PRODUCTS] = 0, passes - (T if known else 0)
-    found[EXPONENTS] = 0, 2 * t * min(B, growth.affordable(t, n, k))
+    found[EXPONENTS] = 0, 2 * t * min(B, lyapunov.affordable(t, n, k))
     again = 2 * _eigen_columns(size) > n or 8 * T * n**2 > dense.KEPT
     found[EIGENVALUES] = 0, 0 if known else 4 * T if again and not one else 2 * T
     found[STEPS] = 0, 0 if kept else _looked_at(size, steps.WORK)[0] * B

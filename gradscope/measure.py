@@ -17,7 +17,7 @@ from gradscope.analysis.depth import LayerGradient, depth
 from gradscope.analysis.eigen import Eigenvalues, eigenvalues
 from gradscope.analysis.gates import gate_statistics
 from gradscope.analysis.gradients import GradientNorms, gradient_norms
-from gradscope.analysis.growth import SPEED, growth_tasks
+from gradscope.analysis.lyapunov import SPEED, lyapunov_tasks
 from gradscope.analysis.orbits import orbits
 from gradscope.analysis.paths import paths
 from gradscope.analysis.products import Products, products
@@ -166,7 +166,7 @@ def _answer_spectra(
     tell: Callable[[str], None],
 ) -> None:
     whole = None if wanted.spectrum >= chain.size else wanted.spectrum
-    parts, put_together = growth_tasks(longer, whole, burn=wanted.burn, orbits=together, seed=wanted.seed)
+    parts, put_together = lyapunov_tasks(longer, whole, burn=wanted.burn, orbits=together, seed=wanted.seed)
     # how long they take decides only on whether they are done at once, and in which order
     each = UNIT * chain.size if chain.apart else chain.size**3
     cube, every = chain.steps * each / SPEED, whole is None

@@ -172,7 +172,7 @@ def _fitted(request: Request, model: Model, gradient: Array | None, ways: _Ways)
 
 def plan_of(request: Request, model: Model, batch: int, steps: int) -> Plan:
     """Return what a run of so many sequences and steps, warm-up included, takes of memory."""
-    from gradscope.analysis.growth import affordable
+    from gradscope.analysis.lyapunov import affordable
     from gradscope.networks.stack import cells_of
 
     cell = model.cell

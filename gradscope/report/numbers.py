@@ -18,7 +18,7 @@ from gradscope.analysis.eigen import Eigenvalues
 from gradscope.analysis.finite import NonFinite
 from gradscope.analysis.gates import GateStatistics
 from gradscope.analysis.gradients import GradientNorms
-from gradscope.analysis.growth import Growth
+from gradscope.analysis.lyapunov import LyapunovSpectrum
 from gradscope.analysis.paths import Paths
 from gradscope.analysis.products import Products
 from gradscope.analysis.reach import Reach
@@ -52,7 +52,7 @@ class Measured:
     last: GradientNorms | None
     reach: Reach
     products: Products | None
-    growth: Growth | None
+    growth: LyapunovSpectrum | None
     eigenvalues: Eigenvalues | None
     steps: StepSpectra | None
     paths: Paths | None
@@ -155,7 +155,7 @@ def _whole(values: Array) -> int | None:
     return None if value is None else int(value)
 
 
-def _growth_metrics(g: Growth) -> Document:
+def _growth_metrics(g: LyapunovSpectrum) -> Document:
     first, error = float(g.exponents[0]), float(g.standard_errors[0])
     return {
         "lyapunov_1": None if math.isnan(first) else first,
@@ -165,7 +165,7 @@ def _growth_metrics(g: Growth) -> Document:
     }
 
 
-def _growth_series(g: Growth) -> Document:
+def _growth_series(g: LyapunovSpectrum) -> Document:
     document: Document = {
         "units": "nats/step",
         "exponents": _numbers(g.exponents),

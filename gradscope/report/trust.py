@@ -15,7 +15,7 @@ import math
 
 import numpy as np
 
-from gradscope.analysis.growth import NEGLIGIBLE, Growth
+from gradscope.analysis.lyapunov import NEGLIGIBLE, LyapunovSpectrum
 from gradscope.analysis.products import Products
 from gradscope.maps.jacobian import Array
 from gradscope.report.model import Finding
@@ -35,7 +35,9 @@ FORGOTTEN = 2.0  # nats by which a difference at the start shrinks, or grows, ha
 LN10 = math.log(10.0)
 
 
-def trust(growth: Growth | None, products: Products | None, dtype: str, warmup: int | None = None) -> list[Finding]:
+def trust(
+    growth: LyapunovSpectrum | None, products: Products | None, dtype: str, warmup: int | None = None
+) -> list[Finding]:
     """Say what was found when the numbers were checked.
 
     Args:
@@ -49,7 +51,7 @@ def trust(growth: Growth | None, products: Products | None, dtype: str, warmup: 
     return found + ([] if products is None else _product(products, float(np.finfo(dtype).eps)))
 
 
-def _exponents(g: Growth) -> list[Finding]:
+def _exponents(g: LyapunovSpectrum) -> list[Finding]:
     found = []
     if g.determinant_error is not None and not g.determinant_error <= g.determinant_allowed(AGREES):
         text = "The sum of the Lyapunov exponents misses the mean of ln|det J| by "
@@ -81,7 +83,7 @@ def _exponents(g: Growth) -> list[Finding]:
     return found
 
 
-def _start(g: Growth, warmup: int) -> list[Finding]:
+def _start(g: LyapunovSpectrum, warmup: int) -> list[Finding]:
     """Say so where a difference between two starts is neither forgotten nor blown up: it goes as the first exponent."""
     first = float(g.exponents[0])
     steps = warmup + int(g.steps[-1]) // 2

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.special import polygamma, psi
 
-from gradscope.analysis.growth import lyapunov
+from gradscope.analysis.lyapunov import lyapunov
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.maps.jacobian import Array
 from gradscope.selftest._check import CHANCE, EPS, Check, apart, of_frames

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.integrate import quad
 from scipy.optimize import brentq
 
-from gradscope.analysis.growth import lyapunov
+from gradscope.analysis.lyapunov import lyapunov
 from gradscope.analysis.singular import singular_values
 from gradscope.dynamics.chain import JacobianChain, linearise
 from gradscope.dynamics.drive import drive

@@ -6,7 +6,7 @@ import pytest
 import gradscope
 from gradscope import JacobianChain, create
 from gradscope.analysis.eigen import eigenvalues
-from gradscope.analysis.growth import lyapunov
+from gradscope.analysis.lyapunov import lyapunov
 from gradscope.analysis.products import products
 from gradscope.analysis.singular import singular_values
 from gradscope.analysis.steps import step_spectra

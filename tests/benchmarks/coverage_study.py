@@ -3,7 +3,7 @@
     python tests/benchmarks/coverage_study.py            # minutes; writes the table of docs/explanation/coverage.md
     python tests/benchmarks/coverage_study.py --quick    # seconds, few runs; only prints
 
-Many runs lie side by side in one chain, and `gradscope.kernels.follow` follows them all; `growth.summary`, which is
+Many runs lie side by side in one chain, and `gradscope.kernels.follow` follows them all; `lyapunov.summary`, which is
 what makes the interval, is then called for the sequences of one run at a time, as `gradscope.lyapunov` calls it.
 """
 
@@ -24,7 +24,7 @@ from scipy.special import digamma
 import gradscope
 from gradscope.analysis._loss import random_loss
 from gradscope.analysis.gradients import gradient_norms
-from gradscope.analysis.growth import LONGEST_BURN, summary, usual_burn
+from gradscope.analysis.lyapunov import LONGEST_BURN, summary, usual_burn
 from gradscope.analysis.reach import reach
 from gradscope.dynamics.chain import JacobianChain, linearise
 from gradscope.dynamics.trajectory import run

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from gradscope.analysis.growth import lyapunov, summary
+from gradscope.analysis.lyapunov import lyapunov, summary
 from gradscope.kernels.follow import follow
 
 

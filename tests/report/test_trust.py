@@ -8,7 +8,7 @@ import scipy.signal
 
 import gradscope
 from gradscope import JacobianChain, create
-from gradscope.analysis.growth import lyapunov
+from gradscope.analysis.lyapunov import lyapunov
 from gradscope.analysis.products import products
 from gradscope.report.trust import trust
 

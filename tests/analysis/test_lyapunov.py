@@ -9,7 +9,7 @@ from scipy.special import digamma, polygamma
 
 import gradscope
 from gradscope import JacobianChain, create, lyapunov, plugins
-from gradscope.analysis.growth import Growth
+from gradscope.analysis.lyapunov import LyapunovSpectrum
 from gradscope.dynamics.chain import linearise
 from gradscope.dynamics.drive import drive
 from gradscope.dynamics.trajectory import run
@@ -415,7 +415,7 @@ def test_the_sum_is_the_log_determinant_in_single_precision():
 
 def test_sums_that_an_unknown_exponent_belongs_to_are_not_known():
     known = dict.fromkeys(("standard_errors", "interval", "by_sequence", "steps", "running", "local"), np.zeros(1))
-    make = lambda *x: Growth(  # noqa: E731
+    make = lambda *x: LyapunovSpectrum(  # noqa: E731
         np.array(x),
         **known,
         burn=0,

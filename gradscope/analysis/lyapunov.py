@@ -34,7 +34,7 @@ from gradscope.kernels.units import follow_units
 from gradscope.maps.jacobian import Array
 from gradscope.numerics.statistics import batch_error, correlation_time, mean_error, student
 
-__all__ = ["LONGEST_BURN", "Growth", "affordable", "growth_tasks", "lyapunov", "summary", "usual_burn"]
+__all__ = ["LONGEST_BURN", "LyapunovSpectrum", "affordable", "lyapunov_tasks", "lyapunov", "summary", "usual_burn"]
 
 WORK = 4.0e11  # floating-point operations that are spent unasked: ten to twenty seconds on one core
 TOGETHER = 1.0e7  # operations in a step of the sequences that are followed together: below, overhead is what counts
@@ -48,7 +48,7 @@ NEGLIGIBLE = 1e-3  # nats per step by which they may differ in any case
 
 
 @dataclass(frozen=True, eq=False)
-class Growth:
+class LyapunovSpectrum:
     """Lyapunov exponents, largest first.
 
     Attributes:
@@ -128,7 +128,7 @@ def lyapunov(
     seed: int = 0,
     threads: int = 1,
     progress: Callable[[str], None] | None = None,
-) -> Growth:
+) -> LyapunovSpectrum:
     """Measure the rates at which directions grow or shrink along a chain of Jacobians.
 
     Args:
@@ -149,12 +149,12 @@ def lyapunov(
     """
     check_chain(chain)
     check_count("threads", threads, 1)
-    tasks, put_together = growth_tasks(chain, values, burn=burn, sequences=sequences, orbits=orbits, seed=seed)
+    tasks, put_together = lyapunov_tasks(chain, values, burn=burn, sequences=sequences, orbits=orbits, seed=seed)
     done = dict(finished(tasks, threads, progress or (lambda _: None)))
     return put_together([done[i] for i in range(len(tasks))])
 
 
-def growth_tasks(
+def lyapunov_tasks(
     chain: JacobianChain,
     values: int | None = None,
     *,
@@ -162,7 +162,7 @@ def growth_tasks(
     sequences: int | None = None,
     orbits: Array | None = None,
     seed: int = 0,
-) -> tuple[list[Task], Callable[[Sequence[Followed]], Growth]]:
+) -> tuple[list[Task], Callable[[Sequence[Followed]], LyapunovSpectrum]]:
     """Return what has to be done for `lyapunov`, which has the same arguments, and what puts the results together."""
     n = chain.size
     check_count("values", values, 1)
@@ -186,7 +186,7 @@ def growth_tasks(
             arguments = (chain.between(low, high), k, burn, seed)
             tasks.append(Task("Lyapunov exponents", follow, arguments, {"number": low}, (high - low) * each / SPEED))
 
-    def put_together(parts: Sequence[Followed]) -> Growth:
+    def put_together(parts: Sequence[Followed]) -> LyapunovSpectrum:
         run = Followed.joined(parts)
         # the same numbers to the last digit: the same sequence twice
         same = np.unique(run.grown[-1], axis=0, return_index=True)[1] if orbits is None else orbits[:count]
@@ -210,7 +210,7 @@ def _work(steps: int, size: int, values: int) -> int:
     return steps * size * sum(k * (2 * size + 3 * k) for k in (values, min(values, LEADING)))
 
 
-def summary(run: Followed) -> Growth:
+def summary(run: Followed) -> LyapunovSpectrum:
     """Turn nats at the marks into exponents and their errors."""
     grown, steps, doubt = run.grown, run.steps, run.doubt
     last = np.argsort(np.isneginf(grown[-1]), axis=1, kind="stable")  # what is lost comes last, in each sequence
@@ -230,7 +230,7 @@ def summary(run: Followed) -> Growth:
     unsure = (doubt / steps[-1] > UNSURE).any(axis=0) & ~np.isneginf(exponents)
     exponents = np.where(unsure, np.nan, exponents)
     whole = len(exponents) == run.size and not unsure.any()
-    return Growth(
+    return LyapunovSpectrum(
         exponents=exponents[order],
         standard_errors=error[order],
         interval=np.stack([exponents - half, exponents + half], axis=1)[order],

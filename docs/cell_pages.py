@@ -152,7 +152,7 @@ def _roads_of_matrix(J: Dense, sizes: Sequence[int]) -> list[Ways]:
     """Return the same of a Jacobian that is one matrix: which of its blocks are not zero, around and besides."""
     ends = np.cumsum([0, *sizes])
     cut = [slice(a, b) for a, b in pairwise(ends)]
-    around = J.push_around(np.eye(J.shape[1]))
+    around = J.jvp_skip(np.eye(J.shape[1]))
     grids = ((around, ()), (J.dense() - around, ("weights",)))
     return [{q: {way for grid, way in grids if grid[p, c].any()} for q, c in enumerate(cut)} for p in cut]
 

@@ -133,7 +133,7 @@ def analyze(
             batch = len(lead_in) if batch is None and lead_in is not None else batch or BATCH
             inputs = drive("noise", batch, steps + warmup, cell.network_input_size, seed=seed)
         lead = min(warmup, LONGEST_BURN)  # the end of the warm-up turns the frame of the exponents, too
-        storage = _storage(cell, inputs, dense=lags > 0 and not cell.apart, limit=max_memory)
+        storage = _storage(cell, inputs, dense=lags > 0 and not cell.diagonal, limit=max_memory)
         whole = run(cell, inputs, warmup=warmup, keep=lead, start=start_of(cell, lead_in), storage=storage)
         longer = linearise(whole)
         chain = longer.after(lead)
@@ -299,7 +299,7 @@ def _keep_gates(cell: BaseCell, open_keeps: int) -> dict[str, str]:
 
 def _roads(chain: JacobianChain) -> tuple[bool, bool]:
     """Return whether any of the state goes around recurrent weights in the first step, and whether any crosses such."""
-    return bool(chain.at(0).push_around(np.ones((chain.size, chain.batch), chain.dtype)).any()), not chain.apart
+    return bool(chain.at(0).jvp_skip(np.ones((chain.size, chain.batch), chain.dtype)).any()), not chain.diagonal
 
 
 def _between(cell: BaseCell | JacobianChain) -> dict[str, Any]:

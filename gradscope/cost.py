@@ -46,7 +46,7 @@ class Size:
         lags: at how many lags; 0: no products and spectra.
         step_spectra: of how many steps spectra are taken; None: as many as are quick.
         roads: whether the gradient has several.
-        apart: whether no unit sees another, so that spectra come unit by unit.
+        diagonal: whether no unit sees another, so that spectra come unit by unit.
         own: seconds that a step and a Jacobian of one sequence take where they are calls of a function; None elsewhere.
         remade: whether Jacobians of such a function are too many to be kept of the run.
     """
@@ -61,7 +61,7 @@ class Size:
     lags: int
     step_spectra: int | None = None
     roads: bool = True
-    apart: bool = False
+    diagonal: bool = False
     own: tuple[float, float] | None = None
     remade: bool = False
 
@@ -82,10 +82,10 @@ def features(size: Size) -> Features:
         "gradients": swept(T, size.recurrent),
         GATES: (CALL, FLOP * 100 * n * B * T),
     }
-    if size.roads and not size.apart:
+    if size.roads and not size.diagonal:
         counted = n * (n + 64) * T**2 <= crossings.WORK
         parts[ROADS] = (*swept(T, size.recurrent), FLOP * 2 * size.recurrent * T**2 if counted else 0.0)
-    if size.lags and not size.apart:
+    if size.lags and not size.diagonal:
         parts |= _spectra(size)
     elif size.lags:
         parts |= _unit_by_unit(size)

@@ -198,7 +198,7 @@ def _dense(cell: BaseCell) -> Diagram:
     if isinstance(cell, Cell):  # a function may be defined at its own states only
         with np.errstate(all="ignore"):
             J = cell.linearise(_anywhere(cell.input_size, 0), _anywhere(cell.state_size, 1))
-            around, through = J.push_apart(np.eye(cell.state_size))
+            around, through = J.jvp_split(np.eye(cell.state_size))
         note = "The box holds all that goes through weights."
     spans = ranges(tuple(cell.sizes.values()))
     for a, columns in zip(old, spans, strict=True):

@@ -89,19 +89,21 @@ def measure(
     """
     tell("gradients")
     has_roads = chain.trajectory is not None and _has_roads(chain)
-    norms = gradient_norms(chain, loss, keep=has_roads and not chain.apart and not loss.at_every_step)
-    last = gradient_norms(chain, loss.last_only(), keep=has_roads and not chain.apart) if loss.at_every_step else None
+    norms = gradient_norms(chain, loss, keep=has_roads and not chain.diagonal and not loss.at_every_step)
+    last = (
+        gradient_norms(chain, loss.last_only(), keep=has_roads and not chain.diagonal) if loss.at_every_step else None
+    )
     followed = last or norms
     met = finite.nonfinite(chain.trajectory) if chain.trajectory else []
     records = [*found, *(r for r in met if r.path != "inputs" or not found)]
-    odd = longer.first_odd
+    odd = longer.first_nonfinite
     if odd is not None and not records:
         records.append(finite.nonfinite_jacobian(longer, odd))
     together = orbits(chain.trajectory) if chain.trajectory else None
     sound = not records
     asked = [GATES] if chain.trajectory else []
     asked += [ROADS] if has_roads and sound else []
-    asked += [TIMES] if chain.apart and sound else []
+    asked += [TIMES] if chain.diagonal and sound else []
     asked += SPECTRA if wanted.lags and sound else []
     answers: dict[str, Any] = {}
     try:
@@ -168,7 +170,7 @@ def _answer_spectra(
     whole = None if wanted.spectrum >= chain.size else wanted.spectrum
     parts, put_together = lyapunov_tasks(longer, whole, burn=wanted.burn, orbits=together, seed=wanted.seed)
     # how long they take decides only on whether they are done at once, and in which order
-    each = UNIT * chain.size if chain.apart else chain.size**3
+    each = UNIT * chain.size if chain.diagonal else chain.size**3
     cube, every = chain.steps * each / SPEED, whole is None
     tasks = [
         Task(PRODUCTS, _products, (chain, wanted.lags, whole), seconds=(30 if every else 10) * cube),
@@ -203,7 +205,7 @@ def _has_roads(chain: JacobianChain) -> bool:
     """Tell whether the gradient has a choice: around the recurrent weights, or through those of several gates."""
     probe = np.ones((chain.size, chain.batch), chain.dtype)
     with np.errstate(over="ignore", invalid="ignore"):
-        roads = chain.at(chain.steps - 1).roads(probe, probe)
+        roads = chain.at(chain.steps - 1).path_shares(probe, probe)
     return bool(roads.around.any()) or len(roads.through) > 1
 
 

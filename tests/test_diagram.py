@@ -33,8 +33,8 @@ def test_paths_are_the_blocks_of_the_jacobian(name, settings):
     (drawn,) = diagrams(cell)
     rng = np.random.default_rng(2)
     J = cell.jacobian(rng.standard_normal(cell.input_size), rng.standard_normal(cell.state_size))
-    whole, around = J.dense(), J.push_around(np.eye(cell.state_size))
-    entering = J.push_input(np.eye(cell.input_size))
+    whole, around = J.dense(), J.jvp_skip(np.eye(cell.state_size))
+    entering = J.jvp_input(np.eye(cell.input_size))
     slices = dict(zip(cell.parts, ranges(cell.sizes.values()), strict=True))
     free = [e for e in drawn.edges if e.road != "weights"]
     marked = [e for e in drawn.edges if e.road == "around"]

@@ -64,7 +64,7 @@ def crossings(chain: JacobianChain, last: GradientNorms, *, work: float = WORK) 
         the shares; None where it is too much work, nothing arrives, or what cancels is beyond rounding.
     """
     arrived = np.flatnonzero(np.isfinite(last.state[0]))
-    if chain.apart:  # there is nothing to cross
+    if chain.diagonal:  # there is nothing to cross
         return Crossings(np.eye(1, chain.steps + 1)[0], 1.0, int(arrived[0])) if arrived.size else None
     assert last.cotangents is not None
     if not arrived.size or _work(chain.size, chain.steps) > work:
@@ -75,8 +75,8 @@ def crossings(chain: JacobianChain, last: GradientNorms, *, work: float = WORK) 
     with np.errstate(over="ignore", invalid="ignore"):
         for t, J in chain.forward():
             one, before, after = J.column(b), held[:, : t + 1], held[:, 1 : t + 2]
-            crossed = one.formed(around=False) @ before
-            held[:, : t + 1] = one.push_around(before)
+            crossed = one.dense64(skip=False) @ before
+            held[:, : t + 1] = one.jvp_skip(before)
             after += crossed
             parts = held[:, : t + 2]
             size = np.abs(parts).max(axis=0)

@@ -77,7 +77,7 @@ def eigenvalues(
     if not settled > 0:
         raise UsageError(f"settled must be above zero, not {settled}")
     by_one = (_of_sequence(chain, b, values, settled, rounds, seed) for b in range(chain.batch))
-    found = _of_units(chain, values) if chain.apart else list(by_one)
+    found = _of_units(chain, values) if chain.diagonal else list(by_one)
     if chain.batch == 1:
         return found[0]
     return Eigenvalues(*(np.array([getattr(f, x) for f in found]) for x in ("logs", "phases", "errors")))
@@ -109,7 +109,7 @@ def _of_sequence(
             for _, J in chain.forward():
                 one = J.column(b)
                 if few:  # small rows matter to the small columns only
-                    product.push([(one.push, False)])
+                    product.push([(one.jvp, False)])
                 else:
                     product.advance(one)
         doubts = np.zeros(columns)

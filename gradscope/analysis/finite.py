@@ -74,7 +74,7 @@ def _in_states(trajectory: Trajectory) -> list[NonFinite]:
 def nonfinite_jacobian(chain: JacobianChain, t: int) -> NonFinite:
     """Record the first Jacobian that is not finite."""
     with np.errstate(over="ignore", invalid="ignore"):
-        seen = chain.at(t).push(np.ones((chain.size, chain.batch)))
+        seen = chain.at(t).jvp(np.ones((chain.size, chain.batch)))
     return NonFinite("jacobians", "nan" if np.isnan(seen).any() else "inf", 1, (t,))
 
 
@@ -84,7 +84,7 @@ def check_finite(chain: JacobianChain) -> None:
     Raises:
         InputError: it says which.
     """
-    if chain.first_odd is not None:
+    if chain.first_nonfinite is not None:
         raise InputError(
-            f"the Jacobian of step {chain.first_odd} is not finite", "look at what the network computes there"
+            f"the Jacobian of step {chain.first_nonfinite} is not finite", "look at what the network computes there"
         )

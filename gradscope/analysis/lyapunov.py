@@ -175,7 +175,7 @@ def lyapunov_tasks(
     burn = usual_burn(chain.steps) if burn is None else burn
     count = min(chain.batch, sequences or affordable(chain.steps, n, k))
     tasks = []
-    if chain.apart:
+    if chain.diagonal:
         count = sequences or chain.batch
         tasks.append(Task("Lyapunov exponents", follow_units, (chain.first(count), k, burn, seed)))
     else:

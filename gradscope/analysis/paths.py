@@ -71,7 +71,7 @@ def paths(chain: JacobianChain, last: GradientNorms) -> Paths:
         last: gradients of a loss that reads the last state only, with their cotangents kept.
     """
     empty = np.full((chain.steps, chain.batch), np.nan)
-    if chain.apart:  # there is no other road
+    if chain.diagonal:  # there is no other road
         return Paths(np.where(np.isfinite(last.state[0]), 1.0, empty), {})
     assert last.cotangents is not None
     share, gates = empty.copy(), dict[str, Array]()
@@ -80,11 +80,11 @@ def paths(chain: JacobianChain, last: GradientNorms) -> Paths:
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         for t, J in chain.passing():
             u = last.cotangents[t + 1]
-            roads = J.roads(u, v)
-            whole = (u * roads.pushed).sum(axis=0)
+            roads = J.path_shares(u, v)
+            whole = (u * roads.jvp).sum(axis=0)
             known = arrived & (whole != 0) & np.isfinite(whole)
             share[t] = np.where(known, roads.around / whole, np.nan)
             for name, part in roads.through.items():
                 gates.setdefault(name, empty.copy())[t] = np.where(known, part / whole, np.nan)
-            v = roads.pushed / np.maximum(np.abs(roads.pushed).max(axis=0), np.finfo(chain.dtype).tiny)
+            v = roads.jvp / np.maximum(np.abs(roads.jvp).max(axis=0), np.finfo(chain.dtype).tiny)
     return Paths(share, gates)

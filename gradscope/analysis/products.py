@@ -101,7 +101,7 @@ def products(
     at = log_lags(chain.steps, lags)
     k = min(values or chain.size, chain.size)
     tell = progress or (lambda _: None)
-    if chain.apart:
+    if chain.diagonal:
         return Products(at, *_by_unit(chain, at, k, tell))
     measure = _sampled if values is not None and chain.size > FORMED else _formed if 2 * k > chain.size else _led
     found = [measure(chain, at, k, b, tell) for b in range(chain.batch)]
@@ -221,7 +221,7 @@ def _while_flat(chain: JacobianChain, at: Array, singular: Array, b: int, tell: 
 
     k, row, scaled = singular.shape[1], 0, _Scaled(chain.size)
     for t, J in chain.backward():
-        scaled.multiply(J.column(b).pull)
+        scaled.multiply(J.column(b).vjp)
         if chain.steps - t < at[row]:
             continue
         tell(f"products: {chain.steps - t} of {chain.steps} steps back")

@@ -63,7 +63,7 @@ def singular_values(chain: JacobianChain, values: int | None = None) -> Singular
     """
     check_chain(chain)
     check_count("values", values, 1)
-    found = _of_units(chain, values) if chain.apart else [_of_sequence(chain, b, values) for b in range(chain.batch)]
+    found = _of_units(chain, values) if chain.diagonal else [_of_sequence(chain, b, values) for b in range(chain.batch)]
     logs, errors = (np.array(x) for x in zip(*found, strict=True))
     return SingularValues(logs[0], errors[0]) if chain.batch == 1 else SingularValues(logs, errors)
 

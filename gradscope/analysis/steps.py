@@ -51,7 +51,7 @@ def step_spectra(chain: JacobianChain, *, steps: int | None = None, sequences: i
         steps: of how many steps; None for as many as are quick, up to all.
         sequences: of how many sequences; None for as many as are quick.
     """
-    affordable = max(6, int(WORK / (64 * chain.size if chain.apart else chain.size**3)))
+    affordable = max(6, int(WORK / (64 * chain.size if chain.diagonal else chain.size**3)))
     s = min(chain.batch, sequences or max(1, min(4, affordable // 8)))
     k = min(chain.steps, steps or max(2, affordable // s))
     at = np.unique(np.linspace(0, chain.steps - 1, k).round().astype(int))
@@ -59,12 +59,12 @@ def step_spectra(chain: JacobianChain, *, steps: int | None = None, sequences: i
     norms = np.full((len(at), s), np.nan)
     for row, t in enumerate(at):
         J = chain.at(int(t))
-        if chain.apart:
-            eigenvalues[row], norms[row] = _of_units(J.by_unit(), s)
+        if chain.diagonal:
+            eigenvalues[row], norms[row] = _of_units(J.unit_blocks(), s)
             continue
         for b in range(s):
             with np.errstate(over="ignore", invalid="ignore"):
-                dense = J.column(b).formed()
+                dense = J.column(b).dense64()
             if np.isfinite(dense).all():
                 eigenvalues[row, b] = scipy.linalg.eigvals(dense, check_finite=False)
                 with np.errstate(divide="ignore"):

@@ -36,7 +36,7 @@ class TimeScales:
 
 def time_scales(chain: JacobianChain) -> TimeScales | None:
     """Measure how long units remember; None for a chain whose units see one another."""
-    if not chain.apart:
+    if not chain.diagonal:
         return None
     near = sum(int(near_one(matrices, NEAR).sum()) for _, _, matrices in chain.units())
     rate = whole(chain).log_singular().max(axis=0) / chain.steps

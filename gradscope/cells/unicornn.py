@@ -57,7 +57,7 @@ class UnICORNN(Cell):
         return Partials(through=[[-e * d], [-d]], around=[[1 - e * k, e], [-k, 1]], within=[[0, e], [0, 0]])
 
     def facts(self, x: Array, s: Array) -> dict[str, Fact]:
-        J = self.linearise(x, s).by_unit()
+        J = self.linearise(x, s).unit_blocks()
         assert J is not None
         gap = np.abs(J[0, 0] * J[1, 1] - J[0, 1] * J[1, 0] - 1).max()
         return {"|det J - 1|": Fact(float(gap), "largest of all units and steps looked at: exponents come in pairs +-")}

@@ -26,18 +26,18 @@ def check_state_jacobian(cell: BaseCell, x: Array, s: Array, rng: np.random.Gene
     if not isinstance(cell, FunctionCell):
         truth, tolerance = derivative(cell, x, s, np.zeros_like(x), v)
         size = float(np.abs(step_of(cell, x, s)).max()) if tolerance == DIFFERENCES else 0.0
-        close(J.push(v), truth, tolerance, cell, what, size)
+        close(J.jvp(v), truth, tolerance, cell, what, size)
     elif not cell.surrogate:
         off = step_is_stated(cell, x, s, v)
         require(off <= 1, cell, f"{what}: it is off by {off:.2g} times what is allowed")
-    _check_adjoint(cell, u, J.push(v), J.pull(u), v, "pull is not the transpose of push")
+    _check_adjoint(cell, u, J.jvp(v), J.vjp(u), v, "vjp is not the transpose of jvp")
     for b in range(BATCH):
         column = J.column(b)
         dense = column.dense()
-        close(dense @ v[:, b], J.push(v)[:, b], EXACT, cell, "dense() is not what push multiplies by")
-        close(dense.T @ u[:, b], J.pull(u)[:, b], EXACT, cell, "dense() is not what pull multiplies by")
-        close(column.T @ u[:, b], J.pull(u)[:, b], EXACT, cell, "J.T @ u differs from pull")
-        close(column @ v[:, b], J.push(v)[:, b], EXACT, cell, "J @ v differs from push")
+        close(dense @ v[:, b], J.jvp(v)[:, b], EXACT, cell, "dense() is not what jvp multiplies by")
+        close(dense.T @ u[:, b], J.vjp(u)[:, b], EXACT, cell, "dense() is not what vjp multiplies by")
+        close(column.T @ u[:, b], J.vjp(u)[:, b], EXACT, cell, "J.T @ u differs from vjp")
+        close(column @ v[:, b], J.jvp(v)[:, b], EXACT, cell, "J @ v differs from jvp")
 
 
 def _check_adjoint(cell: BaseCell, u: Array, pushed: Array, pulled: Array, v: Array, what: str) -> None:
@@ -74,12 +74,12 @@ def _without_inputs(J: Linear) -> Linear:
 def check_roads(cell: BaseCell, x: Array, s: Array, rng: np.random.Generator) -> None:
     """Around and through make up J: without weights, only the road around is left."""
     J, v = cell.linearise(x, s), rng.standard_normal(s.shape)
-    around = J.push_around(v)
+    around = J.jvp_skip(v)
     if isinstance(J, Jacobian | Composite | Stacked | Looped) or (isinstance(J, Dense) and J.around is not None):
-        left = _without_weights(J).push(v)
-        close(left, around, EXACT, cell, "without weights, push is not push_around", float(np.abs(v).max()))
-        there = J.push(v) - J.push_around(v)
-        back = J.push(-v) - J.push_around(-v)
+        left = _without_weights(J).jvp(v)
+        close(left, around, EXACT, cell, "without weights, jvp is not jvp_skip", float(np.abs(v).max()))
+        there = J.jvp(v) - J.jvp_skip(v)
+        back = J.jvp(-v) - J.jvp_skip(-v)
         close(-back, there, EXACT, cell, "the road through the weights is not linear", float(np.abs(v).max()))
 
 
@@ -108,14 +108,14 @@ def check_input_jacobian(cell: BaseCell, x: Array, s: Array, rng: np.random.Gene
     dx, u = rng.standard_normal(x.shape), rng.standard_normal(s.shape)
     truth, tolerance = derivative(cell, x, s, dx, np.zeros_like(s))
     size = float(np.abs(step_of(cell, x, s)).max()) if tolerance == DIFFERENCES else 0.0
-    close(J.push_input(dx), truth, tolerance, cell, "push_input is not the derivative in the input", size)
-    pulled = J.pull_input(u)
-    require(pulled.shape == x.shape, cell, f"pull_input has shape {pulled.shape}; the input has {x.shape}")
-    _check_adjoint(cell, u, J.push_input(dx), pulled, dx, "pull_input is not the transpose of push_input")
+    close(J.jvp_input(dx), truth, tolerance, cell, "jvp_input is not the derivative in the input", size)
+    pulled = J.vjp_input(u)
+    require(pulled.shape == x.shape, cell, f"vjp_input has shape {pulled.shape}; the input has {x.shape}")
+    _check_adjoint(cell, u, J.jvp_input(dx), pulled, dx, "vjp_input is not the transpose of jvp_input")
 
 
 def check_within(cell: Cell, x: Array, s: Array, rng: np.random.Generator) -> None:
-    """What pull_within says that one new part owes to another is so for a change that only the other sees.
+    """What vjp_within says that one new part owes to another is so for a change that only the other sees.
 
     Such a change is one of the old parts, or one of the gates: moved by a complex step (by differences where
     there are kinks), it must change p by what the change of q explains.
@@ -127,18 +127,18 @@ def check_within(cell: Cell, x: Array, s: Array, rng: np.random.Generator) -> No
     for p, at in parts.items():
         u = np.zeros_like(s)
         u[at] = rng.standard_normal(u[at].shape)
-        within = J.pull_within(u)
+        within = J.vjp_within(u)
         for q, to in parts.items():
             if not within[to].any():
                 continue
-            require(q != p, cell, f"pull_within says that the new part {p} contributes to itself")
+            require(q != p, cell, f"vjp_within says that the new part {p} contributes to itself")
             explained = []
             for d in changes:
                 if np.abs(d[to]).max() > 0:
                     left, right = (u[at] * d[at]).sum(axis=0), (within[to] * d[to]).sum(axis=0)
                     size = np.abs(u[at] * d[at]).sum(axis=0) + np.abs(within[to] * d[to]).sum(axis=0)
                     explained.append(bool((np.abs(left - right) <= 10 * tolerance * size).all()))
-            what = f"pull_within: d {p}'/d {q}' does not explain any change of {p}' that comes through {q}'"
+            what = f"vjp_within: d {p}'/d {q}' does not explain any change of {p}' that comes through {q}'"
             require(any(explained), cell, what)
 
 

@@ -61,19 +61,19 @@ def check_batch(cell: BaseCell, x: Array, s: Array) -> None:
     """A batch is its rows, and a leading axis of time is its steps."""
     new, J = cell.evolve(x, s), cell.linearise(x, s)
     v = np.ones_like(s)
-    pushed = J.push(v)
+    pushed = J.jvp(v)
     for b in range(BATCH):
         one = slice(b, b + 1)
         close(cell.evolve(x[:, one], s[:, one]), new[:, one], EXACT, cell, f"sequence {b} run alone differs")
         alone = cell.linearise(x[:, one], s[:, one])
-        close(alone.push(v[:, one]), pushed[:, one], EXACT, cell, f"the Jacobian of sequence {b} alone differs")
-        close(J.column(b).push(v[:, one]), pushed[:, one], EXACT, cell, f"column({b}) is another Jacobian")
+        close(alone.jvp(v[:, one]), pushed[:, one], EXACT, cell, f"the Jacobian of sequence {b} alone differs")
+        close(J.column(b).jvp(v[:, one]), pushed[:, one], EXACT, cell, f"column({b}) is another Jacobian")
     xs, ss = np.stack([x, -x, 0.5 * x]), np.stack([s, -s, 0.5 * s])
     over_time, states = cell.linearise(xs, ss), cell.evolve(xs, ss)
     for t in range(3):
         close(states[t], cell.evolve(xs[t], ss[t]), EXACT, cell, f"step {t} of several at once differs")
-        once = cell.linearise(xs[t], ss[t]).push(v)
-        close(over_time.at(t).push(v), once, EXACT, cell, f"the Jacobian of step {t} of several at once differs")
+        once = cell.linearise(xs[t], ss[t]).jvp(v)
+        close(over_time.at(t).jvp(v), once, EXACT, cell, f"the Jacobian of step {t} of several at once differs")
 
 
 def check_gates(cell: BaseCell, x: Array, s: Array) -> None:
@@ -97,12 +97,12 @@ def check_arguments(cell: BaseCell, x: Array, s: Array) -> None:
     calls: list[tuple[str, Callable[[], object]]] = [
         ("evolve", lambda: cell.evolve(x, s)),
         ("gate_values", lambda: cell.gate_values(x, s)),
-        ("push", lambda: J.push(v)),
-        ("pull", lambda: J.pull(v)),
-        ("pull_within", lambda: J.pull_within(v)),
+        ("jvp", lambda: J.jvp(v)),
+        ("vjp", lambda: J.vjp(v)),
+        ("vjp_within", lambda: J.vjp_within(v)),
     ]
     if not isinstance(cell, FunctionCell):
-        calls.append(("pull_input", lambda: J.pull_input(v)))
+        calls.append(("vjp_input", lambda: J.vjp_input(v)))
     for name, call in calls:
         call()
         after = {"x": x, "s": s} | cell.weights()
@@ -146,9 +146,9 @@ def check_single_precision(cell: BaseCell, x: Array, s: Array) -> None:
     v = np.ones_like(s)
     rows = {
         "evolve": (single.evolve(*small), cell.evolve(x, s)),
-        "push": (J.push(v.astype(np.float32)), exact.push(v)),
-        "pull": (J.pull(v.astype(np.float32)), exact.pull(v)),
-        "pull_input": (J.pull_input(v.astype(np.float32)), exact.pull_input(v)),
+        "jvp": (J.jvp(v.astype(np.float32)), exact.jvp(v)),
+        "vjp": (J.vjp(v.astype(np.float32)), exact.vjp(v)),
+        "vjp_input": (J.vjp_input(v.astype(np.float32)), exact.vjp_input(v)),
     }
     for name, (found, wanted) in rows.items():
         require(found.dtype == np.float32, cell, f"{name} of a float32 cell returns {found.dtype}")
@@ -168,9 +168,9 @@ def check_saturated(cell: BaseCell, x: Array, s: Array, scale: float) -> None:
         return  # unbounded layers multiply: 1e30 to the power of their number is beyond float64, and rightly inf
     grown = _rebuild(cell, grow)
     J, v = grown.linearise(x, s), np.ones_like(s)
-    rows = {"evolve": grown.evolve(x, s), "push": J.push(v), "pull": J.pull(v), "push_around": J.push_around(v)}
+    rows = {"evolve": grown.evolve(x, s), "jvp": J.jvp(v), "vjp": J.vjp(v), "jvp_skip": J.jvp_skip(v)}
     if not isinstance(cell, FunctionCell):
-        rows["pull_input"] = J.pull_input(v)
+        rows["vjp_input"] = J.vjp_input(v)
     for name, y in rows.items():
         require(np.isfinite(y).all(), cell, f"{name} is not finite with weights {scale:g} times as large")
     check_gates(grown, x, s)

@@ -177,7 +177,7 @@ def plan_of(request: Request, model: Model, batch: int, steps: int) -> Plan:
 
     cell = model.cell
     weights = sum(w.size for w in cell.weights().values())
-    dense, inputs = request.lags > 0 and not cell.apart, cell.network.network_input_size
+    dense, inputs = request.lags > 0 and not cell.diagonal, cell.network.network_input_size
     polar = sum(c.U.size for c in cells_of(cell) if c.U is not None and not c.keep_gates) if request.remedies else 0
     values = min(request.spectrum, cell.state_size)
     columns = 2 * values * min(batch, affordable(steps, cell.state_size, values))  # one frame leads, one counts
@@ -195,7 +195,7 @@ def size_of(request: Request, model: Model, batch: int, steps: int) -> Size:
     function = cell if isinstance(cell, FunctionCell) else None
     return Size(
         state=cell.state_size,
-        apart=cell.apart,
+        diagonal=cell.diagonal,
         recurrent=function.n**2 if function else sum(c.U.size for c in cells_of(cell) if c.U is not None),
         weights=sum(w.size for w in cell.weights().values()),
         steps=max(1, measured),

@@ -125,7 +125,7 @@ class JacobianChain:
         return cls(source, steps, batch, {"s": n}, (slice(0, n),), dtype=array.dtype)
 
     @cached_property
-    def first_odd(self) -> int | None:
+    def first_nonfinite(self) -> int | None:
         """The first step whose Jacobian is not finite, or None."""
         ones = np.ones((self.size, self.batch), self.dtype)
         sure = float(np.finfo(self.dtype).max) / 2  # whatever is rounded
@@ -135,7 +135,7 @@ class JacobianChain:
                     continue
                 for t in range(start, stop):
                     J = block.at(t - start)
-                    if not (np.isfinite(J.push(ones)).all() and np.isfinite(J.pull(ones)).all()):
+                    if not (np.isfinite(J.jvp(ones)).all() and np.isfinite(J.vjp(ones)).all()):
                         return t
         return None
 
@@ -182,19 +182,19 @@ class JacobianChain:
         return read
 
     @cached_property
-    def apart(self) -> bool:
-        """Whether the Jacobians are `Linear.apart`."""
-        return self.at(0).apart
+    def diagonal(self) -> bool:
+        """Whether the Jacobians are `Linear.diagonal`."""
+        return self.at(0).diagonal
 
     def units(self, cuts: Iterable[int] = (), *, backward: bool = False) -> Iterator[tuple[int, int, Array]]:
         """Yield (start, stop, matrices of all units in these steps) where units are apart, none across a cut.
 
         Returns:
-            (p, p, stop - start, H, B) of `Linear.by_unit`, a few steps at a time, the last ones first if `backward`.
+            (p, p, stop - start, H, B) of `Linear.unit_blocks`, a few steps at a time, the last ones first if `backward`.
         """
         cuts = sorted(cuts)
         for start, stop, block in self._passed(backward=backward):
-            matrices = block.by_unit()
+            matrices = block.unit_blocks()
             assert matrices is not None
             if matrices.ndim == 4:  # the same at every step
                 matrices = np.broadcast_to(

@@ -120,7 +120,7 @@ class _Plain:
 
     def push(self, i: int, frame: Array, out: Array) -> None:
         columns = frame.reshape(-1, frame.shape[-1]).T
-        out[...] = self._at(i).push_blocks(columns).T.reshape(out.shape)
+        out[...] = self._at(i).jvp_columns(columns).T.reshape(out.shape)
 
     def apart(self, i: int) -> list[tuple[Step, bool]]:
         factors = self._at(i).factors()
@@ -132,7 +132,7 @@ class _Plain:
         J = self._at(i)
         unit, total = np.eye(J.shape[1]), np.zeros(self._sequences)
         for factor in J.factors():
-            each = np.split(factor.map.push_blocks(np.tile(unit, self._sequences)), self._sequences, axis=1)
+            each = np.split(factor.map.jvp_columns(np.tile(unit, self._sequences)), self._sequences, axis=1)
             total = total + log_abs(np.stack(each))
         return total
 

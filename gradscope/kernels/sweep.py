@@ -15,7 +15,7 @@ from gradscope.analysis._loss import Loss
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.kernels.tape import Call
 from gradscope.maps.jacobian import Array
-from gradscope.maps.linear import Linear, Puller
+from gradscope.maps.linear import Linear, VjpPlayer
 from gradscope.numerics.scaled import LN2, add, rescale
 
 __all__ = ["Piece", "again", "log_norms", "sweep"]
@@ -47,7 +47,7 @@ class Piece(NamedTuple):
 
     def within(self) -> list[tuple[slice, Array]]:
         """Return what parts of s_(first + 1), ..., s_last get through other parts of their step: (rows, array)."""
-        return self.block.pulls_within(self.u[1:], slice(self.offset, self.offset + self.last - self.first))
+        return self.block.vjp_within_steps(self.u[1:], slice(self.offset, self.offset + self.last - self.first))
 
 
 class _Rows:
@@ -58,21 +58,21 @@ class _Rows:
         self._read = chain.reader(size)
         self.u = np.zeros((size + 1, chain.size, chain.batch), chain.dtype)
         self.direct = np.zeros((size, chain.output_size, chain.batch), chain.dtype) if direct else None
-        self._puller: Puller | None = None
+        self._player: VjpPlayer | None = None
         self._calls: list[list[Call]] = []
         self._parts = list(chain.parts.values())
 
     def read(self, start: int, stop: int) -> Linear:
         """Take in the Jacobians of these steps."""
         block = self._read(start, stop)
-        if self._puller is None or not self._puller.load(block):
-            self._puller = block.puller(self.size, self._chain.batch)
-            self._puller.load(block)
-            self._calls = [self._of_step(self._puller, k) for k in range(self.size)]
+        if self._player is None or not self._player.load(block):
+            self._player = block.vjp_player(self.size, self._chain.batch)
+            self._player.load(block)
+            self._calls = [self._of_step(self._player, k) for k in range(self.size)]
         return block
 
-    def _of_step(self, puller: Puller, k: int) -> list[Call]:
-        calls = puller.calls(k, self.u[k + 1], self.u[k])
+    def _of_step(self, player: VjpPlayer, k: int) -> list[Call]:
+        calls = player.calls(k, self.u[k + 1], self.u[k])
         if self.direct is None:
             return calls
         seen = [self.u[k][rows] for rows in self._chain.outputs]

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from gradscope.kernels.pull import ChainPuller
-from gradscope.maps.jacobian import Array, Jacobian, Linear, Roads, ranges
+from gradscope.kernels.vjp import CompositeVjp
+from gradscope.maps.jacobian import Array, Jacobian, Linear, PathShares, ranges
 
 __all__ = ["Composite", "Looped", "added", "sum_of_log_dets"]
 
@@ -32,65 +32,65 @@ class Composite(Linear):
     def dtype(self) -> np.dtype[Any]:
         return np.result_type(*(m.dtype for m in self.maps))
 
-    def push(self, v: Array) -> Array:
+    def jvp(self, v: Array) -> Array:
         for m in self.maps:
-            v = m.push(v)
+            v = m.jvp(v)
         return v
 
-    def push_blocks(self, v: Array) -> Array:
+    def jvp_columns(self, v: Array) -> Array:
         for m in self.maps:
-            v = m.push_blocks(v)
+            v = m.jvp_columns(v)
         return v
 
     def bound(self) -> float:
         return float(np.prod([m.bound() for m in self.maps]))
 
-    def pull(self, u: Array) -> Array:
+    def vjp(self, u: Array) -> Array:
         for m in reversed(self.maps):
-            u = m.pull(u)
+            u = m.vjp(u)
         return u
 
-    def puller(self, steps: int, batch: int) -> ChainPuller:
-        return ChainPuller(self.maps, steps, batch, self.dtype)
+    def vjp_player(self, steps: int, batch: int) -> CompositeVjp:
+        return CompositeVjp(self.maps, steps, batch, self.dtype)
 
-    def push_around(self, v: Array) -> Array:
+    def jvp_skip(self, v: Array) -> Array:
         for m in self.maps:
-            v = m.push_around(v)
+            v = m.jvp_skip(v)
         return v
 
-    def push_apart(self, v: Array) -> tuple[Array, Array]:
-        around, through = self.maps[0].push_apart(v)
+    def jvp_split(self, v: Array) -> tuple[Array, Array]:
+        around, through = self.maps[0].jvp_split(v)
         for m in self.maps[1:]:
-            around, crossed = m.push_apart(around)
-            through = m.push(through) + crossed
+            around, crossed = m.jvp_split(around)
+            through = m.jvp(through) + crossed
         return around, through
 
-    def roads(self, u: Array, v: Array) -> Roads:
+    def path_shares(self, u: Array, v: Array) -> PathShares:
         """Share out u . J v. A path may cross weights of several maps; it counts for those that it crosses first."""
         back = [u]
         for m in reversed(self.maps[1:]):
-            back.append(m.pull(back[-1]))
+            back.append(m.vjp(back[-1]))
         around, through = v, dict[str, Array]()
         for m, reached in zip(self.maps, reversed(back), strict=True):
-            for name, part in m.roads(reached, around).through.items():
+            for name, part in m.path_shares(reached, around).through.items():
                 through[name] = through.get(name, 0) + part
-            around = m.push_around(around)
-        return Roads(self.push(v), (u * around).sum(axis=0), through)
+            around = m.jvp_skip(around)
+        return PathShares(self.jvp(v), (u * around).sum(axis=0), through)
 
-    def push_input(self, x: Array) -> Array:
-        out = self.maps[0].push_input(x)
+    def jvp_input(self, x: Array) -> Array:
+        out = self.maps[0].jvp_input(x)
         for m in self.maps[1:]:
-            out = m.push(out) + m.push_input(x)
+            out = m.jvp(out) + m.jvp_input(x)
         return out
 
-    def pull_input(self, u: Array) -> Array:
+    def vjp_input(self, u: Array) -> Array:
         total: Any = 0
         for m in reversed(self.maps):
-            total = total + m.pull_input(u)
-            u = m.pull(u)
+            total = total + m.vjp_input(u)
+            u = m.vjp(u)
         return np.asarray(total)
 
-    def pull_within(self, u: Array) -> Array:
+    def vjp_within(self, u: Array) -> Array:
         """Return what later maps, and the one that makes a part, pass on to it from the other new parts."""
         out, reached = np.zeros_like(u), u  # the cotangent of what map k makes
         last = self.maps[-1]
@@ -98,14 +98,14 @@ class Composite(Linear):
         for k, m in reversed(list(enumerate(self.maps))):
             if not isinstance(m, Jacobian):
                 break
-            within, rows, before = m.pull_within(reached), ranges(m.new), []
+            within, rows, before = m.vjp_within(reached), ranges(m.new), []
             for to, i in parts:
                 source = m.copied(i) if k else None
                 if source is None:  # made here
                     out[to] = within[rows[i]] + (reached[rows[i]] - u[to])
                 else:
                     before.append((to, source))
-            parts, reached = before, m.pull(reached)
+            parts, reached = before, m.vjp(reached)
         return out
 
     def log_abs_det(self) -> Array | None:
@@ -135,7 +135,7 @@ def added(s: Array, outputs: Sequence[slice]) -> Array:
 class Looped(Linear):
     """A step whose input is a linear readout of the old output: J = ds'/ds + (ds'/dx) R, on the output's columns.
 
-    There is no input from outside. The road through the readout crosses weights: `push_around` leaves it out.
+    There is no input from outside. The road through the readout crosses weights: `jvp_skip` leaves it out.
     """
 
     step: Linear
@@ -154,40 +154,40 @@ class Looped(Linear):
     def dtype(self) -> np.dtype[Any]:
         return np.result_type(self.step.dtype, self.R)
 
-    def push(self, v: Array) -> Array:
-        return self.step.push(v) + self._fed_back(v)
+    def jvp(self, v: Array) -> Array:
+        return self.step.jvp(v) + self._fed_back(v)
 
     def _fed_back(self, v: Array) -> Array:
-        return self.step.push_input(self.R @ added(v, self.outputs))
+        return self.step.jvp_input(self.R @ added(v, self.outputs))
 
-    def push_apart(self, v: Array) -> tuple[Array, Array]:
-        around, through = self.step.push_apart(v)
+    def jvp_split(self, v: Array) -> tuple[Array, Array]:
+        around, through = self.step.jvp_split(v)
         return around, through + self._fed_back(v)
 
-    def roads(self, u: Array, v: Array) -> Roads:
+    def path_shares(self, u: Array, v: Array) -> PathShares:
         """Share out u . J v; what crosses the readout first has a road of that name."""
-        pushed, around, through = self.step.roads(u, v)
+        product, around, through = self.step.path_shares(u, v)
         back = self._fed_back(v)
-        return Roads(pushed + back, around, through | {"readout": (u * back).sum(axis=0)})
+        return PathShares(product + back, around, through | {"readout": (u * back).sum(axis=0)})
 
-    def pull(self, u: Array) -> Array:
-        out = self.step.pull(u).copy()
-        back = self.R.T @ self.step.pull_input(u)
+    def vjp(self, u: Array) -> Array:
+        out = self.step.vjp(u).copy()
+        back = self.R.T @ self.step.vjp_input(u)
         for rows in self.outputs:
             out[rows] += back
         return out
 
-    def push_around(self, v: Array) -> Array:
-        return self.step.push_around(v)
+    def jvp_skip(self, v: Array) -> Array:
+        return self.step.jvp_skip(v)
 
-    def push_input(self, x: Array) -> Array:
+    def jvp_input(self, x: Array) -> Array:
         return np.zeros((self.shape[0], x.shape[1]), self.dtype)
 
-    def pull_input(self, u: Array) -> Array:
+    def vjp_input(self, u: Array) -> Array:
         return np.zeros((0, u.shape[1]), u.dtype)
 
-    def pull_within(self, u: Array) -> Array:
-        return self.step.pull_within(u)
+    def vjp_within(self, u: Array) -> Array:
+        return self.step.vjp_within(u)
 
     def at(self, index: Any) -> Looped:
         return Looped(self.step.at(index), self.R, self.outputs)

@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from gradscope.kernels.pull import GridPuller
+from gradscope.kernels.vjp import GridVjp
 from gradscope.maps.blocks import absent, block_log_det, log_abs, split
-from gradscope.maps.linear import Array, Dense, Entry, Factor, Grid, Linear, Partials, Roads, Transposed, ranges
+from gradscope.maps.linear import Array, Dense, Entry, Factor, Grid, Linear, Partials, PathShares, Transposed, ranges
 
-__all__ = ["Array", "Dense", "Factor", "Jacobian", "Linear", "Partials", "Roads", "Transposed", "ranges"]
+__all__ = ["Array", "Dense", "Factor", "Jacobian", "Linear", "Partials", "PathShares", "Transposed", "ranges"]
 
 
 def _combine(row: Sequence[Entry], blocks: Sequence[Array], like: Array) -> Array:
@@ -80,7 +80,7 @@ class Jacobian(Linear):
         gates = len(self.through[0])
         return list(product.reshape(gates, -1, product.shape[-1]))
 
-    def push_around(self, v: Array) -> Array:
+    def jvp_skip(self, v: Array) -> Array:
         old = [v[s] for s in self._old]
         size = (1, v.shape[1])
         rows = [
@@ -88,33 +88,33 @@ class Jacobian(Linear):
         ]
         return np.concatenate(rows)
 
-    def push(self, v: Array) -> Array:
-        around, through = self.push_apart(v)
+    def jvp(self, v: Array) -> Array:
+        around, through = self.jvp_split(v)
         return around + through
 
-    def push_apart(self, v: Array) -> tuple[Array, Array]:
-        around = self.push_around(v)
-        return around, self._push_through(self._products(v), around)
+    def jvp_split(self, v: Array) -> tuple[Array, Array]:
+        around = self.jvp_skip(v)
+        return around, self._jvp_through(self._products(v), around)
 
     def _products(self, v: Array) -> list[Array]:
         """Return U v, one block for each gate."""
         return [] if self.U is None else self._split(self.U @ v[self._old[self.reads]])
 
-    def _push_through(self, blocks: list[Array], like: Array) -> Array:
+    def _jvp_through(self, blocks: list[Array], like: Array) -> Array:
         if not blocks:
             return np.zeros_like(like)
         rows = zip(self.through, self._new, strict=True)
         return np.concatenate([_combine(row, blocks, like[s]) for row, s in rows])
 
-    def roads(self, u: Array, v: Array) -> Roads:
-        around, blocks = self.push_around(v), self._products(v)
+    def path_shares(self, u: Array, v: Array) -> PathShares:
+        around, blocks = self.jvp_skip(v), self._products(v)
         through: dict[str, Array] = {}
         if blocks:
             names = self.gates or tuple(f"gate {i}" for i in range(len(blocks)))
             reached = self._split(self._gate_cotangents(self.through, u))
             for name, gate, block in zip(names, reached, blocks, strict=True):
                 through[name] = through.get(name, 0) + (gate * block).sum(axis=0)
-        return Roads(around + self._push_through(blocks, around), (u * around).sum(axis=0), through)
+        return PathShares(around + self._jvp_through(blocks, around), (u * around).sum(axis=0), through)
 
     def _gate_cotangents(self, grid: Grid, u: Array) -> Array:
         """Return grid^T u with the gates stacked, (gates * H, B)."""
@@ -122,17 +122,17 @@ class Jacobian(Linear):
         like = next((new[p] for p, row in enumerate(grid) for e in row if not absent(e)), new[0])
         return np.concatenate([_combine(column, new, like) for column in zip(*grid, strict=True)])
 
-    def push_blocks(self, v: Array) -> Array:
+    def jvp_columns(self, v: Array) -> Array:
         each = v.shape[1] // self.states
-        return self.at((Ellipsis, np.repeat(np.arange(self.states), each))).push(v)
+        return self.at((Ellipsis, np.repeat(np.arange(self.states), each))).jvp(v)
 
     def dense(self) -> Array:
         if self.states > 1:
             return super().dense()
         return self._filled(self.dtype, around=True)
 
-    def formed(self, *, around: bool = True) -> Array:
-        return self._filled(np.dtype(float), around=around)
+    def dense64(self, *, skip: bool = True) -> Array:
+        return self._filled(np.dtype(float), around=skip)
 
     def _filled(self, dtype: np.dtype[Any], *, around: bool) -> Array:
         made = np.zeros(self.shape, dtype)
@@ -159,7 +159,7 @@ class Jacobian(Linear):
         first = Jacobian(Partials(through, around), self.U, None, self.reads, self.old, self.new)
         return Factor(first), Factor(size, steep=True), *(Factor(e) for e in unit)
 
-    def pull(self, u: Array) -> Array:
+    def vjp(self, u: Array) -> Array:
         new = [u[s] for s in self._new]
         columns = zip(*self.around, strict=True)
         shape = u.shape[1:]
@@ -183,7 +183,7 @@ class Jacobian(Linear):
                 )
         return total
 
-    def by_unit(self) -> Array | None:
+    def unit_blocks(self) -> Array | None:
         units = self.new[0]
         if self.U is not None or self.new != self.old or set(self.new) != {units}:
             return None
@@ -198,22 +198,22 @@ class Jacobian(Linear):
     def _entry(self) -> Grid:
         return self.through if self.partials.entry is None else self.partials.entry
 
-    def push_input(self, x: Array) -> Array:
+    def jvp_input(self, x: Array) -> Array:
         if self.W is None:
             return np.zeros((self.shape[0], x.shape[1]), x.dtype)
         blocks = self._split(self.W @ x)
         like = [np.zeros((n, x.shape[1]), x.dtype) for n in self.new]
         return np.concatenate([_combine(r, blocks, z) for r, z in zip(self._entry, like, strict=True)])
 
-    def pull_input(self, u: Array) -> Array:
+    def vjp_input(self, u: Array) -> Array:
         if self.W is None:
             return np.zeros((1, u.shape[1]), u.dtype)
         return np.asarray(self.W.T @ self._gate_cotangents(self._entry, u))
 
-    def puller(self, steps: int, batch: int) -> GridPuller:
-        return GridPuller(self.partials, self.U, self.reads, self.old, self.new, steps, batch)
+    def vjp_player(self, steps: int, batch: int) -> GridVjp:
+        return GridVjp(self.partials, self.U, self.reads, self.old, self.new, steps, batch)
 
-    def pull_within(self, u: Array) -> Array:
+    def vjp_within(self, u: Array) -> Array:
         if self.partials.within is None:
             return np.zeros_like(u)
         new = [u[s] for s in self._new]
@@ -229,7 +229,7 @@ class Jacobian(Linear):
         same = isinstance(entry, int) and entry == 1 and self.old[there[0]] == self.new[new]
         return there[0] if same else None
 
-    def pulls_within(self, u: Array, steps: slice) -> list[tuple[slice, Array]]:
+    def vjp_within_steps(self, u: Array, steps: slice) -> list[tuple[slice, Array]]:
         if self.partials.within is None:
             return []
         new = [u[:, s] for s in self._new]

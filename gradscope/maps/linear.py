@@ -1,4 +1,4 @@
-"""What any Jacobian of one step can do: push, pull, tell its roads, and choose steps and sequences.
+"""What any Jacobian of one step can do: jvp, vjp, shares of paths, a choice of steps and sequences.
 
 Layout: a vector of the state is feature-major, shape (n, B) for B independent columns. Before `at` has chosen a
 step, entries carry a leading time axis.
@@ -25,8 +25,8 @@ __all__ = [
     "Grid",
     "Linear",
     "Partials",
-    "Puller",
-    "Roads",
+    "VjpPlayer",
+    "PathShares",
     "Transposed",
     "largest",
     "ranges",
@@ -67,16 +67,16 @@ class Partials:
         return Partials(grid(self.through), grid(self.around), grid(self.entry), grid(self.within))
 
 
-class Roads(NamedTuple):
+class PathShares(NamedTuple):
     """u . J v, shared out by what a path from the old state to the new one crosses first.
 
     Attributes:
-        pushed: J v, (rows, B).
+        jvp: J v, (rows, B).
         around: what crosses no weight, (B,).
         through: {name: what crosses these weights first}, (B,) each. With `around` they add up to u . J v.
     """
 
-    pushed: Array
+    jvp: Array
     around: Array
     through: dict[str, Array]
 
@@ -95,33 +95,33 @@ class Linear(ABC):
     """(rows, columns): sizes of the new and of the old state."""
 
     @abstractmethod
-    def push(self, v: Array) -> Array:
+    def jvp(self, v: Array) -> Array:
         """Return J v, a Jacobian-vector product; (columns, B) -> (rows, B)."""
 
     @abstractmethod
-    def pull(self, u: Array) -> Array:
+    def vjp(self, u: Array) -> Array:
         """Return J^T u, a vector-Jacobian product; (rows, B) -> (columns, B)."""
 
     @abstractmethod
-    def push_around(self, v: Array) -> Array:
+    def jvp_skip(self, v: Array) -> Array:
         """Return A v, with A the part of J that crosses no recurrent weight."""
 
-    def push_apart(self, v: Array) -> tuple[Array, Array]:
+    def jvp_split(self, v: Array) -> tuple[Array, Array]:
         """Return (A v, J v - A v): what crosses no recurrent weight, and the rest."""
-        around = self.push_around(v)
-        return around, self.push(v) - around
+        around = self.jvp_skip(v)
+        return around, self.jvp(v) - around
 
-    def roads(self, u: Array, v: Array) -> Roads:
+    def path_shares(self, u: Array, v: Array) -> PathShares:
         """Share out u . J v by roads; a map of which no more is known has one road "through"."""
-        around, through = self.push_apart(v)
-        return Roads(around + through, (u * around).sum(axis=0), {"through": (u * through).sum(axis=0)})
+        around, through = self.jvp_split(v)
+        return PathShares(around + through, (u * around).sum(axis=0), {"through": (u * through).sum(axis=0)})
 
     @abstractmethod
-    def push_input(self, x: Array) -> Array:
+    def jvp_input(self, x: Array) -> Array:
         """Return (ds'/dx) x; (inputs, B) -> (rows, B)."""
 
     @abstractmethod
-    def pull_input(self, u: Array) -> Array:
+    def vjp_input(self, u: Array) -> Array:
         """Return (ds'/dx)^T u; (rows, B) -> (inputs, B)."""
 
     @abstractmethod
@@ -132,25 +132,25 @@ class Linear(ABC):
     def column(self, b: int) -> Linear:
         """Choose one of the B columns, kept as an axis of length 1 that broadcasts over a block."""
 
-    def puller(self, steps: int, batch: int) -> Puller:
-        """Return what pulls cotangents back through blocks of as many steps, of B sequences; before `at`."""
-        return AnyPuller(self)
+    def vjp_player(self, steps: int, batch: int) -> VjpPlayer:
+        """Return a player of vjps through blocks of as many steps, of B sequences; before `at`."""
+        return PlainVjp(self)
 
-    def pull_within(self, u: Array) -> Array:
+    def vjp_within(self, u: Array) -> Array:
         """Return what reaches each new part from the other new parts of the same step."""
         return np.zeros_like(u)
 
-    def pulls_within(self, u: Array, steps: slice) -> list[tuple[slice, Array]]:
+    def vjp_within_steps(self, u: Array, steps: slice) -> list[tuple[slice, Array]]:
         """Do so for many steps of a block, u (K, rows, B): (some of the rows, what reaches them). Before `at`."""
-        each = [self.at(k).pull_within(one) for k, one in zip(range(steps.start, steps.stop), u, strict=True)]
+        each = [self.at(k).vjp_within(one) for k, one in zip(range(steps.start, steps.stop), u, strict=True)]
         return [(slice(0, u.shape[1]), np.array(each))]
 
-    def push_blocks(self, v: Array) -> Array:
+    def jvp_columns(self, v: Array) -> Array:
         """Return J v for several columns a state, (columns, B * k): those of the first state first."""
         if self.states == 1:
-            return self.push(v)
+            return self.jvp(v)
         blocks = np.split(v, self.states, axis=1)
-        return np.concatenate([self.column(b).push(block) for b, block in enumerate(blocks)], axis=1)
+        return np.concatenate([self.column(b).jvp(block) for b, block in enumerate(blocks)], axis=1)
 
     def factors(self) -> tuple[Factor, ...]:
         """Return maps whose product is J, the first to be applied first.
@@ -178,7 +178,7 @@ class Linear(ABC):
         """
         return None
 
-    def by_unit(self) -> Array | None:
+    def unit_blocks(self) -> Array | None:
         """Return what each unit does to its own p state variables, where no unit sees another; None elsewhere.
 
         Returns:
@@ -187,24 +187,24 @@ class Linear(ABC):
         return None
 
     @property
-    def apart(self) -> bool:
+    def diagonal(self) -> bool:
         """Whether no unit sees another, and none has more than two state variables: all that is asked costs O(H)."""
-        found = self.by_unit()
+        found = self.unit_blocks()
         return found is not None and len(found) <= 2
 
     def dense(self) -> Array:
         """Return the matrix, (rows, columns), or (B, rows, columns) for B states."""
         if self.states == 1:
-            return self.push(np.eye(self.shape[1], dtype=self.dtype))
+            return self.jvp(np.eye(self.shape[1], dtype=self.dtype))
         return np.stack([self.column(b).dense() for b in range(self.states)])
 
-    def formed(self, *, around: bool = True) -> Array:
+    def dense64(self, *, skip: bool = True) -> Array:
         """Return the matrix of one state, (rows, columns), in float64 whatever the entries are.
 
-        Without `around`, that of `push_apart`'s second part.
+        Without `skip`, that of `jvp_split`'s second part.
         """
         unit = np.eye(self.shape[1])
-        return self.push(unit) if around else self.push_apart(unit)[1]
+        return self.jvp(unit) if skip else self.jvp_split(unit)[1]
 
     def bound(self) -> float:
         """Return what no sum of |entries| of a row or column exceeds, at any step; inf or nan: not known."""
@@ -217,10 +217,10 @@ class Linear(ABC):
 
     def __matmul__(self, v: Array) -> Array:
         """Multiply a vector (n,) or a block of columns (n, k)."""
-        return self.push(v[:, None])[:, 0] if v.ndim == 1 else self.push(v)
+        return self.jvp(v[:, None])[:, 0] if v.ndim == 1 else self.jvp(v)
 
 
-class Puller(Protocol):
+class VjpPlayer(Protocol):
     """Made for blocks of one kind, with the same number of states, and of steps at most."""
 
     def load(self, block: Any) -> bool:
@@ -230,7 +230,7 @@ class Puller(Protocol):
         """Return the calls that write J_k^T u to `out`; u (rows, B), out (columns, B)."""
 
 
-class AnyPuller:
+class PlainVjp:
     """For Jacobians of which nothing more is known: one by one."""
 
     def __init__(self, block: Linear) -> None:
@@ -241,10 +241,10 @@ class AnyPuller:
         return True
 
     def calls(self, k: int, u: Array, out: Array) -> list[Call]:
-        return [(self._pull, (k, u, out))]
+        return [(self._vjp, (k, u, out))]
 
-    def _pull(self, k: int, u: Array, out: Array) -> None:
-        out[:] = self._block.at(k).pull(u)
+    def _vjp(self, k: int, u: Array, out: Array) -> None:
+        out[:] = self._block.at(k).vjp(u)
 
 
 @dataclass(frozen=True)
@@ -255,7 +255,7 @@ class Transposed:
 
     def __matmul__(self, u: Array) -> Array:
         """Multiply a vector (n,) or a block of columns (n, k)."""
-        return self.of.pull(u[:, None])[:, 0] if u.ndim == 1 else self.of.pull(u)
+        return self.of.vjp(u[:, None])[:, 0] if u.ndim == 1 else self.of.vjp(u)
 
 
 def largest(array: Array) -> float:
@@ -295,9 +295,9 @@ class Dense(Linear):
     def dtype(self) -> np.dtype[Any]:
         return self.matrix.dtype
 
-    def formed(self, *, around: bool = True) -> Array:
+    def dense64(self, *, skip: bool = True) -> Array:
         made = np.array(self.matrix.reshape(self.shape), float)
-        return made if around or self.around is None else made - np.diag(self.around)
+        return made if skip or self.around is None else made - np.diag(self.around)
 
     def bound(self) -> float:
         return float(np.abs(self.matrix).max(initial=0.0)) * max(self.shape)
@@ -310,37 +310,37 @@ class Dense(Linear):
             return np.asarray(matrix[0] @ v)
         return np.asarray(np.einsum("bij,jb->ib", matrix, v))
 
-    def push(self, v: Array) -> Array:
+    def jvp(self, v: Array) -> Array:
         return self._apply(self.matrix, v)
 
-    def push_blocks(self, v: Array) -> Array:
+    def jvp_columns(self, v: Array) -> Array:
         if self.states == 1:
-            return self.push(v)
+            return self.jvp(v)
         blocks = v.reshape(len(v), self.states, -1).swapaxes(0, 1)
         return np.asarray((self.matrix @ blocks).swapaxes(0, 1).reshape(self.shape[0], -1))
 
-    def pull(self, u: Array) -> Array:
+    def vjp(self, u: Array) -> Array:
         return self._apply(self.matrix.swapaxes(-1, -2), u)
 
     def dense(self) -> Array:
         return np.array(self.matrix if self.states > 1 else self.matrix.reshape(self.shape))
 
-    def push_around(self, v: Array) -> Array:
+    def jvp_skip(self, v: Array) -> Array:
         if self.around is None:
             return np.zeros((self.shape[0], v.shape[1]), v.dtype)
         return self.around[:, None].astype(v.dtype) * v
 
-    def pulls_within(self, u: Array, steps: slice) -> list[tuple[slice, Array]]:
+    def vjp_within_steps(self, u: Array, steps: slice) -> list[tuple[slice, Array]]:
         return []
 
     def log_abs_det(self) -> Array | None:
         return np.atleast_1d(log_abs(self.matrix)) if self.shape[0] == self.shape[1] else None
 
-    def push_input(self, x: Array) -> Array:
+    def jvp_input(self, x: Array) -> Array:
         assert self.inputs is not None
         return self._apply(self.inputs, x)
 
-    def pull_input(self, u: Array) -> Array:
+    def vjp_input(self, u: Array) -> Array:
         assert self.inputs is not None
         return self._apply(self.inputs.swapaxes(-1, -2), u)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gradscope.maps.composition import sum_of_log_dets
-from gradscope.maps.jacobian import Array, Linear, Roads, ranges
+from gradscope.maps.jacobian import Array, Linear, PathShares, ranges
 
 __all__ = ["Normed", "Stacked"]
 
@@ -40,11 +40,11 @@ class Normed:
         mean = v.mean(axis=0, keepdims=True) if self.centred else 0
         return np.asarray(v - mean - self.xhat * (self.xhat * v).mean(axis=0, keepdims=True))
 
-    def push(self, v: Array) -> Array:
+    def jvp(self, v: Array) -> Array:
         """Return the change of y with a change of x."""
         return self._projected(v) if self.gain is None else self.gain * self._projected(v)
 
-    def pull(self, u: Array) -> Array:
+    def vjp(self, u: Array) -> Array:
         """Return the cotangent of x from that of y."""
         return self._projected(u if self.gain is None else self.gain * u)
 
@@ -63,7 +63,7 @@ class Stacked(Linear):
 
     Layer l sees, as its input, the new output of layer l-1 (the first `outputs[l-1]` rows of its state); with residual
     connections the sum of the outputs of all layers below; with norms, this after normalisation. What goes from one
-    layer to another crosses input weights: `push_around` leaves it out, and keeps what stays around the weights within
+    layer to another crosses input weights: `jvp_skip` leaves it out, and keeps what stays around the weights within
     each layer. It is a road of its own, "l0 to l1", unless it crossed recurrent weights first.
 
     Attributes:
@@ -109,7 +109,7 @@ class Stacked(Linear):
             new = np.asarray(made[i - 1] + arrived[-1])[: self.outputs[i - 1]]
             stream = stream + new if self.residual else new
             norm = self._norm(i)
-            arrived.append(layer.push_input(stream if norm is None else norm.push(stream)))
+            arrived.append(layer.jvp_input(stream if norm is None else norm.jvp(stream)))
         return arrived
 
     def _from_above(self, u: Array) -> tuple[list[Array], list[Array]]:
@@ -122,56 +122,56 @@ class Stacked(Linear):
         sent: list[Array] = [np.zeros(0)] * len(reached)
         stream: Any = 0
         for i in reversed(range(1, len(reached))):
-            norm, seen = self._norm(i), self.layers[i].pull_input(reached[i])
-            sent[i] = seen if norm is None else norm.pull(seen)
+            norm, seen = self._norm(i), self.layers[i].vjp_input(reached[i])
+            sent[i] = seen if norm is None else norm.vjp(seen)
             stream = stream + sent[i] if self.residual else sent[i]
             reached[i - 1] = reached[i - 1].copy()
             reached[i - 1][: self.outputs[i - 1]] += stream
         return reached, sent
 
-    def push(self, v: Array) -> Array:
-        made = [layer.push(v[s]) for layer, s in zip(self.layers, self._slices, strict=True)]
+    def jvp(self, v: Array) -> Array:
+        made = [layer.jvp(v[s]) for layer, s in zip(self.layers, self._slices, strict=True)]
         return _joined(made, self._from_below(made))
 
-    def pull(self, u: Array) -> Array:
+    def vjp(self, u: Array) -> Array:
         reached, _ = self._from_above(u)
-        return np.concatenate([layer.pull(own) for layer, own in zip(self.layers, reached, strict=True)])
+        return np.concatenate([layer.vjp(own) for layer, own in zip(self.layers, reached, strict=True)])
 
-    def push_around(self, v: Array) -> Array:
-        return np.concatenate([x.push_around(v[s]) for x, s in zip(self.layers, self._slices, strict=True)])
+    def jvp_skip(self, v: Array) -> Array:
+        return np.concatenate([x.jvp_skip(v[s]) for x, s in zip(self.layers, self._slices, strict=True)])
 
-    def push_apart(self, v: Array) -> tuple[Array, Array]:
-        apart = [layer.push_apart(v[s]) for layer, s in zip(self.layers, self._slices, strict=True)]
+    def jvp_split(self, v: Array) -> tuple[Array, Array]:
+        apart = [layer.jvp_split(v[s]) for layer, s in zip(self.layers, self._slices, strict=True)]
         below = self._from_below([a + b for a, b in apart])
         return np.concatenate([a for a, _ in apart]), _joined([b for _, b in apart], below)
 
-    def roads(self, u: Array, v: Array) -> Roads:
+    def path_shares(self, u: Array, v: Array) -> PathShares:
         reached, sent = self._from_above(u)
         names = self.names or tuple(f"l{i}" for i in range(len(reached)))
         made: list[Array] = []
         around: Any = 0
         through: dict[str, Array] = {}
         for i, (name, layer, s) in enumerate(zip(names, self.layers, self._slices, strict=True)):
-            found = layer.roads(reached[i], v[s])
+            found = layer.path_shares(reached[i], v[s])
             through |= {f"{name}.{gate}": part for gate, part in found.through.items()}
-            kept = layer.push_around(v[s])
+            kept = layer.jvp_skip(v[s])
             for j in range(i + 1, len(reached) if self.residual else min(i + 2, len(reached))):
                 through[f"{name} to {names[j]}"] = (sent[j] * kept[: self.outputs[i]]).sum(axis=0)
             around = around + (u[s] * kept).sum(axis=0)
-            made.append(found.pushed)
-        return Roads(_joined(made, self._from_below(made)), around, through)
+            made.append(found.jvp)
+        return PathShares(_joined(made, self._from_below(made)), around, through)
 
-    def push_input(self, x: Array) -> Array:
-        alone = self.layers[0].push_input(x)
+    def jvp_input(self, x: Array) -> Array:
+        alone = self.layers[0].jvp_input(x)
         made = [alone, *(np.zeros((layer.shape[0], x.shape[1]), alone.dtype) for layer in self.layers[1:])]
         return _joined(made, self._from_below(made))
 
-    def pull_input(self, u: Array) -> Array:
-        return self.layers[0].pull_input(self._from_above(u)[0][0])
+    def vjp_input(self, u: Array) -> Array:
+        return self.layers[0].vjp_input(self._from_above(u)[0][0])
 
-    def pull_within(self, u: Array) -> Array:
+    def vjp_within(self, u: Array) -> Array:
         reached, _ = self._from_above(u)  # the layers above see the new output of the layers below
-        whole = [own + layer.pull_within(own) for layer, own in zip(self.layers, reached, strict=True)]
+        whole = [own + layer.vjp_within(own) for layer, own in zip(self.layers, reached, strict=True)]
         return np.concatenate(whole) - u
 
     def log_abs_det(self) -> Array | None:

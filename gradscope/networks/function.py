@@ -133,7 +133,7 @@ class FunctionCell(BaseCell):
         return self.inputs
 
     @property
-    def apart(self) -> bool:
+    def diagonal(self) -> bool:
         """False: nothing is known of what the function does to each unit."""
         return False
 

@@ -122,10 +122,10 @@ class BaseCell:
         return False
 
     @cached_property
-    def apart(self) -> bool:
-        """Whether its Jacobians are `Linear.apart`: no analysis makes a matrix of them."""
+    def diagonal(self) -> bool:
+        """Whether its Jacobians are `Linear.diagonal`: no analysis makes a matrix of them."""
         with np.errstate(all="ignore"):
-            return self.linearise(np.zeros((self.input_size, 1)), np.zeros((self.state_size, 1))).apart
+            return self.linearise(np.zeros((self.input_size, 1)), np.zeros((self.state_size, 1))).diagonal
 
     @property
     def network(self) -> BaseCell:
@@ -190,7 +190,7 @@ class BaseCell:
 
         Returns:
             the structured Jacobian. For one state `J @ v`, `J.T @ u` and `J.dense()` work on (n,) and
-            (n, k) arrays; for several, `J.push` and `J.pull` take (n, B), and `J.column(b)` chooses one.
+            (n, k) arrays; for several, `J.jvp` and `J.vjp` take (n, B), and `J.column(b)` chooses one.
 
         Raises:
             InputError: the last axes are not `input_size` and `state_size`.

@@ -51,7 +51,7 @@ class Matrices:
             yield from ((t, self._found[t]) for t in order)
             return
         for t, J in source:
-            matrix = J.column(self._sequence).formed()
+            matrix = J.column(self._sequence).dense64()
             if self.kept:
                 self._found[t] = matrix
             yield t, matrix

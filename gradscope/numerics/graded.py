@@ -244,11 +244,11 @@ class Graded:
 
     def pull(self, J: Linear) -> None:
         """Multiply by the transpose of J."""
-        self.push([(f.map.pull, f.steep) for f in reversed(J.factors())])
+        self.push([(f.map.vjp, f.steep) for f in reversed(J.factors())])
 
     def advance(self, J: Linear) -> None:
         """Multiply by J."""
-        self.push([(f.map.push, f.steep) for f in J.factors()])
+        self.push([(f.map.jvp, f.steep) for f in J.factors()])
 
     @property
     def sizes(self) -> Array:

@@ -80,7 +80,7 @@ def _chrono() -> Iterator[Check]:
     cell = cell.replace(U=np.zeros_like(cell.U))
     v = np.concatenate([np.zeros(hidden), np.ones(hidden)])[:, None]
     for t, J in linearise(run(cell, np.zeros((max(lags), 1)))).forward():
-        v = J.push(v)
+        v = J.jvp(v)
         if t + 1 in lags:
             first, second = (
                 quad(lambda u, p=p: (u / (1 + u)) ** p, 1, tmax - 1)[0] / (tmax - 2) for p in (t + 1, 2 * t + 2)

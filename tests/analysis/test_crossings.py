@@ -39,7 +39,7 @@ def matrices(chain):
     parts = []
     for t in range(chain.steps):
         J = chain.at(t).column(0)
-        around = J.push_around(np.eye(chain.size))
+        around = J.jvp_skip(np.eye(chain.size))
         parts.append((around, J.dense() - around))
     return parts
 

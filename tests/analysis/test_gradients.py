@@ -120,8 +120,8 @@ def test_total_derivative_in_a_stack():
     J = cell.linearise(x, s)
     new_low = low.evolve(x, s[:6])
     up = high.linearise(new_low[:3], s[6:])
-    reached_h0 = up.pull_input(u[6:])
-    within = J.pull_within(u)
+    reached_h0 = up.vjp_input(u[6:])
+    within = J.vjp_within(u)
     assert np.allclose(within[:3], reached_h0, rtol=1e-13)
     # c0 -> h0 is o (1 - tanh^2 c), and h0 has what comes from later steps and from the layer above
     o, c = low.gate_values(x, s[:6])["o"], new_low[3:]

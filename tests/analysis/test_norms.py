@@ -131,5 +131,5 @@ def test_the_matrix_of_a_step(kind, settings):
         every = J.dense()
         for b in range(3):
             one = J.column(b)
-            assert np.abs(one.dense() - one.push(np.eye(one.shape[1]))).max() < 8 * EPS
+            assert np.abs(one.dense() - one.jvp(np.eye(one.shape[1]))).max() < 8 * EPS
             assert (every[b] == one.dense()).all()

@@ -30,7 +30,7 @@ def shares(chain, seed=0):
 def dense_parts(J, b):
     """Return (around, J) as matrices."""
     one = J.column(b)
-    return one.push_around(np.eye(one.shape[1])), one.dense()
+    return one.jvp_skip(np.eye(one.shape[1])), one.dense()
 
 
 CELLS = pytest.mark.parametrize(
@@ -183,14 +183,14 @@ def test_the_roads_are_the_whole(case):
     u, v = rng.standard_normal((2, chain.size, B))
     for t in range(T):
         J = chain.at(t)
-        roads = J.roads(u, v)
-        apart = J.push_apart(v)
+        roads = J.path_shares(u, v)
+        apart = J.jvp_split(v)
         exact = {"rtol": 0, "atol": 1e-13}  # a few dozen terms of about one
-        np.testing.assert_allclose(roads.pushed, J.push(v), **exact)
-        np.testing.assert_allclose(apart[0], J.push_around(v), **exact)
-        np.testing.assert_allclose(sum(apart), J.push(v), **exact)
-        np.testing.assert_allclose(roads.around, (u * J.push_around(v)).sum(axis=0), **exact)
-        np.testing.assert_allclose(roads.around + sum(roads.through.values()), (u * J.push(v)).sum(axis=0), **exact)
+        np.testing.assert_allclose(roads.jvp, J.jvp(v), **exact)
+        np.testing.assert_allclose(apart[0], J.jvp_skip(v), **exact)
+        np.testing.assert_allclose(sum(apart), J.jvp(v), **exact)
+        np.testing.assert_allclose(roads.around, (u * J.jvp_skip(v)).sum(axis=0), **exact)
+        np.testing.assert_allclose(roads.around + sum(roads.through.values()), (u * J.jvp(v)).sum(axis=0), **exact)
     found = shares(chain)
     assert np.abs(found.around_share + sum(found.gate_share.values()) - 1).max() < 1e-12
     assert found.mean + sum(found.gate_mean.values()) == pytest.approx(1, abs=1e-12)
@@ -201,17 +201,17 @@ def test_a_road_is_what_its_weights_add(case):
     """In one-map cells a path crosses recurrent weights once a step: u . J v with and without them differ by it."""
     J = chain_for(case).at(3)
     u, v = np.random.default_rng(4).standard_normal((2, J.shape[0], B))
-    whole = (u * J.push(v)).sum(axis=0)
-    roads = J.roads(u, v)
+    whole = (u * J.jvp(v)).sum(axis=0)
+    roads = J.path_shares(u, v)
     for name, part in roads.through.items():
         if " to " not in name:
-            left = (u * without_gate(J, name).push(v)).sum(axis=0)
+            left = (u * without_gate(J, name).jvp(v)).sum(axis=0)
             np.testing.assert_allclose(part, whole - left, rtol=0, atol=1e-13)
     gates = [n for n in roads.through if " to " not in n]
     for name in gates:
         J = without_gate(J, name)
     up = sum(part for n, part in roads.through.items() if " to " in n)
-    left = (u * J.push(v)).sum(axis=0)  # no recurrent weights: around, and up from layer to layer
+    left = (u * J.jvp(v)).sum(axis=0)  # no recurrent weights: around, and up from layer to layer
     np.testing.assert_allclose(roads.around + up, left, rtol=0, atol=1e-13)
 
 
@@ -224,7 +224,7 @@ def test_reset_before_crosses_two_matrices():
     r, z = (1 / (1 + np.exp(-(a[k : k + 4] + U @ h))) for k, U in ((0, Ur), (4, Uz)))
     n = np.tanh(a[8:] + Un @ (r * h))
     kn = (1 - z) * (1 - n**2)
-    roads = cell.jacobian(x, h).roads(u[:, None], v[:, None])
+    roads = cell.jacobian(x, h).path_shares(u[:, None], v[:, None])
     assert roads.around[0] == pytest.approx(u @ (z * v), abs=1e-14)
     assert roads.through["n"][0] == pytest.approx(u @ (kn * (Un @ (r * v))), abs=1e-14)
     assert roads.through["r"][0] == pytest.approx(u @ (kn * (Un @ (h * r * (1 - r) * (Ur @ v)))), abs=1e-14)
@@ -235,15 +235,15 @@ def test_projections_are_a_road_of_their_own():
     """Paths from c that meet no gate's weights cross the projection; what meets a gate first counts for the gate."""
     J = chain_for("projected").at(3)
     u, v = np.random.default_rng(6).standard_normal((2, 7, B))
-    roads = J.roads(u, v)
+    roads = J.path_shares(u, v)
     assert set(roads.through) == {"i", "f", "g", "o", "p"}
-    whole = (u * J.push(v)).sum(axis=0)
+    whole = (u * J.jvp(v)).sum(axis=0)
     for gate in "ifgo":
-        left = (u * without_gate(J, gate).push(v)).sum(axis=0)
+        left = (u * without_gate(J, gate).jvp(v)).sum(axis=0)
         np.testing.assert_allclose(roads.through[gate], whole - left, rtol=0, atol=1e-13)
     for gate in "ifgo":
         J = without_gate(J, gate)
-    np.testing.assert_allclose(roads.around + roads.through["p"], (u * J.push(v)).sum(axis=0), rtol=0, atol=1e-13)
+    np.testing.assert_allclose(roads.around + roads.through["p"], (u * J.jvp(v)).sum(axis=0), rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize("case", ["lstm", "gru", "gru before", "lstm 2", "lstm 2 loop"])
@@ -262,7 +262,7 @@ def test_gate_shares_are_elasticities(case):
         def size(alpha, gate=gate):
             u = u0
             for t in reversed(range(T)):
-                u = (without_gate(matrices[t], gate, alpha) if t == step else matrices[t]).pull(u)
+                u = (without_gate(matrices[t], gate, alpha) if t == step else matrices[t]).vjp(u)
             return np.log(np.linalg.norm(u))
 
         h = 1e-5  # errors: h^2 f''' and eps / h, both about 1e-10
@@ -274,8 +274,8 @@ def test_the_readout_is_a_road(case):
     """What it feeds back is what is missing without it."""
     J = chain_for(case).at(3)
     u, v = np.random.default_rng(8).standard_normal((2, J.shape[0], B))
-    roads, open_ = J.roads(u, v), dataclasses.replace(J, R=np.zeros_like(J.R))
-    missing = (u * (J.push(v) - open_.push(v))).sum(axis=0)
+    roads, open_ = J.path_shares(u, v), dataclasses.replace(J, R=np.zeros_like(J.R))
+    missing = (u * (J.jvp(v) - open_.jvp(v))).sum(axis=0)
     np.testing.assert_allclose(roads.through["readout"], missing, rtol=0, atol=1e-13)
     assert missing.all()
 

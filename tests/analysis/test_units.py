@@ -21,7 +21,7 @@ APART = [
     for n in gradscope.plugins.names("cells")
     if create(n, hidden_size=3, input_size=2)
     .linearise(np.zeros((2, 1)), np.zeros((create(n, hidden_size=3, input_size=2).state_size, 1)))
-    .by_unit()
+    .unit_blocks()
     is not None
 ]
 APART += ["indrnn tanh"]  # with relu, as it is unasked, few units live that long
@@ -35,9 +35,9 @@ def both(name, batch=B, steps=T):
     more = {"activation": activation[0]} if activation else usual
     cell = create(name, hidden_size=5, input_size=3, seed=2, **more)
     own = linearise(run(cell, np.random.default_rng(0).standard_normal((batch, steps, 3))))
-    dense = np.array([[J.column(b).formed() for b in range(batch)] for _, J in own.forward()])
+    dense = np.array([[J.column(b).dense64() for b in range(batch)] for _, J in own.forward()])
     other = JacobianChain.from_arrays(dense)
-    assert own.apart and not other.apart
+    assert own.diagonal and not other.diagonal
     return own, other
 
 
@@ -88,7 +88,7 @@ def of_frames(chain, burn):
         Q /= np.hypot(c, s)[:, b][np.r_[unit, unit]]
         for turn in (True, False):
             for t, J in chain.forward():
-                Q, R = np.linalg.qr(J.column(b).formed() @ Q)
+                Q, R = np.linalg.qr(J.column(b).dense64() @ Q)
                 grown[b] += 0.0 if turn or t < burn else np.log(np.abs(np.diag(R)))
     return grown
 
@@ -236,6 +236,6 @@ def test_a_cell_says_it_as_its_chain_does():
     networks += [create("mingru", hidden_size=4, input_size=3, layers=2), create(Three, hidden_size=4, input_size=3)]
     networks += directions("mingru", hidden_size=4, input_size=3).values()
     networks.append(gradscope.from_step(lambda x, s: 0.5 * s, state_size=4, input_size=3))
-    said = [cell.apart for cell in networks]
-    assert said == [linearise(run(cell, rng.standard_normal((2, 5, 3)))).apart for cell in networks]
+    said = [cell.diagonal for cell in networks]
+    assert said == [linearise(run(cell, rng.standard_normal((2, 5, 3)))).diagonal for cell in networks]
     assert 0 < sum(said) < len(said) and not any(said[-5:-3] + said[-1:])

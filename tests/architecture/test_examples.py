@@ -120,5 +120,5 @@ def test_units_that_fade_do_not_see_one_another():
     x, s = rng.standard_normal(3), rng.standard_normal(5)
     f = 1 / (1 + np.exp(-(cell.W[:5] @ x + 1)))  # the bias alone, and no recurrent weights
     assert cell.U is None
-    assert cell.apart
+    assert cell.diagonal
     assert np.allclose(cell.jacobian(x, s).dense(), np.diag(f), rtol=1e-14, atol=0)

@@ -139,7 +139,7 @@ def long_run(system: System, rng: np.random.Generator, sequences: int = 100, par
         v = rng.standard_normal((chain.size, chain.batch))
         grown = np.zeros(chain.batch)
         for t, J in chain.forward():
-            v = J.push(v)
+            v = J.jvp(v)
             size = np.sqrt((v * v).sum(axis=0))
             v /= size
             if t >= system.settle:

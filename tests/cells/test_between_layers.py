@@ -119,8 +119,8 @@ def test_a_norm_does_not_see_size_and_mean():
     for norm, gone in ((Norm(eps=0.0), (x, np.ones_like(x))), (Norm(centred=False, eps=0.0), (x,))):
         J = norm.linearise(x)
         for v in gone:
-            assert np.abs(J.push(v)).max() < EXACT
-        assert np.abs(J.push(np.eye(7)[:, :2])).max() > 0.1
+            assert np.abs(J.jvp(v)).max() < EXACT
+        assert np.abs(J.jvp(np.eye(7)[:, :2])).max() > 0.1
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -135,8 +135,8 @@ def test_a_norm_of_what_is_large(dtype, centred):
     assert large.dtype == dtype
     np.testing.assert_allclose(large, near, rtol=0, atol=1e-8 if dtype == np.float64 else 1e-6)  # eps / 10^8; rounding
     J = norm.linearise((x * 10.0**k).astype(dtype))
-    pushed = J.push(np.full((4, 1), 10.0**k, dtype) * np.array([[1], [0], [0], [0]], dtype))
-    want = norm.linearise(x * 1e4).push(np.array([[1e4], [0], [0], [0]]))
+    pushed = J.jvp(np.full((4, 1), 10.0**k, dtype) * np.array([[1], [0], [0], [0]], dtype))
+    want = norm.linearise(x * 1e4).jvp(np.array([[1e4], [0], [0], [0]]))
     np.testing.assert_allclose(pushed, want, rtol=0, atol=1e-8 if dtype == np.float64 else 1e-6)
 
 
@@ -152,17 +152,17 @@ def test_roads_between_layers_are_those_of_the_blocks():
     rng = np.random.default_rng(10)
     x, s, u, v = (rng.standard_normal((k, 1)) for k in (M, *[network.state_size] * 3))
     J = network.linearise(x, s)
-    roads = J.roads(u, v)
+    roads = J.path_shares(u, v)
     shares = [*roads.through.values(), roads.around]
-    np.testing.assert_allclose(sum(shares), (u * J.push(v)).sum(axis=0), rtol=EXACT)
+    np.testing.assert_allclose(sum(shares), (u * J.jvp(v)).sum(axis=0), rtol=EXACT)
     names = {n for n in roads.through if " to " in n}
     assert names == {"a to b", "a to top", "b to top"}
     below, steps = list(network._steps(x, s)), J.layers
     norm = {z.name: network.norms[z.name].linearise(z.below) for z in below[1:]}
     rows = dict(zip(network.layers, J._slices, strict=True))
-    top_from = norm["top"].pull(steps[2].pull_input(u[rows["top"]]))
-    b_from = norm["b"].pull(steps[1].pull_input(u[rows["b"]] + top_from))
-    kept = {n: step.push_around(v[rows[n]])[:4] for n, step in zip(network.layers, steps, strict=True)}
+    top_from = norm["top"].vjp(steps[2].vjp_input(u[rows["top"]]))
+    b_from = norm["b"].vjp(steps[1].vjp_input(u[rows["b"]] + top_from))
+    kept = {n: step.jvp_skip(v[rows[n]])[:4] for n, step in zip(network.layers, steps, strict=True)}
     want = {"a to b": b_from * kept["a"], "a to top": top_from * kept["a"], "b to top": top_from * kept["b"]}
     for name, terms in want.items():
         np.testing.assert_allclose(roads.through[name], terms.sum(axis=0), rtol=1e-10)

@@ -61,8 +61,8 @@ def scaled(k):
     [
         ({"through": scaled(1 + 1e-10)}, "J v is not the derivative"),
         ({"around": scaled(1 + 1e-10)}, "J v is not the derivative"),
-        ({"entry": lambda _, a, v, s: [[0 * a[0]], [dtanh(a[0] + v[0])]]}, "push_input is not the derivative"),
-        ({"within": scaled(1 + 1e-9)}, "pull_within"),
+        ({"entry": lambda _, a, v, s: [[0 * a[0]], [dtanh(a[0] + v[0])]]}, "jvp_input is not the derivative"),
+        ({"within": scaled(1 + 1e-9)}, "vjp_within"),
         ({"within": lambda *_: [[0, 0], [0, 1.0]]}, "contributes to itself"),
     ],
 )

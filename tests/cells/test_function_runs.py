@@ -39,8 +39,8 @@ def test_what_is_kept_changes_no_number(storage):
     v = np.random.default_rng(2).standard_normal((N, B))
     kept, again = (linearise(run(cell, inputs, warmup=7, keep=7, storage=way)) for way in (EVERYTHING, storage))
     for t in range(T):
-        np.testing.assert_array_equal(kept.at(t).push(v), again.at(t).push(v))
-        np.testing.assert_array_equal(kept.first(1).at(t).pull(v[:, :1]), again.first(1).at(t).pull(v[:, :1]))
+        np.testing.assert_array_equal(kept.at(t).jvp(v), again.at(t).jvp(v))
+        np.testing.assert_array_equal(kept.first(1).at(t).vjp(v[:, :1]), again.first(1).at(t).vjp(v[:, :1]))
     for (s, J), (t, K) in zip(kept.after(7).passing(), again.after(7).passing(), strict=False):
         assert s == t
-        np.testing.assert_array_equal(J.push(v), K.push(v))
+        np.testing.assert_array_equal(J.jvp(v), K.jvp(v))

@@ -46,7 +46,7 @@ def test_every_cell_and_initialisation(name, settings, init, layers):
     J = cell.linearise(*point(cell))
     if J.log_abs_det() is not None:
         against_dense(J)
-    known = J.by_unit() is not None or name in ("rnn", "lstm", "linear")
+    known = J.unit_blocks() is not None or name in ("rnn", "lstm", "linear")
     assert not known or J.log_abs_det() is not None
 
 
@@ -188,12 +188,12 @@ def test_parts_of_a_step_with_dead_units(dtype):
     J = cell.jacobian(x[:, 0].astype(dtype), s[:, 0].astype(dtype))
     made = np.eye(6)
     for factor in J.factors():
-        made = factor.map.push(made)
+        made = factor.map.jvp(made)
     assert len(J.factors()) == 2
-    assert np.abs(made - J.push(np.eye(6))).max() <= 1e-15
+    assert np.abs(made - J.jvp(np.eye(6))).max() <= 1e-15
 
 
 def test_a_step_that_no_gate_passes():
     """A grid without any path through the weights, as is left of gates that are all shut."""
     J = Jacobian(Partials([[0]], [[np.full((3, 1), 0.5)]]), np.eye(3), None, 0, (3,), (3,))
-    assert (J.pull(np.ones((3, 1))) == 0.5).all()
+    assert (J.vjp(np.ones((3, 1))) == 0.5).all()

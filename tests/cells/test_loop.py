@@ -74,10 +74,10 @@ def test_dense_jacobian_is_the_sum_of_the_two_roads(name):
     s = np.random.default_rng(2).standard_normal(cell.state_size)
     J = cell.jacobian(R @ s[cell.output] + b, s)
     want = J.dense()
-    want[:, cell.output] += J.push_input(np.eye(cell.input_size)) @ R
+    want[:, cell.output] += J.jvp_input(np.eye(cell.input_size)) @ R
     got = closed_loop(cell, R, b).jacobian(EMPTY, s)
     np.testing.assert_allclose(got.dense(), want, atol=1e-14 * np.abs(want).max())
-    np.testing.assert_array_equal(got.push_around(np.eye(len(s))), J.push_around(np.eye(len(s))))
+    np.testing.assert_array_equal(got.jvp_skip(np.eye(len(s))), J.jvp_skip(np.eye(len(s))))
 
 
 @pytest.mark.parametrize("name", ["rnn", "linear", "lstm"])

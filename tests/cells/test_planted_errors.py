@@ -37,7 +37,7 @@ PLANTED = {
     "dropped term in the Jacobian": (JACOBIAN, ("[e * di, e * df,", "[e * di, 0,")),
     "dropped term in the road around": (JACOBIAN, ("around=[[0, e * f], [0, f]]", "around=[[0, 0], [0, f]]")),
     "dropped factor in the Jacobian": (JACOBIAN, ("e = o * dtanh(new)", "e = dtanh(new)")),
-    "dropped factor within the step": ("pull_within", ("within=[[0, e], [0, 0]]", "within=[[0, o], [0, 0]]")),
+    "dropped factor within the step": ("vjp_within", ("within=[[0, e], [0, 0]]", "within=[[0, o], [0, 0]]")),
     "dropped term in both": (
         STEP,
         ("f * c + i * g", "f * c"),

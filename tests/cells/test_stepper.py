@@ -95,10 +95,10 @@ def test_blocks_are_the_jacobians(name, batch, kept, way, monkeypatch):
         block = read(start, start + size)
         plain = cell.linearise(path.inputs[start : start + size], path.states[start : start + size])
         for k in range(size):
-            assert np.abs(block.at(k).pull(u) - plain.at(k).pull(u)).max() <= allowed
-            assert np.abs(block.at(k).push(u) - plain.at(k).push(u)).max() <= allowed
-            assert np.abs(block.at(k).pull_input(u) - plain.at(k).pull_input(u)).max() <= allowed
-            assert np.abs(block.at(k).pull_within(u) - plain.at(k).pull_within(u)).max() <= allowed
+            assert np.abs(block.at(k).vjp(u) - plain.at(k).vjp(u)).max() <= allowed
+            assert np.abs(block.at(k).jvp(u) - plain.at(k).jvp(u)).max() <= allowed
+            assert np.abs(block.at(k).vjp_input(u) - plain.at(k).vjp_input(u)).max() <= allowed
+            assert np.abs(block.at(k).vjp_within(u) - plain.at(k).vjp_within(u)).max() <= allowed
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -111,7 +111,7 @@ def test_norms_do_not_depend_on_the_way(name, way):
     for t in range(T, 0, -1):
         u[chain.outputs[0]] += loss.at(t, T)
         assert found["state"][t] == pytest.approx(np.log(np.linalg.norm(u.astype(float), axis=0)), abs=tolerance(cell))
-        u = chain.at(t - 1).pull(u)
+        u = chain.at(t - 1).vjp(u)
     assert found["state"][0] == pytest.approx(np.log(np.linalg.norm(u.astype(float), axis=0)), abs=tolerance(cell))
 
 

@@ -25,7 +25,7 @@ def test_oscillators():
     """y' = y + dt z': dy'/dz' = dt."""
     cell = create("cornn", hidden_size=H, input_size=M)
     x, s, u = point(cell)
-    found = cell.jacobian(x, s).pull_within(u)
+    found = cell.jacobian(x, s).vjp_within(u)
     assert not found[:H].any()
     assert found[H:] == pytest.approx(cell.dt * u[:H], rel=1e-14)
 
@@ -40,7 +40,7 @@ def test_long_expressive_memory():
     d1, d2 = sigma(a[0] + U[0] @ y), sigma(a[1] + U[1] @ y)
     z = (1 - d1) * z + d1 * np.tanh(a[2] + U[2] @ y)
     slope = d2 * (1 - np.tanh(a[3] + U[3] @ z) ** 2)
-    found = cell.jacobian(x, s).pull_within(u)
+    found = cell.jacobian(x, s).vjp_within(u)
     assert not found[:H].any()
     assert found[H:, 0] == pytest.approx(U[3].T @ (slope * u[:H, 0]), rel=1e-12)
 
@@ -50,7 +50,7 @@ def test_structurally_constrained():
     cell = create("scrn", hidden_size=H, input_size=M)
     x, s, u = point(cell)
     h = cell.step(x, s)[:H]
-    found = cell.jacobian(x, s).pull_within(u)
+    found = cell.jacobian(x, s).vjp_within(u)
     assert not found[:H].any()
     assert found[H:, 0] == pytest.approx(cell.P.T @ (h * (1 - h) * u[:H, 0]), rel=1e-12)
 
@@ -63,7 +63,7 @@ def test_projected_lstm():
     x, s, u = point(cell)
     c = cell.step(x, s)[2:]
     o = sigma((W @ x + b + U @ s[:2])[3 * H :])
-    found = cell.jacobian(x, s).pull_within(u)
+    found = cell.jacobian(x, s).vjp_within(u)
     assert not found[:2].any()
     assert found[2:, 0] == pytest.approx(o * (1 - np.tanh(c) ** 2) * (W_hr.T @ u[:2, 0]), rel=1e-12)
 
@@ -73,7 +73,7 @@ def test_cells_of_one_part(name, settings):
     """Maps in a row, but one part at the end: it cannot reach itself."""
     cell = create(name, hidden_size=H, input_size=M, **settings)
     x, s, u = point(cell)
-    assert not cell.jacobian(x, s).pull_within(u).any()
+    assert not cell.jacobian(x, s).vjp_within(u).any()
 
 
 def left_out(name):

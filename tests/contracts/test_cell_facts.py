@@ -56,7 +56,7 @@ def largest_around(name, **settings):
     """Return the largest entry of what goes around, along a few steps."""
     found = chain(name, **settings)
     eye = np.eye(found.size)
-    return max(np.abs(J.column(b).push_around(eye)).max() for _, J in found.forward() for b in range(2))
+    return max(np.abs(J.column(b).jvp_skip(eye)).max() for _, J in found.forward() for b in range(2))
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -73,7 +73,7 @@ def test_road_around(name):
 def test_cost(name):
     """O(H): units apart, and so much state a unit; O(H^2): a matrix; a setting in the cost multiplies the state."""
     said = describe(name)["cost"]
-    assert chain(name).apart == (not said.endswith("^2)")) == (describe(name)["products"] == 0)
+    assert chain(name).diagonal == (not said.endswith("^2)")) == (describe(name)["products"] == 0)
     if more := re.fullmatch(r"O\(\(H \+ (\w+)\)\^2\)", said):
         usual = cell_class(name).settings()[more[1]]
         assert [chain(name, **{more[1]: k * usual}).size for k in (1, 4)] == [UNITS + usual, UNITS + 4 * usual]

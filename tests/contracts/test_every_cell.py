@@ -114,11 +114,11 @@ def test_matrix_of_one_state_and_its_bound(name, settings, dtype, layers):
     for _, J in chain.forward():
         for b in range(3):
             one = J.column(b)
-            assert one.formed().dtype == np.float64
+            assert one.dense64().dtype == np.float64
             unit, eps = np.eye(chain.size), 20 * np.finfo(np.float64).eps
-            around, through = one.push_apart(unit)
-            assert np.allclose(one.formed(), around + through, rtol=0, atol=eps)
-            assert np.allclose(one.formed(around=False), through, rtol=0, atol=eps)
-            found = max(found, np.abs(one.formed()).sum(axis=0).max(), np.abs(one.formed()).sum(axis=1).max())
+            around, through = one.jvp_split(unit)
+            assert np.allclose(one.dense64(), around + through, rtol=0, atol=eps)
+            assert np.allclose(one.dense64(skip=False), through, rtol=0, atol=eps)
+            found = max(found, np.abs(one.dense64()).sum(axis=0).max(), np.abs(one.dense64()).sum(axis=1).max())
     block = cell.linearise(chain.trajectory.inputs, chain.trajectory.states[:-1])
     assert found <= block.bound() * (1 + 1e-6)  # sums in single precision

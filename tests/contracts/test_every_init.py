@@ -53,7 +53,7 @@ def test_shapes_and_dtype(name, init):
 @EVERY
 def test_no_matrix_is_drawn_in_vain(name, init):
     """A cell without recurrent weights costs no memory of units squared, whatever it is drawn by."""
-    if not create(name, hidden_size=4, input_size=1).apart:
+    if not create(name, hidden_size=4, input_size=1).diagonal:
         return
     size = 2000
     tracemalloc.start()

@@ -147,8 +147,8 @@ def test_chain_from_arrays():
     many = JacobianChain.from_arrays(np.stack([J, -J], axis=1))
     assert many.batch == 2
     v = np.random.default_rng(0).standard_normal((3, 2))
-    assert np.allclose(many.at(1).push(v), np.stack([J[1] @ v[:, 0], -J[1] @ v[:, 1]], axis=1), rtol=1e-14)
-    assert np.allclose(many.at(1).pull(v), np.stack([J[1].T @ v[:, 0], -J[1].T @ v[:, 1]], axis=1), rtol=1e-14)
+    assert np.allclose(many.at(1).jvp(v), np.stack([J[1] @ v[:, 0], -J[1] @ v[:, 1]], axis=1), rtol=1e-14)
+    assert np.allclose(many.at(1).vjp(v), np.stack([J[1].T @ v[:, 0], -J[1].T @ v[:, 1]], axis=1), rtol=1e-14)
     assert JacobianChain.from_arrays([[[1]]]).dtype == np.float64
     assert JacobianChain.from_arrays(np.ones((1, 1, 1), np.float16)).dtype == np.float32
     for wrong in (np.ones((2, 2)), np.ones((2, 3, 2)), np.ones((0, 2, 2)), np.ones((1, 1, 1, 2, 2))):

@@ -1,6 +1,6 @@
 """Pulling cotangents back through many steps: the calls of numpy for each, with every array in place.
 
-`Linear.pull` makes a dozen small arrays a step. A puller takes in the coefficients of a few steps at once, in arrays
+`Linear.vjp` makes a dozen small arrays a step. A player takes in the coefficients of a few steps at once, in arrays
 of its own, and gives the calls that take a cotangent from s_(k+1) to s_k; they are the same for the next few steps.
 """
 
@@ -15,28 +15,28 @@ from gradscope.kernels.tape import Call
 from gradscope.maps.blocks import absent
 from gradscope.maps.linear import Array, Entry, Grid, Linear, Partials, ranges
 
-__all__ = ["ChainPuller", "GridPuller"]
+__all__ = ["CompositeVjp", "GridVjp"]
 
 
-class ChainPuller:
+class CompositeVjp:
     """For several maps in a row."""
 
     def __init__(self, maps: Sequence[Linear], steps: int, batch: int, dtype: Any) -> None:
-        self._pullers = [m.puller(steps, batch) for m in maps]
+        self._players = [m.vjp_player(steps, batch) for m in maps]
         self._between = [np.empty((m.shape[0], batch), dtype) for m in maps[:-1]]
 
     def load(self, block: Any) -> bool:
-        return all(p.load(m) for p, m in zip(self._pullers, block.maps, strict=True))
+        return all(p.load(m) for p, m in zip(self._players, block.maps, strict=True))
 
     def calls(self, k: int, u: Array, out: Array) -> list[Call]:
         calls: list[Call] = []
-        for puller, to in zip(reversed(self._pullers), [*reversed(self._between), out], strict=True):
-            calls += puller.calls(k, u, to)
+        for player, to in zip(reversed(self._players), [*reversed(self._between), out], strict=True):
+            calls += player.calls(k, u, to)
             u = to
         return calls
 
 
-class GridPuller:
+class GridVjp:
     """For J = through . U + around: a few products with diagonals, one with U^T."""
 
     def __init__(

@@ -89,10 +89,9 @@ def measure(
     """
     tell("gradients")
     has_roads = chain.trajectory is not None and _has_roads(chain)
-    norms = gradient_norms(chain, loss, keep=has_roads and not chain.diagonal and not loss.at_every_step)
-    last = (
-        gradient_norms(chain, loss.last_only(), keep=has_roads and not chain.diagonal) if loss.at_every_step else None
-    )
+    keep = has_roads and not chain.diagonal
+    norms = gradient_norms(chain, loss, keep=keep and not loss.at_every_step)
+    last = gradient_norms(chain, loss.last_only(), keep=keep) if loss.at_every_step else None
     followed = last or norms
     met = finite.nonfinite(chain.trajectory) if chain.trajectory else []
     records = [*found, *(r for r in met if r.path != "inputs" or not found)]

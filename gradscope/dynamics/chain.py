@@ -190,7 +190,7 @@ class JacobianChain:
         """Yield (start, stop, matrices of all units in these steps) where units are apart, none across a cut.
 
         Returns:
-            (p, p, stop - start, H, B) of `Linear.unit_blocks`, a few steps at a time, the last ones first if `backward`.
+            (p, p, stop - start, H, B) of `Linear.unit_blocks`, a few steps at a time, last ones first if `backward`.
         """
         cuts = sorted(cuts)
         for start, stop, block in self._passed(backward=backward):

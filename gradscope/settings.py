@@ -1,0 +1,373 @@
+"""Which settings does an analysis have? One table, and all that is made from it.
+
+A field of `Settings` is an option of `gradscope analyze` and `compare`, a keyword of `gradscope.analyze`, a key of
+`--config` files, an entry of a document's `config`, a part of suggested commands and of the reference page. To add one
+takes a line here, and the place where it acts.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from gradscope import plugins
+from gradscope.errors import UsageError
+from gradscope.options import ALWAYS, GIVEN, NEVER, SHOWN, Choice, Count, Pairs, Plain, Real, Size, Where, option, table
+
+__all__ = ["Settings", "command_options", "config_schema", "footer_parts", "from_keywords"]
+
+STEPS, BATCH, WARMUP, INPUT_SIZE = 200, 8, 50, 32  # of synthetic input, where nothing else is asked for
+
+# Where options have an effect. Kinds of models: "cell" (weights drawn at random), "function" (of a user's file),
+# "checkpoint".
+BUILT = Where(
+    lambda _, kinds: "cell" in kinds or "function" in kinds,
+    "is for cells with random weights, and a checkpoint has its own",
+    "leave it out",
+)
+DRAWN = Where(lambda _, kinds: "cell" in kinds, BUILT.reason, BUILT.hint)  # a function has its own weights
+CHECKPOINT = Where(
+    lambda _, kinds: "checkpoint" in kinds, "is for checkpoints, and there is none", "name a file, or leave it out"
+)
+REAL = Where(
+    lambda s, _: s.data is not None, "is for real input, and there is none", "give --data FILE, or leave it out"
+)
+SYNTHETIC = Where(lambda s, _: s.data is None, "is for synthetic input, and --data is real", "leave one of them out")
+DRIVEN = Where(lambda s, _: s.data is None or s.closed_loop, SYNTHETIC.reason, SYNTHETIC.hint)
+CLOSED = Where(lambda s, _: s.closed_loop, "is for closed-loop operation", "give --drive self, or leave it out")
+RANDOM_LOSS = Where(
+    lambda s, _: s.loss_gradient is None,
+    "is for a random readout, and --loss-gradient is your own",
+    "leave one of them out",
+)
+RUN = Where(lambda _, kinds: bool(kinds), "runs models again, and a saved result is none", "name a cell or a file")
+
+READING = ("analyze", "compare", "inspect")  # commands that read checkpoints
+FLAG, TEXT, FILE = Plain(bool), Plain(str), Plain(Path)
+model, inputs, analysis = (partial(option, panel=panel) for panel in ("Model", "Input", "Analysis"))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every option that decides what is computed, as given or as defaulted."""
+
+    cell: str | None = model(
+        None,
+        "Cell with random weights: {names}; or a cell of your own from a Python file, which is executed",
+        TEXT,
+        metavar="NAME|FILE.py[:NAME]",
+        room="cells",
+        where=(BUILT,),
+        commands=("analyze",),
+        repeat=False,
+    )
+    hidden: int = model(128, "Hidden units of a layer", Count(), where=(BUILT,), record=SHOWN, repeat=False)
+    input_size: int | None = model(
+        None,
+        "Number of input features",
+        Count(),
+        where=(BUILT,),
+        record=NEVER,
+        usual="32; with --data, those of the data",
+    )
+    layers: int = model(1, "Number of layers", Count(), where=(DRAWN,), record=ALWAYS)
+    residual: bool = model(
+        False, "Residual connections: every layer above the first adds its output to its input", FLAG, where=(DRAWN,)
+    )
+    norm: str = model(
+        "none",
+        "Normalisation of the input of every layer above the first",
+        Choice("none", "layer", "rms"),
+        where=(DRAWN,),
+    )
+    bidirectional: bool = model(False, "Analyze both directions, each as a separate chain", FLAG, where=(DRAWN,))
+    init: str | None = model(
+        None,
+        "Initialisation: {names}",
+        TEXT,
+        room="inits",
+        where=(DRAWN,),
+        repeat=False,
+        usual="pytorch, or the cell's own",
+    )
+    gain: float = model(1.0, "Factor on the recurrent weights", Real(), metavar="G", where=(DRAWN,), record=ALWAYS)
+    set: dict[str, str] = model(
+        {},
+        "Setting of the cell or of the initialisation: forget_bias=1, activation=relu, tmax=200. Repeatable",
+        Pairs(),
+        where=(BUILT,),
+        record=ALWAYS,
+        repeat=False,
+    )
+    layer: str | None = model(None, "Recurrent layer of the checkpoint", TEXT, where=(CHECKPOINT,), usual="all")
+    key: str | None = model(
+        None, "State dict to read, where the checkpoint holds several", TEXT, where=(CHECKPOINT,), commands=READING
+    )
+    activation: str | None = model(
+        None,
+        "Activation of an RNN whose checkpoint does not state it",
+        Choice("tanh", "relu"),
+        where=(CHECKPOINT,),
+        commands=READING,
+        usual="tanh",
+    )
+    gate_order: str | None = model(
+        None,
+        "Order of the gates in the checkpoint, such as ifog",
+        TEXT,
+        metavar="ORDER",
+        where=(CHECKPOINT,),
+        commands=READING,
+        usual="PyTorch's: ifgo, rzn",
+    )
+
+    data: Path | None = inputs(None, "Real input: {names}", FILE, room="data")
+    data_key: str | None = inputs(None, "Array to read from an .npz file", TEXT, where=(REAL,))
+    embedding: str | None = inputs(
+        None,
+        "The data are tokens: look them up in this matrix of the checkpoint",
+        TEXT,
+        metavar="KEY",
+        where=(CHECKPOINT, REAL),
+    )
+    columns: str | None = inputs(
+        None, "Columns of a CSV file, by name or index", TEXT, metavar="A,B", where=(REAL,), usual="all"
+    )
+    delimiter: str | None = inputs(
+        None, "CSV delimiter", TEXT, metavar="C", where=(REAL,), usual="detected automatically"
+    )
+    decimal: str | None = inputs(
+        None, "CSV decimal separator", TEXT, metavar="C", where=(REAL,), usual="detected automatically"
+    )
+    layout: str | None = inputs(
+        None, "Axes of 3-D data: batch, time, feature in this order", Choice("btf", "tbf"), where=(REAL,), usual="btf"
+    )
+    nan: str = inputs(
+        "keep",
+        "Treatment of nonfinite values in the data",
+        Choice("keep", "drop", "zero", "error"),
+        where=(REAL,),
+        record=ALWAYS,
+    )
+    drive: str = inputs(
+        "noise",
+        "Synthetic input; self closes the loop: the network reads its own output, after --data or noise",
+        Choice("noise", "zeros", "sine", "self"),
+        where=(DRIVEN,),
+        record=SHOWN,
+    )
+    readout: str | None = inputs(
+        None,
+        "With --drive self: the linear layer of the checkpoint whose output is the next input",
+        TEXT,
+        where=(CHECKPOINT, CLOSED),
+    )
+    input_scale: float = inputs(
+        1.0, "Scale of the synthetic input", Real(), metavar="S", where=(SYNTHETIC,), record=ALWAYS
+    )
+    steps: int | None = inputs(
+        None, "Number of measured time steps", Count(), python=True, usual="200; with --data, all", metavar="T"
+    )
+    batch: int | None = inputs(
+        None, "Number of independent sequences", Count(), python=True, usual="8; with --data, all", metavar="B"
+    )
+    warmup: int | None = inputs(
+        None,
+        "Steps run before the measured ones; with --drive self, in the closed loop",
+        Count(0),
+        python=True,
+        usual="50; 0 with --data, unless --drive self",
+    )
+
+    loss: str = analysis(
+        "last",
+        "Loss: a random readout of unit norm of the last hidden state, or of all of them",
+        Choice("last", "mean", "sum"),
+        where=(RANDOM_LOSS,),
+        python=True,
+        record=SHOWN,
+    )
+    loss_gradient: Path | None = analysis(
+        None, "Gradient of your own loss, dL/dh, of shape (H,), (B, H) or (B, T, H)", FILE, metavar="FILE.npy"
+    )
+    spectrum: int = analysis(
+        16,
+        "Number of Lyapunov exponents, and of singular values and eigenvalues of the Jacobian product",
+        Count(1, {"full": sys.maxsize}),
+        metavar="K|full",
+        python=True,
+        record=ALWAYS,
+        repeat=False,
+    )
+    lags: int = analysis(
+        32,
+        "Number of lags at which the Jacobian product is measured; 0 leaves out products and spectra",
+        Count(0),
+        python=True,
+        record=ALWAYS,
+        repeat=False,
+    )
+    step_spectra: int | None = analysis(
+        None,
+        "Number of time steps whose Jacobian spectrum is computed",
+        Count(1, {"all": sys.maxsize, "auto": None}),
+        python=True,
+        record=ALWAYS,
+        repeat=False,
+        usual="auto: as many as fit in 0.1 s",
+    )
+    threshold: float = analysis(
+        1e-3, "Fraction of the gradient norm that defines the reach", Real(0, 1), python=True, record=ALWAYS
+    )
+    remedies: bool = analysis(
+        False,
+        "Where the gradient vanishes or explodes, also measure the effect of other biases and recurrent weights",
+        FLAG,
+        where=(RUN,),
+        python=True,
+        repeat=False,
+    )
+    dtype: str = analysis("float64", "Floating-point precision", Choice("float64", "float32"), record=SHOWN)
+    seed: int = analysis(0, "Seed of weights, input and readout", Count(0), python=True, record=SHOWN)
+    threads: int = analysis(
+        1,
+        "Processor cores for models and independent parts of an analysis",
+        Count(),
+        python=True,
+        record=NEVER,
+        repeat=False,
+    )
+    max_memory: int | None = analysis(
+        None,
+        "Memory limit, such as 2GiB; fewer intermediate states are stored if needed",
+        Size(),
+        python=True,
+        record=NEVER,
+        repeat=False,
+        usual="half of the free memory; over 1GiB only if needed",
+    )
+
+    @property
+    def closed_loop(self) -> bool:
+        """Whether the network's output is its next input."""
+        return self.drive == "self"
+
+    @property
+    def measured_steps(self) -> int:
+        """Measured steps of synthetic input."""
+        return STEPS if self.steps is None else self.steps
+
+    @property
+    def sequences(self) -> int:
+        """Sequences of synthetic input."""
+        return BATCH if self.batch is None else self.batch
+
+    @property
+    def warmup_steps(self) -> int:
+        """Steps run before the measured ones."""
+        if self.warmup is not None:
+            return self.warmup
+        return 0 if self.data and not self.closed_loop else WARMUP
+
+    def config(self, kinds: Collection[str] = (), *, python: bool = False) -> dict[str, Any]:
+        """Return the settings for the document: those that have an effect.
+
+        Args:
+            kinds: kinds of model, as for `Where`.
+            python: only what `gradscope.analyze` takes.
+        """
+        config: dict[str, Any] = {}
+        for name, row in table(Settings).items():
+            value = getattr(self, name)
+            left_out = row.record == NEVER or value is None or (row.record == GIVEN and value == row.default)
+            if not left_out and not row.unmet(self, kinds) and (row.python or not python):
+                config[name] = _json_value(value)
+        return config
+
+    def refuse_idle(self, given: Mapping[str, str], kinds: Collection[str]) -> None:
+        """Refuse options that have no effect beside the others.
+
+        Args:
+            given: {name: flag} of the options that were typed; those of a file may be for several uses.
+            kinds: kinds of model, as for `Where`.
+
+        Raises:
+            UsageError: there is one.
+        """
+        for name, row in table(Settings).items():
+            if name in given and (unmet := row.unmet(self, kinds)):
+                raise UsageError(f"{given[name]} {unmet.reason}", unmet.hint)
+
+
+def from_keywords(keywords: Mapping[str, Any]) -> Settings:
+    """Return the settings that keywords of `gradscope.analyze` give, checked.
+
+    Raises:
+        UsageError: an unknown keyword, or a value out of range.
+    """
+    rows = {name: row for name, row in table(Settings).items() if row.python}
+    for name in keywords:
+        if name not in rows:
+            hint = f"{plugins.suggest(name, list(rows))}known: {', '.join(rows)}"
+            raise UsageError(f"analyze takes no setting '{name}'", hint)
+    return Settings(**{name: rows[name].parsed(name, value) for name, value in keywords.items()})
+
+
+def command_options(settings: Settings, kinds: Collection[str]) -> str:
+    """Return the options that repeat settings in another command, " --layers 2 --seed 1", without the usual ones.
+
+    Args:
+        settings: as given, so that what the data decide is left to them again.
+        kinds: kinds of model, as for `Where`.
+    """
+    words: list[str] = []
+    usual = {"steps": STEPS, "batch": BATCH, "warmup": WARMUP, "input_size": INPUT_SIZE}
+    for name, row in table(Settings).items():
+        value = getattr(settings, name)
+        default = row.default if settings.data or name not in usual else usual[name]
+        if row.repeat and value not in (None, default) and not row.unmet(settings, kinds):
+            # names come from files: quoted, they are words to any shell
+            words += [row.flag] if value is True else [row.flag, shlex.quote(str(_json_value(value)))]
+    return "".join(f" {word}" for word in words)
+
+
+def footer_parts(config: Mapping[str, Any]) -> list[str]:
+    """Return the settings of a document in words, "hidden 64"; usual ones are left out."""
+    parts = []
+    for name, value in config.items():
+        row = table(Settings).get(name)
+        usual = row is not None and row.record == ALWAYS and row.default in (None, value)
+        if usual or value in (None, "", {}, []) or value is False:
+            continue
+        rows = value if isinstance(value, Mapping) else {name: value}
+        parts += [k if v is True else f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in rows.items()]
+    return parts
+
+
+def config_schema() -> dict[str, Any]:
+    """Return {name: JSON Schema} of the entries of a document's `config`."""
+    rows = table(Settings).items()
+    return {
+        n: row.parser.schema | {"description": f"{row.help.partition(': {')[0]}."}
+        for n, row in rows
+        if row.record != NEVER
+    }
+
+
+def _json_value(value: Any) -> Any:
+    """Return a value for a document: the name of a file, the settings of a cell as numbers where they are some."""
+    if isinstance(value, Path):
+        return value.name
+    return {k: _number(v) for k, v in value.items()} if isinstance(value, Mapping) else value
+
+
+def _number(text: Any) -> Any:
+    try:
+        return float(text)
+    except ValueError:
+        return text

@@ -38,7 +38,7 @@ def describe(name: str) -> dict[str, Any]:
     Raises:
         UsageError: it is of another package, and fails on import or defines no cell.
     """
-    if name not in plugins.names("cells", own=True):
+    if name not in plugins.names("cells", builtin=True):
         from gradscope.networks.cell import cell_class
 
         return describe_class(cell_class(name), name, plugins.outline("cells", name).summary)

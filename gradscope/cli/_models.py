@@ -201,7 +201,7 @@ def _fed_back(found: Found, head: tuple[str, Array, str | None, Array | None], *
         InputError: the readout does not fit.
         UsageError: the network is bidirectional.
     """
-    from gradscope.files.checkpoints._base import printable
+    from gradscope.files.display import printable
     from gradscope.networks.loop import closed_loop
 
     matrix, R, bias, b = head
@@ -214,7 +214,7 @@ def _fed_back(found: Found, head: tuple[str, Array, str | None, Array | None], *
 
 def _no_readout(network: Network, chosen: Sequence[Found]) -> UsageError:
     """Name the matrices that could feed a network's output back."""
-    from gradscope.files.checkpoints._base import printable
+    from gradscope.files.display import printable
     from gradscope.networks.loop import check_loop
 
     fit: list[str] = []

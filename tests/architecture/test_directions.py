@@ -86,9 +86,9 @@ def test_a_renderer_sees_the_report_and_its_own_room_only(name):
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_one_plug_in_never_imports_another(room):
-    others = {f"gradscope.{plugins.path_of(room).replace('/', '.')}.{n}" for n in plugins.names(room)}
+    others = {plugins.module_of(room, n) for n in plugins.names(room)}
     for name in plugins.names(room):
-        found = set(imports(tree(f"{plugins.path_of(room)}/{name}.py"))) & others
+        found = set(imports(tree(f"{plugins.ROOMS[room].folder}/{name}.py"))) & others
         assert not found, f"{name} imports {found}"
 
 

@@ -67,7 +67,7 @@ def test_json_says_the_same(run):
 
 
 def test_cells_that_are_called_otherwise_elsewhere(refused):
-    for other, here in plugins.ALSO_CALLED.items():
+    for other, here in plugins.CELL_ALIASES.items():
         assert other not in CELLS
         assert {here.split()[0], here.split()[-1] if " or " in here else here.split()[0]} <= set(CELLS)
     refused(2, "it is lstm with --set projection=N here", "analyze", "--cell", "projected_lstm")

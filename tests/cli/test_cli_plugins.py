@@ -112,7 +112,7 @@ def test_a_built_in_wins(install):
     assert done.code == 0
     assert done.out.startswith("VANISHING")
     warning, hint = done.err.splitlines()
-    assert warning == "warning: the plug-in 'gru' of elsewhere is left out: the built-in one has the same name"
+    assert warning == "warning: the plug-in 'gru' of elsewhere is ignored: the built-in one has the same name"
     assert hint.startswith("hint: ")
     assert run("analyze", "--cell", "gru", "--no-plugins", *SIZE).err == ""
 
@@ -191,7 +191,7 @@ def test_a_module_that_is_no_cell_is_left_out_of_the_list(install, text, words):
     warning, hint = listed.err.splitlines()
     assert warning.startswith("warning: the plug-in 'odd': odd must define exactly one public cell, and it ")
     assert words in warning
-    assert warning.endswith("it is left out")
+    assert warning.endswith("it is ignored")
     assert "--no-plugins" in hint
     for line in (["cells", "odd"], ["analyze", "--cell", "odd", *SIZE], ["check-cell", "odd"]):
         done = run(*line)
@@ -214,7 +214,7 @@ def test_a_hidden_one_is_told_where_its_name_is_used(install):
     for line in (["cells"], ["cells", "gru"], ["compare", "gru", "rnn", *SIZE], ["check-cell", "gru"]):
         told = run(*line).err.splitlines()
         assert len(told) == 2, line
-        assert told[0] == "warning: the plug-in 'gru' of elsewhere is left out: the built-in one has the same name"
+        assert told[0] == "warning: the plug-in 'gru' of elsewhere is ignored: the built-in one has the same name"
     assert run("cells", "--no-plugins").err == ""
 
 
@@ -228,6 +228,6 @@ def test_who_turned_plug_ins_off_is_told_so(install):
     ):
         done = run("--no-plugins", *line)
         assert done.code == 2
-        assert "there is no cell named 'elsewhere' without plug-ins: it is one, of elsewhere" in done.err
-        assert "hint: --no-plugins, or the variable GRADSCOPE_NO_PLUGINS, leaves them out; known: " in done.err
+        assert "there is no cell named 'elsewhere' without plug-ins: it is a plug-in of elsewhere" in done.err
+        assert "hint: --no-plugins, or the variable GRADSCOPE_NO_PLUGINS, turns plug-ins off; known: " in done.err
     assert "without plug-ins" not in run("--no-plugins", "cells", "elsewhere2").err

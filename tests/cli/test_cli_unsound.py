@@ -135,7 +135,9 @@ def test_a_gate_that_keeps_and_has_no_name(run, tmp_path):
     assert (done.code, done.err) == (0, "")
 
 
-@pytest.mark.parametrize("name", [n for n in plugins.names("cells", own=True) if cell_class(n).evolve is Cell.evolve])
+@pytest.mark.parametrize(
+    "name", [n for n in plugins.names("cells", builtin=True) if cell_class(n).evolve is Cell.evolve]
+)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_nothing_is_found_in_cells_that_are_right(name, dtype):
     for setting, values in {"": ("",), **cell_class(name).choices}.items():

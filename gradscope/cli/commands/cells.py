@@ -49,7 +49,7 @@ def command(
     """List the cells, or give one cell's equations, state, gates, settings and sources, and draw it."""
     own = fetch(name) if name is not None and is_own(name) else None
     if name is None:
-        plugins.tell_hidden("cells")
+        plugins.warn_shadowed("cells")
     elif own is None and name not in plugins.names("cells"):
         refuse_settings(name)
         plugins.load("cells", name)  # says what is known
@@ -112,5 +112,5 @@ def _all() -> list[dict[str, Any]]:
             rows.append(describe(name))
         except UsageError as error:  # a plug-in of another package that cannot be imported, or is no cell
             known = "" if f"'{name}'" in error.message else f"the plug-in '{name}': "
-            warnings.warn(f"{known}{error.message}; it is left out", plugins.PluginWarning, stacklevel=2)
+            warnings.warn(f"{known}{error.message}; it is ignored", plugins.PluginWarning, stacklevel=2)
     return rows

@@ -202,7 +202,7 @@ def _cell_of(target: str) -> tuple[str | None, dict[str, str]]:
     if name in known and not (colon and not rest) and (colon or not exists(Path(target))):
         return name, settings_of(rest.split(",") if rest else [])
     if not exists(Path(target)) and target != "-" and Path(target).suffix == "":
-        if plugins.turned_off("cells", name):
+        if plugins.disabled_module("cells", name):
             plugins.load("cells", name)  # says so
         hint = f"{plugins.suggest(name, known)}cells: {', '.join(known)}; or name a file"
         raise UsageError(f"'{target}' is neither a cell nor a file", hint)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from gradscope.errors import InputError
-from gradscope.files.checkpoints._base import printable
+from gradscope.files.display import printable
 
 __all__ = ["Name", "Thing", "World", "unpickle"]
 

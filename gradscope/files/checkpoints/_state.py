@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from gradscope.errors import UsageError
-from gradscope.files.checkpoints._base import Array, Tensors, printable
+from gradscope.files.checkpoints._base import Array, Tensors
+from gradscope.files.display import printable
 
 __all__ = ["choose_state", "state_prefix"]
 

@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradscope.errors import InputError
-from gradscope.files.checkpoints._base import STATE_DICT, Array, Tensors, decode, printable
+from gradscope.files.checkpoints._base import Array, Tensors, decode
 from gradscope.files.checkpoints._pickle import Name, Stream, Thing, World, unpickle
 from gradscope.files.checkpoints._state import state_prefix
+from gradscope.files.display import printable
+from gradscope.files.unsupported import SAVE_STATE_DICT
 
 __all__ = ["Storage", "TorchWorld", "read_tree", "tensors_of"]
 
@@ -103,7 +105,7 @@ class TorchWorld(World):
             raise InputError(f"it holds quantised weights ({full}), which are not supported", hint)
         harmless = (module in HARMLESS_MODULES and "." not in attribute) or str(name) in HARMLESS
         if (top in STANDARD and not harmless) or module.startswith(HOSTILE):
-            hint = f"do not load this file with torch.load; {STATE_DICT}"
+            hint = f"do not load this file with torch.load; {SAVE_STATE_DICT}"
             raise InputError(f"refused: asks to import {full}", hint)
         if top not in ("torch", "numpy") and top not in STANDARD:
             self.foreign.add(full)
@@ -213,9 +215,9 @@ def read_tree(stream: Stream, world: TorchWorld) -> dict[tuple[str, ...], Tensor
         keyed = [(k, v) for k, v in pairs if isinstance(k, str) or (type(k) is int and abs(k) < 10**9)]
         todo += [((*path, str(k)), v) for k, v in reversed(keyed)]
     if models and not any(_is_weight(path) for path in found):
-        raise InputError(f"it holds a whole model ({models[0]}), which would have to be executed", STATE_DICT)
+        raise InputError(f"it holds a whole model ({models[0]}), which would have to be executed", SAVE_STATE_DICT)
     if not found and isinstance(root, Thing):
-        raise InputError(f"it holds an object of type {root.name}, no tensors", STATE_DICT)
+        raise InputError(f"it holds an object of type {root.name}, no tensors", SAVE_STATE_DICT)
     return found
 
 

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradscope.errors import InputError
-from gradscope.files.checkpoints._base import printable
+from gradscope.files.display import printable
 
-__all__ = ["members", "stored", "zip_errors"]
+__all__ = ["first_member", "members", "stored", "zip_errors"]
 
 AGAIN = "download or save it again"
 LOCAL = struct.Struct("<4s5H3L2H")  # local file header, APPNOTE 4.3.7
@@ -30,6 +30,12 @@ def zip_errors() -> Iterator[None]:
         raise InputError(f"not a complete zip file ({printable(error)})", AGAIN) from None
     except (NotImplementedError, RuntimeError) as error:
         raise InputError(f"a zip file of a kind that is not supported ({printable(error)})", AGAIN) from None
+
+
+def first_member(head: bytes) -> bytes | None:
+    """Return the name of the first member of a zip file, cut where `head` ends; None if it is no zip file."""
+    size = int.from_bytes(head[26:28], "little")
+    return head[LOCAL.size : LOCAL.size + size] if head.startswith(b"PK\x03\x04") else None
 
 
 def members(path: Path) -> dict[str, zipfile.ZipInfo]:

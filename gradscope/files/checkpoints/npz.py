@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from gradscope.errors import InputError, ResourceError
-from gradscope.files.checkpoints._base import Array, Tensors, printable
-from gradscope.files.checkpoints._zip import members, zip_errors
+from gradscope.files.checkpoints._base import Array, Tensors
+from gradscope.files.checkpoints._zip import first_member, members, zip_errors
+from gradscope.files.display import printable
 
 SUFFIXES = (".npz",)
 MAX_RATIO, FREE_SIZE = 200, 2**24  # deflate packs weights by 1.1, zeros by 1000; up to 16 MB anything goes
@@ -28,9 +29,8 @@ HEADER = re.compile(
 
 
 def sniff(head: bytes, path: Path) -> bool:
-    """Tell whether a file is a zip whose first member is a .npy array, or an empty zip."""
-    size = int.from_bytes(head[26:28], "little")
-    return head.startswith(b"PK\x05\x06") or (head.startswith(b"PK\x03\x04") and head[30 : 30 + size].endswith(b".npy"))
+    """Return whether a file is a zip whose first member is a .npy array, or an empty zip."""
+    return (first_member(head) or b"").endswith(b".npy") or head.startswith(b"PK\x05\x06")
 
 
 def _array(name: str, raw: bytes) -> Array:

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradscope.errors import InputError
-from gradscope.files.checkpoints._base import Array, Tensors, decode, mapped, printable
+from gradscope.files.checkpoints._base import Array, Tensors, decode, mapped
+from gradscope.files.display import printable
 
 SUFFIXES = (".safetensors", ".safetensors.index.json")
 MAX_HEADER = 100_000_000  # as the safetensors library
@@ -25,14 +26,11 @@ KINDS = {
     "F8_E4M3": "float8_e4m3", "F8_E5M2": "float8_e5m2", "F8_E8M0": "float8_e8m0",
 }  # fmt: skip
 SIZES = {"bfloat16": 2, "?": 1}
-OTHERS = (b"PK\x03\x04", b"\x80\x02\x8a")
 
 
 def sniff(head: bytes, path: Path) -> bool:
-    """Tell whether a file begins with a length and a JSON object, or is named so."""
-    if path.name.endswith(".safetensors.index.json"):
-        return True
-    return (head[8:9] == b"{" and head[6:8] == b"\0\0") or (path.suffix == SUFFIXES[0] and not head.startswith(OTHERS))
+    """Return whether a file begins with a length and a JSON object, or is named as an index of several files."""
+    return path.name.endswith(".safetensors.index.json") or (head[8:9] == b"{" and head[6:8] == b"\0\0")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradscope.errors import InputError
-from gradscope.files.checkpoints._base import STATE_DICT, Tensors, mapped, printable
+from gradscope.files.checkpoints._base import Tensors, mapped
 from gradscope.files.checkpoints._pickle import unpickle
 from gradscope.files.checkpoints._torch import TorchWorld, read_tree, tensors_of
+from gradscope.files.display import printable
+from gradscope.files.unsupported import SAVE_STATE_DICT
 
 SUFFIXES = (".pt", ".pth", ".ckpt", ".bin")
 MAGIC = 0x1950A86A20F9469CFC6C
@@ -38,7 +40,7 @@ def read(path: Path) -> Tensors:
     world = TorchWorld()
     magic = unpickle(stream, world)
     if type(magic) is not int or magic != MAGIC:
-        raise InputError("it is a Python pickle that torch.save did not write", STATE_DICT)
+        raise InputError("it is a Python pickle that torch.save did not write", SAVE_STATE_DICT)
     for _ in range(2):
         unpickle(stream, world)
     found = read_tree(stream, world)

@@ -8,23 +8,38 @@ Source: `torch/serialization.py`; `caffe2/serialize/inline_container.h`.
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradscope.errors import InputError
-from gradscope.files.checkpoints._base import STATE_DICT, Tensors, mapped, printable
+from gradscope.files.checkpoints._base import Tensors, mapped
 from gradscope.files.checkpoints._torch import TorchWorld, read_tree, tensors_of
-from gradscope.files.checkpoints._zip import members, stored
+from gradscope.files.checkpoints._zip import first_member, members, stored
+from gradscope.files.display import printable
+from gradscope.files.unsupported import SAVE_STATE_DICT
 
 SUFFIXES = (".pt", ".pth", ".ckpt", ".bin")
 
 
+# First member of such a file: of torch.save, of TorchScript, or of torch.export.
+FIRST_MEMBER = re.compile(
+    rb"[^/]+/(data\.pkl|constants\.pkl|bytecode\.pkl|version|byteorder|archive_format|\.format_version"
+    rb"|data/|code/|extra/|models/|\.data/).*|serialized_exported_program\.json",
+    re.DOTALL,
+)
+
+
 def sniff(head: bytes, path: Path) -> bool:
-    """Tell whether a file is a zip whose first member is no .npy array."""
-    size = int.from_bytes(head[26:28], "little")
-    return head.startswith(b"PK\x03\x04") and not head[30 : 30 + size].endswith(b".npy")
+    """Return whether a file is a zip that begins as PyTorch's do, or is named as they are."""
+    name = first_member(head)
+    return (
+        name is not None
+        and not name.endswith(b".npy")
+        and (FIRST_MEMBER.fullmatch(name) is not None or path.suffix.lower() in SUFFIXES)
+    )
 
 
 def read(path: Path) -> Tensors:
@@ -36,15 +51,19 @@ def read(path: Path) -> Tensors:
     entries = members(path)
     parts = [tuple(name.split("/")) for name in entries]
     if any(p[1:2] in (("code",), ("constants.pkl",), ("bytecode.pkl",)) for p in parts):
-        recipe = f"load it with torch.jit.load, then {STATE_DICT}"
+        recipe = f"load it with torch.jit.load, then {SAVE_STATE_DICT}"
         raise InputError("it is a TorchScript archive, a program with its weights", recipe)
     exported = ("archive_format", "models")
     if any(p[1:2] and p[1] in exported for p in parts) or ("serialized_exported_program.json",) in parts:
-        raise InputError("it is a torch.export archive (.pt2)", f"load it with torch.export.load, then {STATE_DICT}")
+        raise InputError(
+            "it is a torch.export archive (.pt2)", f"load it with torch.export.load, then {SAVE_STATE_DICT}"
+        )
     roots = [p[0] for p in parts if len(p) == 2 and p[1] == "data.pkl"]
     if len(roots) != 1:
         listed = ", ".join(printable(n, 40) for n in list(entries)[:5])
-        raise InputError(f"it is a zip file, but not one of torch.save; it holds {listed or 'nothing'}", STATE_DICT)
+        raise InputError(
+            f"it is a zip file, but not one of torch.save; it holds {listed or 'nothing'}", SAVE_STATE_DICT
+        )
     root = roots[0]
     data = np.frombuffer(mapped(path), np.uint8)
     cache: dict[str, NDArray[np.uint8]] = {}

@@ -13,7 +13,8 @@ import numpy as np
 
 from gradscope import plugins
 from gradscope.errors import InputError, UsageError
-from gradscope.files.checkpoints._base import Array, printable, type_name
+from gradscope.files.checkpoints._base import Array, type_name
+from gradscope.files.display import printable
 from gradscope.networks.interface import BaseCell
 
 __all__ = ["Found", "Options", "find_layers", "floating", "reordered", "search", "shapes"]

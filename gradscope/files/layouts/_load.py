@@ -11,8 +11,9 @@ from typing import Any
 
 from gradscope import plugins
 from gradscope.errors import GradscopeError, InputError, UsageError
-from gradscope.files.checkpoints._base import Array, Tensors, open_checkpoint, printable, type_name
+from gradscope.files.checkpoints._base import Array, Tensors, open_checkpoint, type_name
 from gradscope.files.checkpoints._state import choose_state
+from gradscope.files.display import printable
 from gradscope.files.layouts._base import Found, Options, find_layers, search
 from gradscope.networks.interface import BaseCell
 

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from gradscope.errors import InputError
-from gradscope.files.checkpoints._base import Array, printable
+from gradscope.files.checkpoints._base import Array
+from gradscope.files.display import printable
 
 __all__ = ["combined"]
 

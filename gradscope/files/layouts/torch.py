@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from gradscope.errors import InputError
-from gradscope.files.checkpoints._base import Array, printable
+from gradscope.files.checkpoints._base import Array
+from gradscope.files.display import printable
 from gradscope.files.layouts._base import ORDERS, Found, Options, floating, reordered, shapes
 from gradscope.files.layouts._norm import combined
 from gradscope.networks.cell import Cell, cell_class

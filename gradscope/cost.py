@@ -164,8 +164,8 @@ def evaluations(size: Size) -> dict[str, tuple[int, int]]:
     """
     from gradscope.analysis import lyapunov, products, steps
     from gradscope.dynamics import chain
+    from gradscope.kernels import matrices
     from gradscope.measure import EIGENVALUES, EXPONENTS, PRODUCTS, STEPS
-    from gradscope.numerics import dense
 
     n, T, B, k = size.state, size.steps, size.batch, size.values  # noqa: N806
     t = T + min(size.warmup, lyapunov.LONGEST_BURN)
@@ -184,7 +184,7 @@ def evaluations(size: Size) -> dict[str, tuple[int, int]]:
         passes += 2 * int(products.log_lags(T, size.lags).sum())
     found[PRODUCTS] = 0, passes - (T if known else 0)
     found[EXPONENTS] = 0, 2 * t * min(B, lyapunov.affordable(t, n, k))
-    again = 2 * _eigen_columns(size) > n or 8 * T * n**2 > dense.KEPT
+    again = 2 * _eigen_columns(size) > n or 8 * T * n**2 > matrices.CACHE_BYTES
     found[EIGENVALUES] = 0, 0 if known else 4 * T if again and not one else 2 * T
     found[STEPS] = 0, 0 if kept else _looked_at(size, steps.WORK)[0] * B
     return found

@@ -19,14 +19,15 @@ import numpy as np
 import scipy.linalg
 
 from gradscope.analysis._arguments import check_chain, check_count
-from gradscope.analysis.singular import SPARE
+from gradscope.analysis.singular import SPARE, jvp_factors
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.errors import UsageError
+from gradscope.kernels.matrices import DenseJacobians
 from gradscope.kernels.units import in_order, whole
 from gradscope.maps.jacobian import Array
-from gradscope.numerics.dense import Matrices
 from gradscope.numerics.frames import random_frame
-from gradscope.numerics.graded import Graded, windows
+from gradscope.numerics.graded import GradedProduct
+from gradscope.numerics.graded_svd import windows
 
 __all__ = ["Eigenvalues", "eigenvalues"]
 
@@ -99,21 +100,21 @@ def _of_sequence(
     frame = random_frame(n, columns, [seed, 5])
     logs, phases = np.full(columns, np.nan), np.zeros(columns)
     moved = doubts = np.full(columns, np.inf)
-    few, matrices = 2 * columns <= n, Matrices(chain, b)
+    few, matrices = 2 * columns <= n, DenseJacobians(chain, b)
     for done in range(1, rounds + 1):
-        product = Graded(frame, in_order=True, easy=EASY if few else 1.0)
-        if few and matrices.kept:
+        product = GradedProduct(frame, in_order=True, spread_nats=EASY if few else 1.0)
+        if few and matrices.cached:
             for _, matrix in matrices.forward():
-                product.push([(matrix.__matmul__, False)])
+                product.multiply([(matrix.__matmul__, False)])
         else:
             for _, J in chain.forward():
                 one = J.column(b)
                 if few:  # small rows matter to the small columns only
-                    product.push([(one.jvp, False)])
+                    product.multiply([(one.jvp, False)])
                 else:
-                    product.advance(one)
+                    product.multiply(jvp_factors(one))
         doubts = np.zeros(columns)
-        doubts[: product.columns] = product.doubts()
+        doubts[: product.columns] = product.errors()
         found = _solve(frame.T @ product.Q, product.sizes, product.U, done)
         new, phase = np.full(columns, -np.inf), np.zeros(columns)
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -21,14 +21,14 @@ import numpy as np
 import scipy.linalg
 
 from gradscope.analysis.finite import check_finite
-from gradscope.analysis.singular import determined, largest, surviving
+from gradscope.analysis.singular import determined, largest, surviving, vjp_factors
 from gradscope.dynamics.chain import JacobianChain
+from gradscope.kernels.matrices import DenseJacobians
 from gradscope.kernels.units import UNSURE, UnitProduct, in_order, log_norms
 from gradscope.maps.jacobian import Array
-from gradscope.numerics.dense import Matrices
-from gradscope.numerics.graded import Graded
-from gradscope.numerics.leading import Leading
-from gradscope.numerics.power import Norm, exact
+from gradscope.numerics.graded import GradedProduct
+from gradscope.numerics.leading import LeadingProduct
+from gradscope.numerics.power import PowerIteration, log_spectral_norm
 from gradscope.numerics.scaled import LN2, rescale
 
 __all__ = ["Products", "log_lags", "products"]
@@ -113,16 +113,16 @@ Rows = tuple[Array, Array, Array, Array, Array, Array]  # what `Products` holds,
 
 def _led(chain: JacobianChain, at: Array, k: int, b: int, tell: Callable[[str], None]) -> Rows:
     """Follow what makes up the largest values; all of the product where that is not enough."""
-    n, steps, matrices = chain.size, chain.steps, Matrices(chain, b)
+    n, steps, matrices = chain.size, chain.steps, DenseJacobians(chain, b)
     singular, radius, back = np.full((len(at), n), -np.inf), np.full(len(at), np.nan), np.zeros(steps + 1)
     frobenius, with_radius = np.full(len(at), np.nan), _with_radius(at, n)
-    product, row = Leading(n, k), 0
+    product, row = LeadingProduct(n, k), 0
     for t, J in matrices.backward():
         lag = steps - t
         product.multiply(J.T)
         back[lag] = product.log_norm(ROUGH if lag < SHORT else 1)
         if lag == at[row] or product.due <= 0:
-            found = product.look()
+            found = product.log_singular()
             if found is None or not (found[1][:k] <= AGREED).all():
                 return _formed(chain, at, k, b, tell)
             if lag == at[row]:
@@ -179,10 +179,10 @@ def _formed(chain: JacobianChain, at: Array, k: int, b: int, tell: Callable[[str
     n, steps = chain.size, chain.steps
     singular, radius, back = np.full((len(at), n), np.nan), np.full(len(at), np.nan), np.zeros(steps + 1)
     with_radius = _with_radius(at, n)
-    product, row = Graded(np.eye(n)), 0
+    product, row = GradedProduct(np.eye(n)), 0
     for t, J in chain.backward():
         lag = steps - t
-        product.pull(J.column(b))
+        product.multiply(vjp_factors(J.column(b)))
         if lag == at[row]:
             singular[row], _ = determined(product)
             radius[row] = _log_radius(product, lag) if lag in with_radius else np.nan
@@ -194,7 +194,7 @@ def _formed(chain: JacobianChain, at: Array, k: int, b: int, tell: Callable[[str
     squares = np.where(np.isnan(singular), -np.inf, 2 * singular)
     frobenius = np.logaddexp.reduce(squares, axis=1) / 2
     back[at] = singular[:, 0]
-    forward, step = _forward_norms(Matrices(chain, b), steps, n, at, tell)
+    forward, step = _forward_norms(DenseJacobians(chain, b), steps, n, at, tell)
     condition = _condition(back, step, forward)
     return singular[:, :k], _alive(singular, whole=True), frobenius, radius, forward[at], condition
 
@@ -205,7 +205,7 @@ def _sampled(chain: JacobianChain, at: Array, k: int, b: int, tell: Callable[[st
     row = _while_flat(chain, at, singular, b, tell)
     tell("products: largest singular values at long lags")
     singular[row:] = largest(chain, at[row:].tolist(), k, sequence=b, settled=DRAWN, passes=4)
-    forward, step = _forward_norms(Matrices(chain, b), chain.steps, chain.size, at, tell)
+    forward, step = _forward_norms(DenseJacobians(chain, b), chain.steps, chain.size, at, tell)
     back = np.interp(np.arange(chain.steps + 1), [0, *at], [0.0, *singular[:, 0]])
     unknown = np.full(len(at), np.nan)
     condition = _condition(back, step, forward)
@@ -251,19 +251,19 @@ def _condition(back: Array, step: Array, forward: Array) -> Array:
 
 
 def _forward_norms(
-    matrices: Matrices, steps: int, n: int, at: Array, tell: Callable[[str], None]
+    matrices: DenseJacobians, steps: int, n: int, at: Array, tell: Callable[[str], None]
 ) -> tuple[Array, Array]:
     """Return natural logs of |J_t ... J_1| for t = 0 ... T, exact at the lags `at`, and of |J_t| for t = 1 ... T.
 
     What is not exact is so to a few per cent.
     """
     norms, step, precise = np.zeros(steps + 1), np.zeros(steps), set(at.tolist())
-    scaled, whole, one = _Scaled(n), Norm(n), Norm(n)
+    scaled, whole, one = _Scaled(n), PowerIteration(n), PowerIteration(n)
     for t, J in matrices.forward():
         scaled.multiply(J.__matmul__)
-        size = whole.of(scaled.matrix, ROUGH if t < SHORT else 1)
-        norms[t + 1] = (exact(scaled.matrix) if t + 1 in precise else size) + scaled.log_scale
-        step[t] = one.of(J, ROUGH)
+        size = whole.log_norm_of(scaled.matrix, ROUGH if t < SHORT else 1)
+        norms[t + 1] = (log_spectral_norm(scaled.matrix) if t + 1 in precise else size) + scaled.log_scale
+        step[t] = one.log_norm_of(J, ROUGH)
         if t % 16 == 0:
             tell(f"products: {t} of {steps} steps forward")
     return norms, step
@@ -287,7 +287,7 @@ class _Scaled:
         return float(self._exponent[0]) * LN2
 
 
-def _log_radius(product: Graded | Leading, lag: int) -> float:
+def _log_radius(product: GradedProduct | LeadingProduct, lag: int) -> float:
     """Return the natural log of the spectral radius; nan where rounding could move it by one per cent."""
     if not product.logs.size:
         return -np.inf

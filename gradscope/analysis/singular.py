@@ -23,9 +23,9 @@ from gradscope.dynamics.chain import JacobianChain
 from gradscope.kernels.units import in_order, whole
 from gradscope.maps.jacobian import Array, Linear
 from gradscope.numerics.frames import random_frame
-from gradscope.numerics.graded import Graded
+from gradscope.numerics.graded import Factor, GradedProduct
 
-__all__ = ["SingularValues", "largest", "singular_values", "surviving"]
+__all__ = ["SingularValues", "determined", "jvp_factors", "largest", "singular_values", "surviving", "vjp_factors"]
 
 SURVIVES = -3.5  # log10 of the size from which a direction can be told from noise
 WITHIN = 1.0  # decades below the largest
@@ -80,16 +80,26 @@ def _of_sequence(chain: JacobianChain, b: int, values: int | None) -> tuple[Arra
     if values is not None and values + SPARE < chain.size:
         logs = largest(chain, [chain.steps], values, sequence=b)[0]
         return logs, np.where(np.isnan(logs), np.inf, SETTLED)
-    product = Graded(np.eye(chain.size))
+    product = GradedProduct(np.eye(chain.size))
     for _, J in chain.forward():
-        product.advance(J.column(b))
+        product.multiply(jvp_factors(J.column(b)))
     return determined(product, values)
 
 
-def determined(product: Graded, values: int | None = None) -> tuple[Array, Array]:
+def determined(product: GradedProduct, values: int | None = None) -> tuple[Array, Array]:
     """Return (natural logs of the singular values, errors); nan where rounding may have moved a value."""
-    logs, errors = product.log_singular(), product.doubts()
+    logs, errors = product.log_singular(), product.errors()
     return np.where(errors > UNSURE, np.nan, logs)[:values], errors[:values]
+
+
+def jvp_factors(J: Linear) -> list[Factor]:
+    """Return the maps that make up v -> J v, the first to be applied first."""
+    return [(factor.map.jvp, factor.steep) for factor in J.factors()]
+
+
+def vjp_factors(J: Linear) -> list[Factor]:
+    """Return the maps that make up u -> J^T u, the first to be applied first."""
+    return [(factor.map.vjp, factor.steep) for factor in reversed(J.factors())]
 
 
 def surviving(logs: Array) -> int | None:
@@ -150,16 +160,16 @@ def largest(
     return out
 
 
-def _swept(frame: Array, chain: JacobianChain, first: int, last: int, b: int, *, back: bool) -> Graded:
+def _swept(frame: Array, chain: JacobianChain, first: int, last: int, b: int, *, back: bool) -> GradedProduct:
     """Push a frame from step `first` to step `last`, or pull it the other way."""
-    product = Graded(frame)
+    product = GradedProduct(frame)
     for t, J in chain.backward(last) if back else chain.forward(first):
         if t < first or t >= last:
             break
         one: Linear = J.column(b)
         if back:
-            product.pull(one)
+            product.multiply(vjp_factors(one))
         else:
-            product.advance(one)
+            product.multiply(jvp_factors(one))
     product.settle()
     return product

@@ -16,9 +16,10 @@ import numpy as np
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.kernels.push import Chunk, Chunks, Pusher, Step
 from gradscope.maps.jacobian import Array
-from gradscope.numerics.frames import completed, lengths, orthonormal, random_frame
-from gradscope.numerics.graded import in_range, next_interval
-from gradscope.numerics.scaled import log_norm
+from gradscope.numerics.frames import complete_frame, random_frame
+from gradscope.numerics.interval import next_interval
+from gradscope.numerics.qr import log_lengths, orthonormalise
+from gradscope.numerics.scaled import in_range, log_norm
 
 __all__ = ["Followed", "Frame", "follow", "marked"]
 
@@ -226,7 +227,7 @@ class Frame:
     def settled(self) -> Array:
         """Settle, and return what the columns have grown by if they are made orthonormal to the last digit, (S, k)."""
         self.settle()
-        return np.asarray(self.grown + lengths(self.Q))
+        return np.asarray(self.grown + log_lengths(self.Q))
 
     def _polish(self) -> None:
         interval, self._block = self._interval, self._spare[0]
@@ -240,8 +241,8 @@ class Frame:
         self._polish()
         for b, q in enumerate(self.Q):
             kept = np.zeros_like(q) if self.anew[b] else q
-            q[:] = completed(kept.T, [self.seed, 6, self.number + b]).T
-        self.grown, self.doubt = -lengths(self.Q), np.zeros(self.grown.shape)
+            q[:] = complete_frame(kept.T, [self.seed, 6, self.number + b]).T
+        self.grown, self.doubt = -log_lengths(self.Q), np.zeros(self.grown.shape)
 
     def _divide(self, steps: int, *, careful: bool) -> bool:
         block = self._block
@@ -249,7 +250,7 @@ class Frame:
             return False
         logs, doubt = np.empty(self.grown.shape), np.empty(self.grown.shape)
         for b, columns in enumerate(block):
-            found = orthonormal(columns.T, careful=careful or steps == 1)
+            found = orthonormalise(columns.T, last_resort=careful or steps == 1)
             if found is None:
                 return False
             Q, logs[b], doubt[b] = found

@@ -1,8 +1,21 @@
-"""Number formats that gradients are kept in."""
+"""Floating point: the array type of this package, and the limits of the formats that gradients are stored in."""
 
 from __future__ import annotations
 
-__all__ = ["ROUNDS_TO_ZERO"]
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["EPS", "LN2", "LN10", "ROUNDS_TO_ZERO", "SMALLEST_NORMAL", "SMALLEST_SUBNORMAL", "Array"]
+
+Array = NDArray[Any]
+
+EPS = float(np.finfo(float).eps)  # distance from 1 to the next float64
+SMALLEST_NORMAL = float(np.finfo(float).tiny)  # 2^-1022: below it, numbers lose digits
+SMALLEST_SUBNORMAL = 5e-324  # 2^-1074: what any float64 may be wrong by, however small it is
+LN2 = float(np.log(2.0))  # nats of one power of two
+LN10 = float(np.log(10.0))  # nats of one decade
 
 # log2 of half the smallest positive (subnormal) number: up to here everything rounds to zero, to nearest even.
 # A vector whose norm is no larger is zero in every entry. IEEE 754-2019 for float32 and float16; bfloat16 has

@@ -1,4 +1,4 @@
-"""The largest singular value, by power iteration from a vector that is nearly right."""
+"""The largest singular value by power iteration, from a vector that is nearly right (Golub & Van Loan, section 8.2)."""
 
 from __future__ import annotations
 
@@ -7,82 +7,79 @@ from collections.abc import Callable
 import numpy as np
 import scipy.linalg
 
-from gradscope.maps.jacobian import Array
-from gradscope.numerics.scaled import norm
+from gradscope.numerics.formats import EPS, Array
+from gradscope.numerics.scaled import SAFE_SIZE, max_abs, norm
 
-__all__ = ["Norm", "direction", "exact", "power"]
+__all__ = ["PowerIteration", "log_spectral_norm"]
 
-FAR = 1e100  # size beyond which, or below its inverse, squares are in danger
-MIXED = 0.1  # share of a random direction in the first vector
-SETTLED = 8 * float(np.finfo(float).eps)  # relative change of the value at which it ends
-
-
-def direction(n: int) -> Array:
-    """Return a column in a random direction, (n, 1), always the same one."""
-    return np.random.default_rng(0).standard_normal((n, 1))
+RANDOM_SHARE = 0.1  # of a fixed random direction in every first vector
+SETTLED_RELATIVE = 8 * EPS  # change of the value from which on iterations change nothing but rounding
 
 
-def power(
-    push: Callable[[Array], Array], pull: Callable[[Array], Array], x: Array, iterations: int
-) -> tuple[float, Array]:
-    """Return (natural log of the spectral norm, right singular vector), from below.
+class PowerIteration:
+    """Largest singular values of one map after another, each iteration warm-started where the last one ended.
 
-    Some of another direction is mixed in: x, which was right for a map before, may have lost what is largest now.
-
-    Args:
-        push: the map.
-        pull: its transpose.
-        x: where to start, (n, 1).
-        iterations: at most.
+    Values are from below, and to a few per cent after one iteration once a few singular values stand out.
     """
-    size, other = 0.0, direction(len(x))
-    x = x / norm(x) + MIXED * other / norm(other)
-    for _ in range(iterations):
-        y = push(x / norm(x))
-        before, size = size, norm(y)
-        if not size:
-            return -np.inf, other
-        x = pull(y / size)
-        if abs(size - before) <= SETTLED * size:
-            break
-    return float(np.log(size)), x
 
-
-class Norm:
-    """The spectral norm of one matrix after another, each from where the last one ended; a few per cent too small."""
-
-    def __init__(self, n: int) -> None:
-        other = direction(n)[:, 0]
-        self._other = MIXED * other / np.sqrt(other @ other)
+    def __init__(self, n: int, direction: Array | None = None) -> None:
+        """Start from a random direction, (n,); `direction` if it is given."""
+        other = np.random.default_rng(0).standard_normal(n) if direction is None else direction
+        self._other: Array = other * (RANDOM_SHARE / norm(other))
         self._x: Array = self._other
 
-    def of(self, matrix: Array, iterations: int) -> float:
-        """Return the natural log; -inf for zero."""
-        x, size = self._x + self._other, 0.0
-        x = x / np.sqrt(x @ x)
+    def log_norm(self, jvp: Callable[[Array], Array], vjp: Callable[[Array], Array], iterations: int) -> float:
+        """Return the natural log of the spectral norm of a map; -inf for zero.
+
+        Args:
+            jvp: v -> A v, (n,) -> (m,).
+            vjp: u -> A^T u, (m,) -> (n,).
+            iterations: at most.
+        """
+        # a bit of another direction is mixed in: the vector that was right for the map before may be orthogonal to
+        # what has become the largest now, and would never get there
+        x, size = self._x / _length(self._x) + self._other, 0.0
         for _ in range(iterations):
-            y = matrix @ x
-            with np.errstate(over="ignore"):
-                before = float(np.sqrt(y @ y))
-            if not 1 / FAR < before < FAR:
-                scale = float(np.abs(matrix).max())
-                return self.of(matrix / scale, iterations) + float(np.log(scale)) if _far(scale) else -np.inf
-            x = matrix.T @ (y / before)
-            size = float(np.sqrt(x @ x))
-            x = x / size
-        self._x = x
+            y = jvp(x / _length(x))
+            image = _length(y)
+            if not image:
+                return -np.inf
+            x = vjp(y / image)
+            before, size = size, _length(x)
+            if not size:
+                return -np.inf
+            if abs(size - before) <= SETTLED_RELATIVE * size:
+                break
+        if np.isfinite(size):  # else every later iteration would begin with nan
+            self._x = x
         return float(np.log(size))
 
+    def log_norm_of(self, matrix: Array, iterations: int) -> float:
+        """Return the natural log of the spectral norm of a matrix (m, n); -inf for zero."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            size = self.log_norm(matrix.__matmul__, matrix.T.__matmul__, iterations)
+        if np.isnan(size):  # entries near the largest float64: the product overflowed
+            scale = max_abs(matrix)
+            return self.log_norm_of(matrix / scale, iterations) + float(np.log(scale))
+        return size
 
-def _far(scale: float) -> bool:
-    return bool(scale) and not 1 / FAR < scale < FAR
+    def project(self, rows: Array) -> None:
+        """Express the vectors in other coordinates, x -> rows @ x, (r, n)."""
+        self._x, self._other = rows @ self._x, rows @ self._other
 
 
-def exact(matrix: Array) -> float:
-    """Return the natural log of the spectral norm of a matrix (n, n) near one in size, to rounding."""
-    n, squared = len(matrix), matrix.T @ matrix
+def _length(x: Array) -> float:
+    """Return the 2-norm of a vector; the quick way where its square is in range."""
+    with np.errstate(over="ignore"):
+        square = float(x @ x)
+    return float(np.sqrt(square)) if 1 / SAFE_SIZE < square < SAFE_SIZE else norm(x)
+
+
+def log_spectral_norm(matrix: Array) -> float:
+    """Return the natural log of the spectral norm of a matrix (n, n) near one in size, to rounding; -inf for zero."""
+    n, gram = len(matrix), matrix.T @ matrix
     try:
-        square = scipy.linalg.eigvalsh(squared, subset_by_index=[n - 1, n - 1], check_finite=False)[0]
-    except scipy.linalg.LinAlgError:  # one of many that are equal to rounding, as an orthogonal matrix has them
-        square = scipy.linalg.eigvalsh(squared, driver="ev", check_finite=False)[-1]
+        square = scipy.linalg.eigvalsh(gram, subset_by_index=[n - 1, n - 1], check_finite=False)[0]
+    except scipy.linalg.LinAlgError:  # LAPACK gives up on many equal eigenvalues, as an orthogonal matrix has them
+        square = scipy.linalg.eigvalsh(gram, driver="ev", check_finite=False)[-1]
     return float(np.log(square) / 2) if square > 0 else -np.inf

@@ -1,4 +1,4 @@
-"""Numbers with an exponent of their own: arrays whose columns are kept near one by powers of two.
+"""Numbers with a separate exponent: arrays whose columns are kept near one by powers of two.
 
 A gradient that halves every step is exactly 0 after 1075 steps in float64, and a squared norm underflows
 at 1e-154. Multiplying by a power of two is exact, so nothing is lost by moving the exponent aside.
@@ -6,49 +6,94 @@ at 1e-154. Multiplying by a power of two is exact, so nothing is lost by moving 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from gradscope.maps.jacobian import Array
+from gradscope.numerics.formats import LN2, Array
 
-__all__ = ["LN2", "add", "log_norm", "norm", "rescale"]
+__all__ = ["LN2", "add", "in_range", "log_norm", "max_abs", "norm", "rescale", "two_sum_error"]
 
-LN2 = float(np.log(2.0))
+SAFE_SIZE = 1e100  # entries up to it, or down to its inverse: their squares, and sums of many, stay within float64
+BELOW_ALL_EXPONENTS = -(1 << 40)  # the exponent of a column of zeros: any other column sets the common scale
+NOTHING_LEFT_EXPONENT = -4000  # 2^-4000 is zero in every format, and still an int32, as ldexp takes them
 
 
 def rescale(u: Array, exponent: Array) -> tuple[Array, Array]:
-    """Return (u', exponent') with the same value u 2^exponent and max|u'| of each column in [1/2, 1)."""
+    """Return (u', exponent') with the same value u 2^exponent and max|u'| of each column in [1/2, 1).
+
+    Args:
+        u: (..., B).
+        exponent: (B,), integers.
+    """
     size = np.abs(u).max(axis=0)
+    # a column with inf or nan stays as it is: frexp has no exponent for it
     shift = np.where(np.isfinite(size), np.frexp(size)[1], 0).astype(np.int64)
     return np.ldexp(u, -shift.astype(np.int32)), exponent + shift
 
 
 def add(u: Array, exponent: Array, direct: Array) -> tuple[Array, Array]:
-    """Return u 2^exponent + direct, in the scale of the larger of the two, column by column."""
+    """Return u 2^exponent + direct as (array, exponent), in the scale of the larger of the two, column by column.
+
+    Args:
+        u: (n, B).
+        exponent: (B,), integers.
+        direct: (n, B), with exponent 0.
+    """
     direct, other = rescale(direct, np.zeros_like(exponent))
-    tiny = np.int64(-(1 << 40))  # the scale of a zero column: below everything
-    e = np.where(u.any(axis=0), exponent, tiny)
-    d = np.where(direct.any(axis=0), other, tiny)
+    lowest = np.int64(BELOW_ALL_EXPONENTS)
+    # zeros have no scale: without this, a column of zeros with a large exponent would push the other one to zero
+    e = np.where(u.any(axis=0), exponent, lowest)
+    d = np.where(direct.any(axis=0), other, lowest)
     top = np.maximum(e, d)
-    top = np.where(top == tiny, 0, top)
-    return _lowered(u, e - top) + _lowered(direct, d - top), top
+    top = np.where(top == lowest, 0, top)
+    return _scaled_down(u, e - top) + _scaled_down(direct, d - top), top
 
 
-def _lowered(u: Array, shift: Array) -> Array:
-    """Return u 2^shift for shifts at or below zero; a shift beyond -4000 leaves nothing in any format."""
-    return np.asarray(np.ldexp(u, np.clip(shift, -4000, 0).astype(np.int32)))
+def _scaled_down(u: Array, shift: Array) -> Array:
+    """Return u 2^shift for shifts at or below zero."""
+    return np.asarray(np.ldexp(u, np.clip(shift, NOTHING_LEFT_EXPONENT, 0).astype(np.int32)))
+
+
+def max_abs(array: Array) -> float:
+    """Return the largest absolute value; nan if there is one, 0 for an empty array."""
+    # two passes without a temporary: np.abs would write the whole array once more
+    return max(float(array.max(initial=0.0)), -float(array.min(initial=0.0)))
+
+
+def in_range(block: Array) -> bool:
+    """Return whether the largest entry is far from overflow and from zero; False for nan."""
+    return 1 / SAFE_SIZE < max_abs(block) < SAFE_SIZE
 
 
 def norm(x: Array) -> float:
-    """Return the 2-norm of all numbers in x; their squares may be too small or too large to be written."""
+    """Return the 2-norm of all entries of x, scaled first: their squares may overflow or underflow."""
     scale = float(np.abs(x).max(initial=0.0))
     return scale * float(np.linalg.norm(x / scale)) if scale else 0.0
 
 
 def log_norm(u: Array, exponent: Array) -> Array:
-    """Return the natural log of the 2-norm of each column of u (..., n, B): -inf for zero, nan if not finite."""
+    """Return the natural log of the 2-norm of each column of u 2^exponent.
+
+    Args:
+        u: (..., n, B).
+        exponent: (..., B).
+
+    Returns:
+        (..., B): -inf for a column of zeros, nan for one that is not finite.
+    """
     size = np.abs(u).max(axis=-2, initial=0.0)
-    scale = np.where((size > 0) & np.isfinite(size), size, 1)
+    scale = np.where((size > 0) & np.isfinite(size), size, 1)  # squares of what is scaled neither over- nor underflow
     with np.errstate(divide="ignore", invalid="ignore"):
         sums = np.square(u / scale[..., None, :]).sum(axis=-2)
         logs = np.log(np.sqrt(sums, dtype=float)) + np.log(scale.astype(float))
     return np.where(np.isfinite(size), logs + exponent * LN2, np.nan)
+
+
+def two_sum_error(a: Any, b: Any, total: Any) -> Any:
+    """Return a + b - total exactly, for total = a + b rounded (Knuth's two-sum, The Art of Computer Programming 4.2.2).
+
+    Logs of sizes are sums of thousands of terms: the rounding of these sums would be the largest error of all.
+    """
+    of_b = total - a
+    return (a - (total - of_b)) + (b - of_b)

@@ -5,11 +5,11 @@ import pytest
 import reference
 
 from gradscope import GradscopeError, JacobianChain, create, singular_values
-from gradscope.analysis.singular import largest, surviving
+from gradscope.analysis.singular import largest, surviving, vjp_factors
 from gradscope.dynamics.chain import linearise
 from gradscope.dynamics.drive import drive
 from gradscope.dynamics.trajectory import run
-from gradscope.numerics.graded import Graded
+from gradscope.numerics.graded import GradedProduct
 
 
 def along(name, steps, **options):
@@ -72,11 +72,11 @@ def test_saturated_units():
     W = rng.standard_normal((5, 5))
     sizes = 10.0 ** -rng.uniform(0, 15, (40, 5))
     wanted = reference.exact_log_singular(sizes[:, :, None] * W, 2500)
-    forward, back = Graded(np.eye(5)), Graded(np.eye(5))
+    forward, back = GradedProduct(np.eye(5)), GradedProduct(np.eye(5))
     for d in sizes:
-        forward.push([(lambda v: W @ v, False), (lambda v, d=d: d[:, None] * v, True)])
+        forward.multiply([(lambda v: W @ v, False), (lambda v, d=d: d[:, None] * v, True)])
     for d in sizes[::-1]:
-        back.push([(lambda u, d=d: d[:, None] * u, True), (lambda u: W.T @ u, False)])
+        back.multiply([(lambda u, d=d: d[:, None] * u, True), (lambda u: W.T @ u, False)])
     for found in (forward.log_singular(), back.log_singular()):
         # the product d W itself is rounded in the dense matrices that are multiplied exactly
         assert np.abs(found - wanted).max() <= 1e-11
@@ -198,9 +198,9 @@ def test_squares_that_underflow():
     sizes = 10.0 ** -rng.uniform([160, 160, 260, 260], [180, 180, 270, 270], (30, 4))
     U = rng.standard_normal((4, 4))
     wanted = reference.exact_log_singular(sizes[:, :, None] * U, 12000)
-    back = Graded(np.eye(4))
+    back = GradedProduct(np.eye(4))
     for d in sizes[::-1]:
-        back.push([(lambda u, d=d: d[:, None] * u, True), (lambda u: U.T @ u, False)])
+        back.multiply([(lambda u, d=d: d[:, None] * u, True), (lambda u: U.T @ u, False)])
     # the dense matrices that are multiplied exactly were rounded
     assert np.abs(back.log_singular() - wanted).max() <= 1e-11
     assert back.log_norm(200) == pytest.approx(wanted[0], abs=1e-9)
@@ -211,10 +211,10 @@ def test_units_that_are_saturated_beyond_all_measure(name, options):
     """Slopes of 10^-300 and zeros: there is an answer, and what is known agrees in both directions."""
     cell = create(name, hidden_size=4, input_size=2, gain=1000.0, **options)
     chain = linearise(run(cell, drive("noise", 1, 20, 2)))
-    back = Graded(np.eye(chain.size))
+    back = GradedProduct(np.eye(chain.size))
     for _, J in chain.backward():
-        back.pull(J.column(0))
-    found, other, errors = singular_values(chain), back.log_singular(), back.doubts()
+        back.multiply(vjp_factors(J.column(0)))
+    found, other, errors = singular_values(chain), back.log_singular(), back.errors()
     known = np.isfinite(found.logs) & np.isfinite(other) & (errors <= 0.01)
     gap = np.abs(found.logs[known] - other[known])
     assert (gap <= (found.errors + errors)[known] + 1e-15 * np.abs(found.logs[known])).all()

@@ -61,7 +61,7 @@ def watched(cell: Any, inputs: np.ndarray) -> Watched:
     """Return the spectrum, and look on."""
     frames: list[np.ndarray] = []
     done: list[bool] = []
-    forget, orthonormal = follow.Frame.forget, follow.orthonormal
+    forget, orthonormal = follow.Frame.forget, follow.orthonormalise
 
     def note_frame(frame: Any) -> None:
         forget(frame)
@@ -72,11 +72,11 @@ def watched(cell: Any, inputs: np.ndarray) -> Watched:
         done.append(found is not None and block.shape[0] == block.shape[1])
         return found
 
-    follow.Frame.forget, follow.orthonormal = note_frame, note_decomposition  # type: ignore[method-assign]
+    follow.Frame.forget, follow.orthonormalise = note_frame, note_decomposition  # type: ignore[method-assign]
     try:
         growth = ours(cell, inputs)
     finally:
-        follow.Frame.forget, follow.orthonormal = forget, orthonormal  # type: ignore[method-assign]
+        follow.Frame.forget, follow.orthonormalise = forget, orthonormal  # type: ignore[method-assign]
     return Watched(growth, frames[-1], sum(done))
 
 

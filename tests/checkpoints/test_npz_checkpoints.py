@@ -67,13 +67,13 @@ def test_a_header_that_claims_8_pib(tmp_path):
     header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1125899906842624,), }"
     raw = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
     text = refused(archive(tmp_path / "a.npz", **{"w.npy": raw}))
-    assert "array w" in text and "claims 9007199254740992 bytes, the file holds 0" in text
+    assert "array w" in text and "claims 8.0 PiB" in text and "the file holds 0 bytes" in text
 
 
 def test_objects_are_refused(tmp_path):
     np.savez(tmp_path / "a.npz", allow_pickle=True, w=np.array([print, {}], object))
     text = refused(tmp_path / "a.npz")
-    assert "array w holds Python objects" in text
+    assert "array w is an object array" in text
 
 
 def test_a_path_is_only_a_key(tmp_path):

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gradscope.errors import GradscopeError, InputError, ResourceError, UsageError
-from gradscope.files.data._base import amount, printable
 from gradscope.files.data._load import load_inputs
+from gradscope.files.display import amount, printable
 from gradscope.plugins import load, names
 
 
@@ -41,7 +41,7 @@ def test_missing(tmp_path):
     refused(tmp_path / "trian.npy", "no file", "did you mean train.npy")
     refused(tmp_path / "no" / "x.npy", "no file")
     refused(tmp_path / "a\nb\x1b.npy", "a\\nb\\x1b.npy")
-    refused("x\0.npy", "no file", "x\\x00.npy")
+    refused("x\0.npy", "cannot read", "x\\x00.npy")
     refused(tmp_path / ("x" * 300), "too long")
 
 
@@ -66,14 +66,14 @@ def test_no_permission(tmp_path, monkeypatch):
     def closed(*_):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
-    monkeypatch.setattr("gradscope.files.data._base.os.open", closed)
+    monkeypatch.setattr("gradscope.files.opening.os.open", closed)
     refused(path, "Permission denied")
 
 
 def test_formats(tmp_path):
     path = tmp_path / "x.xyz"
     path.write_bytes(b"hello")
-    refused(path, "not known", ".npy", ".npz", ".csv", ".tsv")
+    refused(path, "no known format", ".npy", ".npz", ".csv", ".tsv")
     np.save(tmp_path / "y.npy", np.eye(3))
     wrong = (tmp_path / "y.npy").rename(tmp_path / "y.csv")
     inputs = load_inputs(wrong, input_size=3)
@@ -84,7 +84,7 @@ def test_formats(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("x.parquet", b"PAR1\x15\x04", ["Parquet", "not supported yet", "read_parquet"]),
+        ("x.parquet", b"PAR1\x15\x04", ["a Parquet file", "cannot be read as data", "read_parquet"]),
         ("x.csv", b"PAR1\x15\x04", ["Parquet"]),
         ("x.csv", b"<!DOCTYPE html><p>404", ["HTML page"]),
         ("x.npy", b"version https://git-lfs.github.com/spec/v1\n", ["git lfs pull"]),
@@ -111,7 +111,7 @@ def test_memory_error(tmp_path, monkeypatch):
 
 def test_messages():
     assert printable("a\x1b[0m\u202e\ud800b") == "a\\x1b[0m\\u202e\\ud800b"
-    assert printable("x" * 200) == "x" * 120 + "..."
+    assert printable("x" * 200) == "x" * 117 + "..."
     assert [amount(n) for n in (17, 1536, 1 << 53)] == ["17 bytes", "1.5 KiB", "8.0 PiB"]
     assert "YiB" in amount(10**400)
 

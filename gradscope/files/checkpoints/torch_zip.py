@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import re
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,9 @@ from numpy.typing import NDArray
 from gradscope.errors import InputError
 from gradscope.files.checkpoints._base import Tensors, mapped
 from gradscope.files.checkpoints._torch import TorchWorld, read_tree, tensors_of
-from gradscope.files.checkpoints._zip import first_member, members, stored
 from gradscope.files.display import printable
 from gradscope.files.unsupported import SAVE_STATE_DICT
+from gradscope.files.zipped import first_member, members, stored, zip_errors
 
 SUFFIXES = (".pt", ".pth", ".ckpt", ".bin")
 
@@ -48,16 +49,16 @@ def read(path: Path) -> Tensors:
     Raises:
         InputError: not complete, not of torch.save, or a tensor does not fit its bytes.
     """
-    entries = members(path)
+    with zip_errors(), zipfile.ZipFile(path) as archive:
+        entries = members(archive)
     parts = [tuple(name.split("/")) for name in entries]
     if any(p[1:2] in (("code",), ("constants.pkl",), ("bytecode.pkl",)) for p in parts):
         recipe = f"load it with torch.jit.load, then {SAVE_STATE_DICT}"
         raise InputError("it is a TorchScript archive, a program with its weights", recipe)
     exported = ("archive_format", "models")
     if any(p[1:2] and p[1] in exported for p in parts) or ("serialized_exported_program.json",) in parts:
-        raise InputError(
-            "it is a torch.export archive (.pt2)", f"load it with torch.export.load, then {SAVE_STATE_DICT}"
-        )
+        recipe = f"load it with torch.export.load, then {SAVE_STATE_DICT}"
+        raise InputError("it is a torch.export archive (.pt2)", recipe)
     roots = [p[0] for p in parts if len(p) == 2 and p[1] == "data.pkl"]
     if len(roots) != 1:
         listed = ", ".join(printable(n, 40) for n in list(entries)[:5])

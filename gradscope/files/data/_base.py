@@ -1,30 +1,27 @@
-"""What every data format shares: its answer, its options, safe opening, and the choice of columns."""
+"""What do all data formats share?  Their options, the array that they return, and the choice of columns."""
 
 from __future__ import annotations
 
 import csv
-import math
-import os
-import stat
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from numpy.typing import NDArray
 
 from gradscope.errors import InputError, ResourceError, UsageError
+from gradscope.files.display import amount, listing, printable
+from gradscope.files.npy import Header
 from gradscope.plugins import suggest
 
-__all__ = ["Array", "Options", "Raw", "amount", "fit", "listing", "opened", "pick_columns", "printable"]
+__all__ = ["Array", "DataOptions", "RawData", "check_size", "fit", "pick", "pick_columns"]
 
 Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Options:
-    """What the user said of a file; None means 'find out'.
+class DataOptions:
+    """What the user said of a file; None: it is detected.
 
     Attributes:
         input_size: numbers per step that the model takes.
@@ -32,7 +29,7 @@ class Options:
         columns: names or 0-based indices, separated by commas.
         delimiter: what stands between the cells of a text table.
         decimal: the decimal sign of a text table, '.' or ','.
-        max_bytes: the largest array, in bytes, that may be made.
+        max_bytes: size of the largest array that may be allocated.
     """
 
     input_size: int
@@ -44,7 +41,7 @@ class Options:
 
 
 @dataclass(frozen=True, eq=False)
-class Raw:
+class RawData:
     """A file's numbers as they are.
 
     Attributes:
@@ -62,31 +59,8 @@ class Raw:
     hint: str = ""
 
 
-def printable(text: object, limit: int = 120) -> str:
-    """Escape control characters and clip, for text that came from a file."""
-    shown = str(text)
-    clipped = shown[:limit] + ("..." if len(shown) > limit else "")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in clipped)
-
-
-def listing(items: Iterable[object], limit: int = 8) -> str:
-    """Join names from a file for a message: at most `limit` of them, escaped."""
-    names = [printable(item, 60) for item in items]
-    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + rest
-
-
-def amount(size: int) -> str:
-    """Return '17 bytes', '1.5 MiB' or '8.0 PiB'."""
-    if size < 1024:
-        return f"{size} bytes"
-    power = min((size.bit_length() - 1) // 10, 8)
-    scaled = size / 1024**power if size < 1 << 900 else math.inf
-    return f"{scaled:.1f} {'KMGTPEZY'[power - 1]}iB" if scaled < 1e6 else "more than 10^6 YiB"
-
-
-def fit(size: int, options: Options, what: str) -> None:
-    """Check an array's size before it is made.
+def fit(size: int, options: DataOptions, what: str) -> None:
+    """Check the size of an array, in bytes, before it is allocated.
 
     Raises:
         ResourceError: it is over the limit.
@@ -96,36 +70,30 @@ def fit(size: int, options: Options, what: str) -> None:
         raise ResourceError(message, "use fewer steps, sequences or columns, or raise the limit with --max-memory")
 
 
-@contextmanager
-def opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
-    """Open a regular file; yield it and its size in bytes.
+def check_size(header: Header, held: int, options: DataOptions, what: str) -> None:
+    """Check the size that the header of an array claims; a claim beyond the file is left to `read_values`.
 
     Raises:
-        InputError: the system refuses, or it is not a regular, non-empty file.
+        InputError: an axis has length zero.
+        ResourceError: the array is over the memory limit.
     """
-    name = printable(path)
-    # Without O_NONBLOCK a named pipe would hang here.
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)
-    try:
-        if path.is_dir():
-            raise InputError(f"'{name}' is a directory, not a data file", "give one file in it")
-        stream = path.open("rb") if os.name == "nt" else os.fdopen(os.open(path, flags), "rb")
-    except (OSError, ValueError) as error:  # ValueError: a zero byte or a lone surrogate in the path
-        raise InputError(f"cannot read '{name}': {_reason(error)}") from error
-    try:
-        with stream:
-            status = os.fstat(stream.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise InputError(f"'{name}' is not a regular file", "write the data to a file first")
-            if status.st_size == 0:
-                raise InputError(f"'{name}': the file is empty")
-            yield stream, status.st_size
-    except OSError as error:
-        raise InputError(f"cannot read '{name}': {_reason(error)}") from error
+    if 0 in header.shape:
+        raise InputError(f"{what} has shape {header.shape}: it holds no numbers (an axis has length zero)")
+    if held >= header.claimed:
+        fit(header.claimed, options, what)
 
 
-def _reason(error: Exception) -> str:
-    return printable(getattr(error, "strerror", None) or error)
+def pick(array: Array, options: DataOptions) -> Array:
+    """Return the columns that were asked for; the last axis of an array has indices and no names.
+
+    Raises:
+        UsageError: the array has no columns, or not those.
+    """
+    if options.columns is None:
+        return array
+    if array.ndim < 2:
+        raise UsageError("--columns needs data with two or more axes", f"this array has shape {array.shape}")
+    return array[..., pick_columns(options.columns, (), array.shape[-1])]
 
 
 def pick_columns(wanted: str, names: Sequence[str], width: int) -> list[int]:

@@ -13,8 +13,10 @@ from typing import BinaryIO, TextIO
 import numpy as np
 
 from gradscope.errors import InputError
-from gradscope.files.data._base import Options, Raw, fit, listing, opened, pick_columns, printable
+from gradscope.files.data._base import DataOptions, RawData, fit, pick_columns
 from gradscope.files.data._dialect import COMMENT, SEPARATOR, Dialect, detect, number
+from gradscope.files.display import listing, printable
+from gradscope.files.opening import opened
 
 __all__ = ["read_table"]
 
@@ -23,7 +25,7 @@ MAX_LINE = 16 << 20
 NAMES = {"\t": "tab", " ": "space"}
 
 
-def read_table(path: Path, options: Options, delimiter: str | None) -> Raw:
+def read_table(path: Path, options: DataOptions, delimiter: str | None) -> RawData:
     """Read a table of numbers, a row for every step.
 
     Raises:
@@ -32,7 +34,7 @@ def read_table(path: Path, options: Options, delimiter: str | None) -> Raw:
         UsageError: there are no such columns, or the delimiter and decimal sign cannot be.
     """
     what = f"'{printable(path.name)}'"
-    with opened(path) as (stream, size):
+    with opened(path, "data file") as (stream, size):
         dialect = detect(_first_lines(stream, size, what), delimiter, options.decimal)
         stream.seek(0)
         return _Table(what, dialect, options).read(stream)
@@ -51,7 +53,7 @@ def _first_lines(stream: BinaryIO, size: int, what: str) -> list[str]:
 class _Table:
     """One file on its way to an array."""
 
-    def __init__(self, what: str, dialect: Dialect, options: Options) -> None:
+    def __init__(self, what: str, dialect: Dialect, options: DataOptions) -> None:
         self.what, self.dialect, self.options = what, dialect, options
         first = dialect.rows[0] if dialect.rows else []
         self.width = len(first) - dialect.trailing
@@ -60,7 +62,7 @@ class _Table:
         wanted = options.columns
         self.picked = pick_columns(wanted, self.names, self.width) if wanted is not None and self.width else None
 
-    def read(self, stream: BinaryIO) -> Raw:
+    def read(self, stream: BinaryIO) -> RawData:
         with io.TextIOWrapper(stream, "utf-8-sig", newline="") as text:
             cells = self._numbers(text)
         width = self.width if self.picked is None else len(self.picked)
@@ -71,7 +73,7 @@ class _Table:
         values = np.frombuffer(cells, dtype=np.float64).reshape(-1, width)
         names = self.names if self.picked is None else [self.names[i] for i in self.picked if self.names]
         shown = tuple(printable(name, 60) for name in names)
-        return Raw(values, shown, self._notes(), self._warnings(), self._hint(values))
+        return RawData(values, shown, self._notes(), self._warnings(), self._hint(values))
 
     def _numbers(self, text: TextIO) -> array[float]:
         cells = array("d")

@@ -1,12 +1,8 @@
-"""Read a user's input file, whatever its format.
-
-The content decides where it can be recognised, the suffix where it cannot.
-"""
+"""What input sequences does a file hold, whatever its format?"""
 
 from __future__ import annotations
 
-import difflib
-from itertools import islice
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +10,16 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from gradscope.errors import InputError, ResourceError, UsageError
-from gradscope.files.data._base import Options, Raw, listing, opened, printable
+from gradscope.files.data import npy
+from gradscope.files.data._base import DataOptions, RawData
 from gradscope.files.data._prepare import Inputs, NonFinite, converted, prepare, records
-from gradscope.plugins import load, names
+from gradscope.files.display import printable
+from gradscope.files.opening import head_of, reading_error
+from gradscope.files.recognise import plugin_errors, reader_of
 
 __all__ = ["Inputs", "NonFinite", "load_array", "load_inputs", "load_tokens", "split_key", "width_of"]
 
-TEXT = ("csv", "tsv")
-PANDAS = "convert it: python -c \"import pandas; pandas.{reader}('in{suffix}').to_csv('out.csv', index=False)\""
-FOREIGN = {
-    ".parquet": ("a Parquet file", PANDAS.format(reader="read_parquet", suffix=".parquet")),
-    ".gz": ("compressed", "unpack it first: gunzip FILE"),
-    ".mat": ("a MATLAB file", "convert it: scipy.io.loadmat, then numpy.save"),
-    ".h5": ("an HDF5 file", "convert it: h5py, then numpy.save"),
-}
-MARKS = {b"PAR1\x15": ".parquet", b"\x1f\x8b": ".gz", b"\x89HDF\r\n\x1a\n": ".h5", b"MATLAB 5.0": ".mat"}
+TEXT_FORMATS = ("csv", "tsv")
 
 
 def load_inputs(
@@ -51,8 +42,8 @@ def load_inputs(
         input_size: numbers per step that the model takes, m.
         layout: axes of a 3-D array: 'btf' (default) or 'tbf'.
         columns: which columns, by name or 0-based index, separated by commas.
-        delimiter: of a text table; found out when not given.
-        decimal: decimal sign of a text table; found out when not given.
+        delimiter: of a text table; detected if not given.
+        decimal: decimal sign of a text table; detected if not given.
         nan: what to do with numbers that are not finite: 'keep', 'drop' (their steps), 'zero' or 'error'.
         dtype: float64 or float32.
         key: which array of an .npz.
@@ -68,7 +59,7 @@ def load_inputs(
     if key is None:
         path, key = split_key(path)
     path = Path(path)
-    options = Options(input_size, key, columns, delimiter, decimal, max_bytes)
+    options = DataOptions(input_size, key, columns, delimiter, decimal, max_bytes)
     what = f"'{printable(path.name)}'"
     try:
         with np.errstate(all="ignore"):  # overflow is reported, and signalling NaNs are data
@@ -88,7 +79,7 @@ def load_tokens(path: str | Path, *, key: str | None = None) -> NDArray[np.int64
     """
     path, key = split_key(path) if key is None else (Path(path), key)
     what = f"'{printable(path.name)}'"
-    array = _read(path, Options(1, key)).array
+    array = _read(path, DataOptions(1, key)).array
     whole = array.dtype.kind in "iu" or (
         array.dtype.kind == "f" and bool(np.isfinite(array).all()) and bool((array == np.rint(array)).all())
     )
@@ -109,7 +100,7 @@ def width_of(path: str | Path, *, key: str | None = None, columns: str | None = 
         UsageError: an option cannot be.
     """
     path, key = split_key(path) if key is None else (Path(path), key)
-    shape = _read(path, Options(1, key, columns)).array.shape
+    shape = _read(path, DataOptions(1, key, columns)).array.shape
     return shape[-1] if len(shape) > 1 else 1
 
 
@@ -126,9 +117,9 @@ def load_array(
     path = Path(path)
     what = f"'{printable(path.name)}'"
     try:
-        if _format(path, _head(path)) != "npy":
+        if not npy.sniff(head_of(path, "data file"), path):
             raise InputError(f"{what} is not a .npy file", "write it with numpy.save")
-        raw: Raw = load("data", "npy").read(path, Options(1, max_bytes=max_bytes))
+        raw = npy.read(path, DataOptions(1, max_bytes=max_bytes))
         with np.errstate(all="ignore"):
             values = converted(raw.array, dtype, what, [])
     except MemoryError as error:
@@ -155,64 +146,21 @@ def _exists(path: Path) -> bool:
         return False
 
 
-def _read(path: Path, options: Options) -> Raw:
-    name = _format(path, _head(path))
+def _read(path: Path, options: DataOptions) -> RawData:
+    name, reader = reader_of("data", head_of(path, "data file"), path)
+    shown = f"'{printable(path.name)}'"
     if options.key is not None and name != "npz":
-        raise UsageError(f"'{printable(path.name)}' is not an .npz file and has no arrays to choose from")
-    if name not in TEXT and (options.delimiter is not None or options.decimal is not None):
-        raise UsageError(f"--delimiter and --decimal are for text tables, and '{printable(path.name)}' is {name}")
-    raw: Raw = load("data", name).read(path, options)
-    suffix = path.suffix.lower()
-    if suffix in load("data", name).SUFFIXES:
+        raise UsageError(f"{shown} is not an .npz file and has no arrays to choose from")
+    if name not in TEXT_FORMATS and (options.delimiter is not None or options.decimal is not None):
+        raise UsageError(f"--delimiter and --decimal are for text tables, and {shown} is {name}")
+    try:
+        with plugin_errors("data", name):
+            raw: RawData = reader.read(path, options)
+            if not isinstance(raw, RawData):
+                raise TypeError(f"read returns {type(raw).__name__}, not gradscope.files.RawData")
+    except OSError as error:
+        raise reading_error(path, error) from error
+    if path.name.lower().endswith(tuple(reader.SUFFIXES)):
         return raw
-    note = f"'{printable(path.name)}' was recognised as {name} by its content"
-    return Raw(raw.array, raw.columns, (note, *raw.notes), raw.warnings, raw.hint)
-
-
-def _head(path: Path) -> bytes:
-    """Return the first bytes, or say what is nearby when there is no such file."""
-    try:
-        missing = not path.exists() and not path.is_symlink()
-    except (OSError, ValueError):
-        missing = False  # opening it gives the reason
-    if missing:
-        hint = f"did you mean {near}?" if (near := _neighbours(path)) else ""
-        raise InputError(f"there is no file '{printable(path)}'", hint)
-    with opened(path) as (stream, _):
-        return stream.read(512)
-
-
-def _neighbours(path: Path) -> str:
-    try:
-        known = [p.name for p in islice(path.parent.iterdir(), 10_000)]
-    except OSError:
-        return ""
-    return listing(difflib.get_close_matches(path.name, known, n=3, cutoff=0.6))
-
-
-def _format(path: Path, head: bytes) -> str:
-    """Name the format by content, then by suffix.
-
-    Raises:
-        InputError: it is none that is known.
-    """
-    shown, suffix = f"'{printable(path.name)}'", path.suffix.lower()
-    start = head.lstrip()[:64].lower()
-    if start.startswith((b"<!doctype", b"<html")):
-        raise InputError(f"{shown} is an HTML page, perhaps of a failed download", "download it again")
-    if start.startswith(b"version https://git-lfs"):
-        raise InputError(f"{shown} is a git-lfs pointer, not the data", "run: git lfs pull")
-    formats = {name: load("data", name) for name in names("data")}
-    for name, module in formats.items():
-        if head.startswith(tuple(module.MAGIC)):
-            return name
-    for mark, foreign in MARKS.items():
-        suffix = foreign if head.startswith(mark) else suffix
-    if suffix in FOREIGN:
-        kind, hint = FOREIGN[suffix]
-        raise InputError(f"{shown} is {kind}; this format is not supported yet", hint)
-    for name, module in formats.items():
-        if suffix in module.SUFFIXES:
-            return name
-    known = ", ".join(s for module in formats.values() for s in module.SUFFIXES)
-    raise InputError(f"{shown}: the format is not known", f"supported: {known}")
+    note = f"{shown} was recognised as {name} by its content, in spite of its name"
+    return replace(raw, notes=(note, *raw.notes))

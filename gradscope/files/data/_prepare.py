@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from gradscope.errors import InputError, UsageError
-from gradscope.files.data._base import Array, Options, Raw, fit
+from gradscope.files.data._base import Array, DataOptions, RawData, fit
 
 __all__ = ["Inputs", "NonFinite", "converted", "prepare"]
 
@@ -46,7 +46,7 @@ class Inputs:
     columns: tuple[str, ...] = ()
 
 
-def prepare(raw: Raw, options: Options, what: str, layout: str | None, nan: str, dtype: DTypeLike) -> Inputs:
+def prepare(raw: RawData, options: DataOptions, what: str, layout: str | None, nan: str, dtype: DTypeLike) -> Inputs:
     """Shape, convert and check an array.
 
     Raises:
@@ -69,7 +69,7 @@ def prepare(raw: Raw, options: Options, what: str, layout: str | None, nan: str,
     return Inputs(np.ascontiguousarray(values), tuple(notes), records(values), tuple(warnings), raw.columns)
 
 
-def _shaped(raw: Raw, size: int, what: str, layout: str | None, notes: list[str]) -> Array:
+def _shaped(raw: RawData, size: int, what: str, layout: str | None, notes: list[str]) -> Array:
     array = raw.array
     shape = array.shape
     if array.ndim == 0 or array.ndim > 3:
@@ -89,7 +89,7 @@ def _shaped(raw: Raw, size: int, what: str, layout: str | None, notes: list[str]
     return array.reshape(1, shape[0], width)
 
 
-def _misfit(raw: Raw, size: int, what: str) -> InputError:
+def _misfit(raw: RawData, size: int, what: str) -> InputError:
     array, shape = raw.array, raw.array.shape
     if array.dtype.kind in "iu" and array.ndim < 3:
         message = f"{what} holds integers of shape {shape}; a model with input size {size} needs embeddings of them"

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gradscope.files.data._base import Options, Raw
+from gradscope.files.data._base import DataOptions, RawData
 from gradscope.files.data._delimited import read_table
 
 SUFFIXES = (".csv", ".txt")
-MAGIC: tuple[bytes, ...] = ()
 
 
-def read(path: Path, options: Options) -> Raw:
+def sniff(head: bytes, path: Path) -> bool:
+    """Return False: any text may be a table, so the name decides."""
+    return False
+
+
+def read(path: Path, options: DataOptions) -> RawData:
     """Read the table: one sequence, a row for every step.
 
     Raises:

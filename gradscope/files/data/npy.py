@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gradscope.files.data._base import Options, Raw, amount, fit, opened, printable
-from gradscope.files.data._numpy_format import MAGIC_BYTES, read_header, read_values, select
+from gradscope.files.data._base import DataOptions, RawData, check_size, pick
+from gradscope.files.display import amount, printable
+from gradscope.files.npy import MAGIC, read_header, read_values
+from gradscope.files.opening import opened
 
 SUFFIXES = (".npy",)
-MAGIC = (MAGIC_BYTES,)
 
 
-def read(path: Path, options: Options) -> Raw:
+def sniff(head: bytes, path: Path) -> bool:
+    """Return whether a file begins as .npy does."""
+    return head.startswith(MAGIC)
+
+
+def read(path: Path, options: DataOptions) -> RawData:
     """Read the array.
 
     Raises:
@@ -20,12 +26,11 @@ def read(path: Path, options: Options) -> Raw:
         UsageError: there are no such columns.
     """
     what = f"'{printable(path.name)}'"
-    with opened(path) as (stream, size):
+    with opened(path, "data file") as (stream, size):
         header = read_header(stream, what)
-        held = size - header.length
-        if held >= header.claimed:  # a lie about the size is the file's fault, not the memory's
-            fit(header.claimed, options, what)
+        held = size - header.bytes
+        check_size(header, held, options, what)
         array = read_values(stream, header, held, what)
     extra = held - header.claimed
     notes = (f"{amount(extra)} after the end of the array were ignored",) if extra else ()
-    return Raw(select(array, options), notes=notes)
+    return RawData(pick(array, options), notes=notes)

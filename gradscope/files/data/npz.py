@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import struct
 import zipfile
-import zlib
 from pathlib import Path
 
-from gradscope.errors import InputError, ResourceError, UsageError
-from gradscope.files.data._base import Array, Options, Raw, amount, fit, listing, opened, printable
-from gradscope.files.data._numpy_format import Header, read_header, read_values, select
+from gradscope.errors import GradscopeError, InputError, UsageError
+from gradscope.files.data._base import Array, DataOptions, RawData, check_size, pick
+from gradscope.files.display import listing, printable
+from gradscope.files.npy import check_npz, read_header, read_member
+from gradscope.files.opening import opened
+from gradscope.files.zipped import first_member, members, zip_errors
 from gradscope.plugins import suggest
 
 SUFFIXES = (".npz",)
-MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
-
-MAX_TOTAL = 4 << 30
-RATIO = 1000  # deflate reaches 1032:1, and only on constant data
-RATIO_FROM = 64 << 20
-DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError, ValueError,
-          OverflowError, IndexError, KeyError)  # fmt: skip
 
 
-def read(path: Path, options: Options) -> Raw:
+def sniff(head: bytes, path: Path) -> bool:
+    """Return whether a file is a zip whose first member is a .npy array, or an empty zip."""
+    return (first_member(head) or b"").endswith(b".npy") or head.startswith(b"PK\x05\x06")
+
+
+def read(path: Path, options: DataOptions) -> RawData:
     """Read the array that was asked for, or the only one that fits.
 
     Raises:
@@ -31,60 +30,38 @@ def read(path: Path, options: Options) -> Raw:
         UsageError: there is no such array, or no such columns.
     """
     what = f"'{printable(path.name)}'"
-    with opened(path) as (stream, _):
+    with opened(path, "data file") as (stream, size):
         try:
-            with zipfile.ZipFile(stream) as archive:
-                members = _members(archive, what)
-                key = _choose(archive, members, options, what)
-                array = _read(archive, members[key], options, f"{what}, array '{printable(key)}'")
-        except DAMAGE as error:
-            hint = "the file is cut off or damaged; save or download it again"
-            reason = printable(error) or "it ends too early"
-            raise InputError(f"{what} is not a complete zip file: {reason}", hint) from error
-    others = [name for name in members if name != key]
+            with zip_errors(), zipfile.ZipFile(stream) as archive:
+                entries = members(archive)
+                check_npz(entries, size)
+                arrays = {n.removesuffix(".npy"): entry for n, entry in entries.items() if n.endswith(".npy")}
+                if not arrays:
+                    raise InputError("it holds no .npy arrays", "write it with np.savez(file, inputs=x)")
+                key = _choose(archive, arrays, options, path.name)
+                array = _read(archive, arrays[key], options, f"the array '{printable(key)}'")
+        except GradscopeError as error:
+            raise type(error)(f"{what}: {error.message}", error.hint) from error
+    others = [name for name in arrays if name != key]
     notes = (f"array '{printable(key)}' was used; the file also holds {listing(others)}",) if others else ()
-    return Raw(select(array, options), notes=notes)
+    return RawData(pick(array, options), notes=notes)
 
 
-def _members(archive: zipfile.ZipFile, what: str) -> dict[str, zipfile.ZipInfo]:
-    """Return the arrays by key; a key is only a name, nothing is ever extracted."""
-    infos = archive.infolist()
-    if any(i.filename == "xl/workbook.xml" for i in infos):
-        raise InputError(f"{what} is an Excel workbook, which is not supported", "save the sheet as .csv")
-    arrays = [i for i in infos if i.filename.endswith(".npy")]
-    if not arrays:
-        raise InputError(f"{what} holds no .npy arrays", "write it with np.savez(file, inputs=x)")
-    total, packed = sum(i.file_size for i in infos), sum(i.compress_size for i in infos)
-    if total > MAX_TOTAL:
-        raise ResourceError(f"{what} would unpack to {amount(total)}; the limit is {amount(MAX_TOTAL)}",
-                            "save the one array that is needed as .npy")  # fmt: skip
-    if total > RATIO_FROM and total > RATIO * packed:
-        raise ResourceError(f"{what} would unpack from {amount(packed)} to {amount(total)}, over {RATIO}:1: refused",
-                            "save the array as .npy, uncompressed")  # fmt: skip
-    members: dict[str, zipfile.ZipInfo] = {}
-    for info in arrays:
-        key = info.filename.removesuffix(".npy")
-        if key in members:
-            raise InputError(f"{what} holds two arrays called '{printable(key)}'")
-        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise InputError(f"{what}: array '{printable(key)}' is packed in a way that numpy does not use")
-        members[key] = info
-    return members
-
-
-def _choose(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], options: Options, what: str) -> str:
+def _choose(archive: zipfile.ZipFile, arrays: dict[str, zipfile.ZipInfo], options: DataOptions, file: str) -> str:
+    """Return the key that was asked for, or that of the only array whose last axis has the model's input size."""
     if options.key is not None:
-        key = options.key if options.key in members else options.key.removesuffix(".npy")
-        if key not in members:
-            hint = f"{printable(suggest(key, list(members)))} it holds: {listing(members)}".strip()
-            raise UsageError(f"{what} holds no array '{printable(key)}'", hint)
+        key = options.key if options.key in arrays else options.key.removesuffix(".npy")
+        if key not in arrays:
+            hint = f"{printable(suggest(key, list(arrays)))} it holds: {listing(arrays)}".strip()
+            raise UsageError(f"there is no array '{printable(key)}'", hint)
         return key
-    if len(members) == 1:
-        return next(iter(members))
+    if len(arrays) == 1:
+        return next(iter(arrays))
     shown, fitting = [], []
-    for key, info in members.items():
+    for key, entry in arrays.items():
         try:
-            shape = _header(archive, info, key).shape
+            with archive.open(entry) as stream:
+                shape = read_header(stream, key).shape
         except InputError:
             shown.append(f"{key} (not numbers)")
             continue
@@ -94,22 +71,12 @@ def _choose(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], optio
     if len(fitting) == 1:
         return fitting[0]
     count = len(fitting) or "none"
-    message = f"{what}: {count} of its arrays fit an input size of {options.input_size}; it holds {listing(shown)}"
-    raise InputError(message, f"say which: {what[1:-1]}:KEY")
+    message = f"{count} of its arrays fit an input size of {options.input_size}; it holds {listing(shown)}"
+    raise InputError(message, f"say which: {printable(file)}:KEY")
 
 
-def _header(archive: zipfile.ZipFile, info: zipfile.ZipInfo, what: str) -> Header:
-    with archive.open(info) as stream:
-        return read_header(stream, what)
-
-
-def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, options: Options, what: str) -> Array:
-    with archive.open(info) as stream:
+def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, options: DataOptions, what: str) -> Array:
+    with archive.open(entry) as stream:
         header = read_header(stream, what)
-        held = info.file_size - header.length
-        if held >= header.claimed:
-            fit(header.claimed, options, what)
-        array = read_values(stream, header, held, what)
-        while stream.read(1 << 20):  # to the end, where the checksum is compared
-            pass
-        return array
+        check_size(header, entry.file_size - header.bytes, options, what)
+        return read_member(stream, header, entry, what)

@@ -1,4 +1,4 @@
-"""The directory of a zip file, with errors for a person."""
+"""What members does a zip file have?  Its directory and its uncompressed bytes, with plain error messages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,10 +25,11 @@ def zip_errors() -> Iterator[None]:
     """Turn everything that `zipfile` raises on a damaged file into an `InputError`."""
     try:
         yield
-    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, OverflowError, IndexError) as error:
-        raise InputError(f"not a complete zip file ({printable(error)})", AGAIN) from None
     except (NotImplementedError, RuntimeError) as error:
         raise InputError(f"a zip file of a kind that is not supported ({printable(error)})", AGAIN) from None
+    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, LookupError, ValueError, OverflowError) as error:
+        reason = printable(error) or "it ends too early"
+        raise InputError(f"not a complete zip file ({reason})", AGAIN) from None
 
 
 def first_member(head: bytes) -> bytes | None:
@@ -38,18 +38,21 @@ def first_member(head: bytes) -> bytes | None:
     return head[LOCAL.size : LOCAL.size + size] if head.startswith(b"PK\x03\x04") else None
 
 
-def members(path: Path) -> dict[str, zipfile.ZipInfo]:
-    """Return {name: entry} of a zip file.
+def members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """Return {name: entry} of a zip file; names are only keys, nothing is ever extracted.
 
     Raises:
-        InputError: not a complete zip, or an encrypted one.
+        InputError: a member is encrypted, or two have the same name.
     """
-    with zip_errors(), zipfile.ZipFile(path) as archive:
-        entries = archive.infolist()
-    for entry in entries:
+    entries: dict[str, zipfile.ZipInfo] = {}
+    for entry in archive.infolist():
+        name = printable(entry.filename)
         if entry.flag_bits & 0x1:
-            raise InputError(f"the zip member {printable(entry.filename)} is encrypted", "save it without a password")
-    return {e.filename: e for e in entries}
+            raise InputError(f"the zip member {name} is encrypted", "save it without a password")
+        if entry.filename in entries:
+            raise InputError(f"two zip members have the name {name}", AGAIN)
+        entries[entry.filename] = entry
+    return entries
 
 
 def stored(data: NDArray[np.uint8], entry: zipfile.ZipInfo) -> NDArray[np.uint8]:

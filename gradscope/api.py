@@ -13,13 +13,13 @@ import numpy as np
 
 from gradscope import plugins
 from gradscope.analysis import finite
-from gradscope.analysis._loss import given_loss, random_loss
 from gradscope.analysis.lyapunov import LONGEST_BURN, usual_burn
 from gradscope.analysis.orbits import orbits
 from gradscope.analysis.reach import THRESHOLD
 from gradscope.dynamics.budget import EVERYTHING, Plan
 from gradscope.dynamics.chain import JacobianChain, linearise
 from gradscope.dynamics.drive import drive
+from gradscope.dynamics.loss import given_loss, random_loss
 from gradscope.dynamics.start import BATCH, lead_in_of, start_of
 from gradscope.dynamics.trajectory import run
 from gradscope.errors import Interrupted, UsageError

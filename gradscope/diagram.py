@@ -16,8 +16,9 @@ import numpy as np
 
 from gradscope import plugins
 from gradscope.errors import GradscopeError, InputError
-from gradscope.maps.blocks import absent, without
+from gradscope.maps.grid import absent
 from gradscope.maps.jacobian import Array, Partials, ranges
+from gradscope.maps.same_step import without_same_step
 from gradscope.networks.cell import Cell, Map, cell_class
 from gradscope.networks.create import create
 from gradscope.networks.interface import BaseCell
@@ -251,8 +252,8 @@ class _Drawn:
         old = dict(zip(_names(m), self.at.values(), strict=True))
         gates = [self._gate(m, gate, old) for gate in m.gates]
         within = partials.within
-        through, around = without(partials.through, partials.around, within)
-        entry = through if partials.entry is None else without(partials.entry, partials.around, within)[0]
+        through, around = without_same_step(partials.through, partials.around, within)
+        entry = through if partials.entry is None else without_same_step(partials.entry, partials.around, within)[0]
         made: dict[str, str] = {}
         for p, part in enumerate(parts):
             held = [gates[g] for g in range(len(gates)) if not (absent(through[p][g]) and absent(entry[p][g]))]

@@ -11,7 +11,6 @@ import numpy as np
 from gradscope._workers import Task, finished
 from gradscope.analysis import finite
 from gradscope.analysis import steps as single_steps
-from gradscope.analysis._loss import Loss
 from gradscope.analysis.crossings import crossings
 from gradscope.analysis.depth import LayerGradient, depth
 from gradscope.analysis.eigen import Eigenvalues, eigenvalues
@@ -25,6 +24,7 @@ from gradscope.analysis.reach import reach
 from gradscope.analysis.steps import StepSpectra
 from gradscope.analysis.timescales import time_scales
 from gradscope.dynamics.chain import JacobianChain
+from gradscope.dynamics.loss import Loss
 from gradscope.errors import Interrupted
 from gradscope.maps.jacobian import Array
 from gradscope.networks.interface import Fact

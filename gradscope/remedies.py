@@ -13,11 +13,11 @@ import numpy as np
 
 from gradscope._workers import Task, finished
 from gradscope.analysis import finite
-from gradscope.analysis._loss import Loss
 from gradscope.analysis.gradients import gradient_norms
 from gradscope.analysis.orbits import joined, orbits
 from gradscope.analysis.reach import rate_change, reach
 from gradscope.dynamics.chain import JacobianChain, linearise
+from gradscope.dynamics.loss import Loss
 from gradscope.dynamics.start import start_of
 from gradscope.dynamics.trajectory import run
 from gradscope.maps.jacobian import Array

@@ -75,7 +75,7 @@ def crossings(chain: JacobianChain, last: GradientNorms, *, work: float = WORK) 
     with np.errstate(over="ignore", invalid="ignore"):
         for t, J in chain.forward():
             one, before, after = J.column(b), held[:, : t + 1], held[:, 1 : t + 2]
-            crossed = one.dense64(skip=False) @ before
+            crossed = one.dense(float, skip=False) @ before
             held[:, : t + 1] = one.jvp_skip(before)
             after += crossed
             parts = held[:, : t + 2]

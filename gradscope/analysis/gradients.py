@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradscope.analysis._loss import Loss
 from gradscope.dynamics.chain import JacobianChain
-from gradscope.kernels.sweep import Piece, again, log_norms, sweep
+from gradscope.dynamics.loss import Loss
+from gradscope.dynamics.sweep import Piece, log_norms, sweep, sweep_from
 from gradscope.maps.jacobian import Array
 from gradscope.numerics.scaled import log_norm
 
@@ -73,7 +73,7 @@ class Cotangents:
             rows = np.empty((end - first + 1, self._chain.size, self._chain.batch), self._chain.dtype)
             rows[-1] = self._given[end]
             with np.errstate(over="ignore", invalid="ignore"):
-                for piece in again(self._chain, self._loss, rows[-1].copy(), first, end):
+                for piece in sweep_from(self._chain, self._loss, rows[-1].copy(), first, end):
                     rows[piece.first - first : piece.last - first] = unit(piece.u[:-1])
             self._first, self._rows = first, rows
         return np.asarray(self._rows[t - self._first])

@@ -22,6 +22,7 @@ from gradscope.analysis._arguments import check_chain, check_count
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.kernels.units import in_order, whole
 from gradscope.maps.jacobian import Array, Linear
+from gradscope.maps.row_scaling import factors
 from gradscope.numerics.frames import random_frame
 from gradscope.numerics.graded import Factor, GradedProduct
 
@@ -94,12 +95,12 @@ def determined(product: GradedProduct, values: int | None = None) -> tuple[Array
 
 def jvp_factors(J: Linear) -> list[Factor]:
     """Return the maps that make up v -> J v, the first to be applied first."""
-    return [(factor.map.jvp, factor.steep) for factor in J.factors()]
+    return [(factor.map.jvp, factor.steep) for factor in factors(J)]
 
 
 def vjp_factors(J: Linear) -> list[Factor]:
     """Return the maps that make up u -> J^T u, the first to be applied first."""
-    return [(factor.map.vjp, factor.steep) for factor in reversed(J.factors())]
+    return [(factor.map.vjp, factor.steep) for factor in reversed(factors(J))]
 
 
 def surviving(logs: Array) -> int | None:

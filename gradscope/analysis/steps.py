@@ -64,7 +64,7 @@ def step_spectra(chain: JacobianChain, *, steps: int | None = None, sequences: i
             continue
         for b in range(s):
             with np.errstate(over="ignore", invalid="ignore"):
-                dense = J.column(b).dense64()
+                dense = J.column(b).dense(float)
             if np.isfinite(dense).all():
                 eigenvalues[row, b] = scipy.linalg.eigvals(dense, check_finite=False)
                 with np.errstate(divide="ignore"):

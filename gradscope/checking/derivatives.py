@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from gradscope.maps.blocks import absent
+from gradscope.maps.grid import absent
 from gradscope.maps.jacobian import Array
 from gradscope.networks.cell import Cell
 from gradscope.networks.function import AGAIN32, ALIKE32, FunctionCell

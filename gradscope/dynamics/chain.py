@@ -16,6 +16,7 @@ import numpy as np
 
 from gradscope.dynamics.trajectory import Trajectory
 from gradscope.errors import InputError
+from gradscope.kernels.bound import sum_bound
 from gradscope.maps.jacobian import Array, Dense, Linear
 
 __all__ = ["JacobianChain", "linearise"]
@@ -131,7 +132,7 @@ class JacobianChain:
         sure = float(np.finfo(self.dtype).max) / 2  # whatever is rounded
         with np.errstate(over="ignore", invalid="ignore"):
             for start, stop, block in self._passed():
-                if block.bound() < sure:
+                if sum_bound(block) < sure:
                     continue
                 for t in range(start, stop):
                     J = block.at(t - start)

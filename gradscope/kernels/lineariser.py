@@ -13,6 +13,7 @@ import numpy as np
 
 from gradscope.kernels.stepper import LARGE
 from gradscope.kernels.tape import Call, Player, Tape, record
+from gradscope.kernels.vjp import ContiguousPartials
 from gradscope.maps.jacobian import Array, Jacobian, Linear, Partials
 from gradscope.networks.map import Map
 
@@ -68,7 +69,7 @@ class Lineariser:
             return grid and [[self._made[e.number] if isinstance(e, _Array) else e for e in row] for row in grid]
 
         through, around, entry, within = (back(g) for g in grids)
-        partials = Partials(through, around, entry, within, stacked)
+        partials = ContiguousPartials(through, around, entry, within, stacked)
         self._block = Jacobian(partials, m.U, m.W, m.reads_part, m.old_sizes, m.new_sizes, m.gates)
         self._calls = self._on(self._a, self._v, self._s)
 

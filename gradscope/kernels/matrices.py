@@ -37,7 +37,7 @@ class DenseJacobians:
             yield from ((t, self._matrices[t]) for t in order)
             return
         for t, J in jacobians:
-            matrix = J.column(self._sequence).dense64()
+            matrix = J.column(self._sequence).dense(float)
             if self.cached:
                 self._matrices[t] = matrix
             yield t, matrix

@@ -18,10 +18,13 @@ import numpy as np
 from scipy.linalg import lapack
 
 from gradscope.dynamics.chain import JacobianChain
-from gradscope.maps.blocks import STEEP, absent, log_abs, row_spread, unit, without
+from gradscope.kernels.columns import jvp_columns
 from gradscope.maps.composition import Composite
+from gradscope.maps.determinant import log_abs
+from gradscope.maps.grid import Entry, absent
 from gradscope.maps.jacobian import Array, Dense, Jacobian, Linear, Partials, ranges
-from gradscope.maps.linear import Entry
+from gradscope.maps.row_scaling import STEEP, factors, row_spread
+from gradscope.maps.same_step import identity_plus, without_same_step
 
 __all__ = ["Chunk", "Chunks", "Pusher", "Step", "pusher_of"]
 
@@ -120,19 +123,19 @@ class _Plain:
 
     def push(self, i: int, frame: Array, out: Array) -> None:
         columns = frame.reshape(-1, frame.shape[-1]).T
-        out[...] = self._at(i).jvp_columns(columns).T.reshape(out.shape)
+        out[...] = jvp_columns(self._at(i), columns).T.reshape(out.shape)
 
     def apart(self, i: int) -> list[tuple[Step, bool]]:
-        factors = self._at(i).factors()
-        if len(factors) == 1:
+        maps = factors(self._at(i))
+        if len(maps) == 1:
             return []
-        return [((_One(f.map, self._sequences), 0), f.steep) for f in factors]
+        return [((_One(f.map, self._sequences), 0), f.steep) for f in maps]
 
     def log_abs_det(self, i: int) -> Array:
         J = self._at(i)
         unit, total = np.eye(J.shape[1]), np.zeros(self._sequences)
-        for factor in J.factors():
-            each = np.split(factor.map.jvp_columns(np.tile(unit, self._sequences)), self._sequences, axis=1)
+        for factor in factors(J):
+            each = np.split(jvp_columns(factor.map, np.tile(unit, self._sequences)), self._sequences, axis=1)
             total = total + log_abs(np.stack(each))
         return total
 
@@ -334,13 +337,15 @@ class _Grid:
     def _factors(self) -> list[tuple[Pusher, bool]]:
         """What one new part gives another comes last: rows of the rest may differ in size, and none is rounded off."""
         block, within = self._block, self._block.partials.within
-        through, around = without(block.through, block.around, within)
+        through, around = without_same_step(block.through, block.around, within)
         first = Jacobian(Partials(through, around), block.U, None, block.reads, block.old, block.new)
         found: list[tuple[Pusher, bool]] = [
             (_Grid(first, self._steps, self._sequences, self._room, f"{self._name}/"), True)
         ]
         if within is not None:
-            last = Jacobian(Partials([[0]] * len(block.new), unit(within)), None, None, 0, block.new, block.new)
+            last = Jacobian(
+                Partials([[0]] * len(block.new), identity_plus(within)), None, None, 0, block.new, block.new
+            )
             found.append((_Diagonals(last, self._steps, self._sequences), False))
         return found
 

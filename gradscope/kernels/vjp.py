@@ -1,29 +1,93 @@
-"""Pulling cotangents back through many steps: the calls of numpy for each, with every array in place.
+"""What are the numpy calls of u <- J[k]^T u, step by step, with every array in place?
 
-`Linear.vjp` makes a dozen small arrays a step. A player takes in the coefficients of a few steps at once, in arrays
-of its own, and gives the calls that take a cotangent from s_(k+1) to s_k; they are the same for the next few steps.
+`Linear.vjp` makes a dozen small arrays a step. A player takes in the coefficients of a block of steps at once and gives
+the calls that take the cotangent of s[k+1] to that of s[k]; they stay the same for the next blocks. Jacobians of a type
+without a player of its own are asked for `Linear.vjp`: the same numbers, slower.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import singledispatch
+from typing import Any, Protocol
 
 import numpy as np
 
 from gradscope.kernels.tape import Call
-from gradscope.maps.blocks import absent
-from gradscope.maps.linear import Array, Entry, Grid, Linear, Partials, ranges
+from gradscope.maps.composition import Composite
+from gradscope.maps.grid import Entry, Grid, absent, combine
+from gradscope.maps.jacobian import Array, Dense, Jacobian, Linear, Partials, ranges
 
-__all__ = ["CompositeVjp", "GridVjp"]
+__all__ = ["ContiguousPartials", "PlainVjp", "VjpPlayer", "plain_vjp_within", "vjp_player", "vjp_within"]
 
 
-class CompositeVjp:
-    """For several maps in a row."""
+class VjpPlayer(Protocol):
+    """Vector-Jacobian products of blocks of one kind, with the same number of sequences, and of steps at most."""
 
-    def __init__(self, maps: Sequence[Linear], steps: int, batch: int, dtype: Any) -> None:
-        self._players = [m.vjp_player(steps, batch) for m in maps]
-        self._between = [np.empty((m.shape[0], batch), dtype) for m in maps[:-1]]
+    def load(self, block: Any) -> bool:
+        """Take in the Jacobians of the next steps; False where they are of another kind."""
+
+    def calls(self, k: int, u: Array, out: Array) -> list[Call]:
+        """Return the calls that write J[k]^T u to `out`; u (rows, B), out (columns, B)."""
+
+
+@dataclass(frozen=True)
+class ContiguousPartials(Partials):
+    """Partials of a block of steps that share memory, and are written again in place for the next block.
+
+    Attributes:
+        stacked: {new part: (K, gates, H, B)}, rows of `through` as one array, zeros included.
+    """
+
+    stacked: Mapping[int, Array] = field(default_factory=dict)
+
+
+@singledispatch
+def vjp_player(block: Linear, steps: int, batch: int) -> VjpPlayer:
+    """Return the player of vector-Jacobian products for blocks like this one.
+
+    Args:
+        block: Jacobians with a time axis, before `at`.
+        steps: number of steps of a block, at most.
+        batch: number of sequences B.
+    """
+    return PlainVjp(block)
+
+
+@vjp_player.register(Composite)
+def _(block: Composite, steps: int, batch: int) -> VjpPlayer:
+    return _CompositeVjp(block, steps, batch)
+
+
+@vjp_player.register(Jacobian)
+def _(block: Jacobian, steps: int, batch: int) -> VjpPlayer:
+    return _GridVjp(block, steps, batch)
+
+
+class PlainVjp:
+    """The player for Jacobians of any type: `Linear.vjp`, step by step."""
+
+    def __init__(self, block: Linear) -> None:
+        self._block = block
+
+    def load(self, block: Linear) -> bool:
+        self._block = block
+        return True
+
+    def calls(self, k: int, u: Array, out: Array) -> list[Call]:
+        return [(self._vjp, (k, u, out))]
+
+    def _vjp(self, k: int, u: Array, out: Array) -> None:
+        out[:] = self._block.at(k).vjp(u)
+
+
+class _CompositeVjp:
+    """The player for several maps in a row."""
+
+    def __init__(self, block: Composite, steps: int, batch: int) -> None:
+        self._players = [vjp_player(m, steps, batch) for m in block.maps]
+        self._between = [np.empty((m.shape[0], batch), block.dtype) for m in block.maps[:-1]]
 
     def load(self, block: Any) -> bool:
         return all(p.load(m) for p, m in zip(self._players, block.maps, strict=True))
@@ -36,80 +100,86 @@ class CompositeVjp:
         return calls
 
 
-class GridVjp:
-    """For J = through . U + around: a few products with diagonals, one with U^T."""
+class _GridVjp:
+    """The player for J = through . U + around: J^T u = U^T (through^T u) + around^T u."""
 
-    def __init__(
-        self,
-        partials: Partials,
-        U: Array | None,
-        reads: int,
-        old: Sequence[int],
-        new: Sequence[int],
-        steps: int,
-        B: int,
-    ) -> None:
+    def __init__(self, block: Jacobian, steps: int, batch: int) -> None:
+        partials, U = block.partials, block.U
+        self._first = partials
         self._pattern = _pattern(partials)
-        self._old, self._new, self._reads = ranges(old), ranges(new), reads
+        self._old, self._new, self._reads = ranges(block.old), ranges(block.new), block.reads
+        # Coefficients that are contiguous already are read where they are; others are copied here at each `load`.
+        self._in_place = partials.stacked if isinstance(partials, ContiguousPartials) else {}
         arrays = [*([] if U is None else [U]), *_arrays(partials)]
         dtype = np.result_type(*arrays) if arrays else np.dtype(float)
         gates = len(partials.through[0]) if partials.through else 0
         width = 0 if U is None else len(U) // gates
         rows = [] if U is None else [p for p, row in enumerate(partials.through) if not all(map(absent, row))]
-        self._given = partials  # with `stacked`, blocks come in the same arrays, which need no copies
-        self._through: dict[int, Any] = {p: partials.stacked.get(p) for p in rows}
-        self._around: dict[tuple[int, int], Any] = {
-            (p, o): row[o] if partials.stacked and row[o].shape == (steps, size, B) else None
+        self._through_copies = {
+            p: np.zeros((steps, gates, width, batch), dtype) for p in rows if p not in self._in_place
+        }
+        self._around_copies = {
+            (p, o): np.zeros((steps, size, batch), dtype)
             for p, row in enumerate(partials.around)
-            for o, size in enumerate(old)
-            if isinstance(row[o], np.ndarray)
+            for o, size in enumerate(block.old)
+            if isinstance(row[o], np.ndarray) and not self._is_in_place(row[o], (steps, size, batch))
         }
-        self._copied_rows = {
-            p: np.zeros((steps, gates, width, B), dtype) for p, r in self._through.items() if r is None
+        self._through: dict[int, Array] = {
+            p: (self._in_place if p in self._in_place else self._through_copies)[p] for p in rows
         }
-        self._copied = {key: np.zeros((steps, old[key[1]], B), dtype) for key, e in self._around.items() if e is None}
-        self._through |= self._copied_rows
-        self._around |= self._copied
-        self._numbers = {(p, o): e for p, row in enumerate(partials.around) for o, e in enumerate(row) if not absent(e)}
+        self._around: dict[tuple[int, int], Entry] = {
+            (p, o): self._around_copies.get((p, o), e)
+            for p, row in enumerate(partials.around)
+            for o, e in enumerate(row)
+            if not absent(e)
+        }
         self._UT = None if U is None or not rows else U.T
-        self._gates = np.empty((2, gates, width, B), dtype)
-        self._spare = np.empty((max([*old, *new]), B), dtype)
+        self._gates = np.empty((2, gates, width, batch), dtype)  # through^T u, and one more term of it
+        self._spare = np.empty((max([*block.old, *block.new]), batch), dtype)
+
+    def _is_in_place(self, entry: Array, shape: tuple[int, ...]) -> bool:
+        return bool(self._in_place) and entry.shape == shape
 
     def load(self, block: Any) -> bool:
         partials = block.partials
-        if partials is not self._given and (self._given.stacked or _pattern(partials) != self._pattern):
+        if partials is not self._first and (self._in_place or _pattern(partials) != self._pattern):
             return False
-        for p, rows in self._copied_rows.items():
+        for p, rows in self._through_copies.items():
             for g, entry in enumerate(partials.through[p]):
                 if not absent(entry):
                     _fill(rows[:, g], entry)
-        for (p, o), rows in self._copied.items():
+        for (p, o), rows in self._around_copies.items():
             _fill(rows, partials.around[p][o])
         return True
 
     def calls(self, k: int, u: Array, out: Array) -> list[Call]:
-        calls: list[Call] = []
-        begun: set[int] = set()
-        gates, more = self._gates
-        for i, (p, rows) in enumerate(self._through.items()):
-            calls.append((np.multiply, (rows[k], u[self._new[p]], more if i else gates)))
-            if i:
-                calls.append((np.add, (gates, more, gates)))
-        if self._UT is not None:
-            calls.append((self._UT.dot, (gates.reshape(-1, u.shape[1]), out[self._old[self._reads]])))
-            begun.add(self._reads)
-        for (p, o), entry in self._numbers.items():
-            factor = self._around[p, o][k] if (p, o) in self._around else entry
+        written: set[int] = set()  # old parts whose cotangent has its first term
+        calls = self._through_calls(k, u, out, written)
+        for (p, o), entry in self._around.items():
+            factor = entry[k] if isinstance(entry, np.ndarray) and entry.ndim else entry
             to, part = out[self._old[o]], u[self._new[p]]
-            if o not in begun:
+            if o not in written:
                 calls.append((np.multiply, (part, factor, to)))
-                begun.add(o)
+                written.add(o)
             elif isinstance(factor, np.ndarray) or factor != 1:
                 spare = self._spare[: len(part)]
                 calls += [(np.multiply, (part, factor, spare)), (np.add, (to, spare, to))]
             else:
                 calls.append((np.add, (to, part, to)))
-        return calls + [(out[s].fill, (0,)) for o, s in enumerate(self._old) if o not in begun]
+        return calls + [(out[s].fill, (0,)) for o, s in enumerate(self._old) if o not in written]
+
+    def _through_calls(self, k: int, u: Array, out: Array, written: set[int]) -> list[Call]:
+        """Return the calls of U^T (through^T u), one matrix product for all gates."""
+        calls: list[Call] = []
+        total, term = self._gates
+        for i, (p, rows) in enumerate(self._through.items()):
+            calls.append((np.multiply, (rows[k], u[self._new[p]], term if i else total)))
+            if i:
+                calls.append((np.add, (total, term, total)))
+        if self._UT is not None:
+            calls.append((self._UT.dot, (total.reshape(-1, u.shape[1]), out[self._old[self._reads]])))
+            written.add(self._reads)
+        return calls
 
 
 def _fill(rows: Array, entry: Entry) -> None:
@@ -128,3 +198,39 @@ def _pattern(partials: Partials) -> list[Any]:
         return [[None if isinstance(e, np.ndarray) else e for e in row] for row in grid]
 
     return [kinds(partials.through), kinds(partials.around)]
+
+
+@singledispatch
+def vjp_within(block: Linear, u: Array, steps: slice) -> list[tuple[slice, Array]]:
+    """Return the same-step vjp, `Linear.vjp_within`, of several steps of a block.
+
+    Args:
+        block: Jacobians with a time axis, before `at`.
+        u: cotangents of the new states, (K, rows, B).
+        steps: the K steps of the block that they belong to.
+
+    Returns:
+        (rows of the state, (K, those rows, B)); rows that are not named get nothing from the same step.
+    """
+    return plain_vjp_within(block, u, steps)
+
+
+def plain_vjp_within(block: Linear, u: Array, steps: slice) -> list[tuple[slice, Array]]:
+    """Return `vjp_within` for Jacobians of any type, step by step."""
+    each = [block.at(k).vjp_within(one) for k, one in zip(range(steps.start, steps.stop), u, strict=True)]
+    return [(slice(0, u.shape[1]), np.array(each))]
+
+
+@vjp_within.register(Dense)
+def _(block: Dense, u: Array, steps: slice) -> list[tuple[slice, Array]]:
+    return []
+
+
+@vjp_within.register(Jacobian)
+def _(block: Jacobian, u: Array, steps: slice) -> list[tuple[slice, Array]]:
+    within = block.partials.take(steps).within
+    if within is None:
+        return []
+    rows = ranges(block.new)
+    reached = [(s, c) for s, c in zip(rows, zip(*within, strict=True), strict=True) if not all(map(absent, c))]
+    return [(s, combine(c, [u[:, r] for r in rows], s.stop - s.start)) for s, c in reached]

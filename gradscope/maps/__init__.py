@@ -1,0 +1,26 @@
+"""The linear maps that a recurrent step's derivative is made of, for authors of cells and of analyses.
+
+`Linear` says what any of them can do: J v, J^T u, the matrix, the paths. `Jacobian` is the structured one,
+J = through . U + around; `Dense` is a matrix; the others put several together.
+"""
+
+from gradscope.maps.composition import Composite, Looped
+from gradscope.maps.dense import Dense
+from gradscope.maps.grid import Array, Grid, Partials
+from gradscope.maps.jacobian import Jacobian
+from gradscope.maps.linear import Linear, PathShares
+from gradscope.maps.stacked import Normed, Stacked
+
+__all__ = [
+    "Array",
+    "Composite",
+    "Dense",
+    "Grid",
+    "Jacobian",
+    "Linear",
+    "Looped",
+    "Normed",
+    "Partials",
+    "PathShares",
+    "Stacked",
+]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gradscope.kernels.vjp import CompositeVjp
+from gradscope.maps.grid import absent
 from gradscope.maps.jacobian import Array, Jacobian, Linear, PathShares, ranges
 
 __all__ = ["Composite", "Looped", "added", "sum_of_log_dets"]
@@ -37,21 +37,10 @@ class Composite(Linear):
             v = m.jvp(v)
         return v
 
-    def jvp_columns(self, v: Array) -> Array:
-        for m in self.maps:
-            v = m.jvp_columns(v)
-        return v
-
-    def bound(self) -> float:
-        return float(np.prod([m.bound() for m in self.maps]))
-
     def vjp(self, u: Array) -> Array:
         for m in reversed(self.maps):
             u = m.vjp(u)
         return u
-
-    def vjp_player(self, steps: int, batch: int) -> CompositeVjp:
-        return CompositeVjp(self.maps, steps, batch, self.dtype)
 
     def jvp_skip(self, v: Array) -> Array:
         for m in self.maps:
@@ -100,7 +89,7 @@ class Composite(Linear):
                 break
             within, rows, before = m.vjp_within(reached), ranges(m.new), []
             for to, i in parts:
-                source = m.copied(i) if k else None
+                source = _copied_part(m, i) if k else None
                 if source is None:  # made here
                     out[to] = within[rows[i]] + (reached[rows[i]] - u[to])
                 else:
@@ -116,6 +105,16 @@ class Composite(Linear):
 
     def column(self, b: int) -> Composite:
         return Composite(tuple(m.column(b) for m in self.maps))
+
+
+def _copied_part(m: Jacobian, new: int) -> int | None:
+    """Return the number of the old part that a new part is a copy of; None where it is no copy."""
+    present = [q for q, e in enumerate(m.around[new]) if not absent(e)]
+    if len(present) != 1 or not all(map(absent, m.through[new])):
+        return None
+    entry = m.around[new][present[0]]
+    same = isinstance(entry, int) and entry == 1 and m.old[present[0]] == m.new[new]
+    return present[0] if same else None
 
 
 def sum_of_log_dets(maps: Sequence[Linear], states: int) -> Array | None:
@@ -179,12 +178,6 @@ class Looped(Linear):
 
     def jvp_skip(self, v: Array) -> Array:
         return self.step.jvp_skip(v)
-
-    def jvp_input(self, x: Array) -> Array:
-        return np.zeros((self.shape[0], x.shape[1]), self.dtype)
-
-    def vjp_input(self, u: Array) -> Array:
-        return np.zeros((0, u.shape[1]), u.dtype)
 
     def vjp_within(self, u: Array) -> Array:
         return self.step.vjp_within(u)

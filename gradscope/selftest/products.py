@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from gradscope.analysis._loss import given_loss
 from gradscope.analysis.eigen import eigenvalues
 from gradscope.analysis.gradients import gradient_norms
 from gradscope.analysis.products import products
 from gradscope.analysis.singular import singular_values
 from gradscope.dynamics.chain import JacobianChain
+from gradscope.dynamics.loss import given_loss
 from gradscope.maps.jacobian import Array
 from gradscope.selftest._check import EPS, Check, apart
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from gradscope import JacobianChain, create
-from gradscope.analysis._loss import random_loss
 from gradscope.analysis.crossings import crossings
 from gradscope.analysis.gradients import gradient_norms
 from gradscope.analysis.paths import paths
 from gradscope.dynamics.chain import linearise
+from gradscope.dynamics.loss import random_loss
 from gradscope.dynamics.trajectory import run
 from gradscope.maps.jacobian import Jacobian, Partials
 

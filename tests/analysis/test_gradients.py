@@ -5,10 +5,10 @@ import pytest
 import reference
 
 from gradscope import JacobianChain, create
-from gradscope.analysis._loss import Loss, given_loss, random_loss
 from gradscope.analysis.gradients import gradient_norms
 from gradscope.dynamics import chain as chain_module
 from gradscope.dynamics.chain import linearise
+from gradscope.dynamics.loss import Loss, given_loss, random_loss
 from gradscope.dynamics.trajectory import run
 from gradscope.errors import InputError, UsageError
 from gradscope.networks.cell import cell_class

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from gradscope import JacobianChain, closed_loop, create
-from gradscope.analysis._loss import random_loss
 from gradscope.analysis.gradients import gradient_norms
 from gradscope.analysis.paths import paths
 from gradscope.dynamics.chain import linearise
+from gradscope.dynamics.loss import random_loss
 from gradscope.dynamics.trajectory import run
 from gradscope.maps.composition import Composite, Looped
 from gradscope.maps.jacobian import Jacobian

@@ -5,9 +5,9 @@ import pytest
 import scipy.stats
 
 from gradscope import JacobianChain
-from gradscope.analysis._loss import given_loss
 from gradscope.analysis.gradients import gradient_norms
 from gradscope.analysis.reach import reach
+from gradscope.dynamics.loss import given_loss
 from gradscope.numerics.formats import ROUNDS_TO_ZERO
 
 LN2 = np.log(2.0)

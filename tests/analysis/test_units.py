@@ -35,7 +35,7 @@ def both(name, batch=B, steps=T):
     more = {"activation": activation[0]} if activation else usual
     cell = create(name, hidden_size=5, input_size=3, seed=2, **more)
     own = linearise(run(cell, np.random.default_rng(0).standard_normal((batch, steps, 3))))
-    dense = np.array([[J.column(b).dense64() for b in range(batch)] for _, J in own.forward()])
+    dense = np.array([[J.column(b).dense(float) for b in range(batch)] for _, J in own.forward()])
     other = JacobianChain.from_arrays(dense)
     assert own.diagonal and not other.diagonal
     return own, other
@@ -88,7 +88,7 @@ def of_frames(chain, burn):
         Q /= np.hypot(c, s)[:, b][np.r_[unit, unit]]
         for turn in (True, False):
             for t, J in chain.forward():
-                Q, R = np.linalg.qr(J.column(b).dense64() @ Q)
+                Q, R = np.linalg.qr(J.column(b).dense(float) @ Q)
                 grown[b] += 0.0 if turn or t < burn else np.log(np.abs(np.diag(R)))
     return grown
 

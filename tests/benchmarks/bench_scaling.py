@@ -9,10 +9,10 @@ import numpy as np
 from bench_timing import rounds_of
 
 import gradscope
-from gradscope.analysis._loss import random_loss
 from gradscope.analysis.gradients import gradient_norms
 from gradscope.analysis.products import products
 from gradscope.dynamics.chain import linearise
+from gradscope.dynamics.loss import random_loss
 from gradscope.dynamics.trajectory import run
 
 INPUTS = 32

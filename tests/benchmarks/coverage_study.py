@@ -22,11 +22,11 @@ import numpy as np
 from scipy.special import digamma
 
 import gradscope
-from gradscope.analysis._loss import random_loss
 from gradscope.analysis.gradients import gradient_norms
 from gradscope.analysis.lyapunov import LONGEST_BURN, summary, usual_burn
 from gradscope.analysis.reach import reach
 from gradscope.dynamics.chain import JacobianChain, linearise
+from gradscope.dynamics.loss import random_loss
 from gradscope.dynamics.trajectory import run
 from gradscope.kernels.follow import Followed, follow
 from gradscope.numerics.statistics import mean_error, student

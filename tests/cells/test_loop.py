@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from gradscope import JacobianChain, analyze, closed_loop, create, from_step, plugins
-from gradscope.analysis._loss import random_loss
 from gradscope.analysis.gradients import gradient_norms
 from gradscope.analysis.paths import paths
 from gradscope.dynamics.chain import linearise
+from gradscope.dynamics.loss import random_loss
 from gradscope.dynamics.trajectory import run
 from gradscope.errors import InputError, UsageError
 from gradscope.networks.cell import cell_class

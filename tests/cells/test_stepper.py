@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from gradscope import create
-from gradscope.analysis._loss import random_loss
 from gradscope.analysis.gradients import gradient_norms
 from gradscope.cells.gru import GRU
 from gradscope.cells.lstm import LSTM
 from gradscope.cells.rnn import RNN
 from gradscope.dynamics.chain import linearise
+from gradscope.dynamics.loss import random_loss
 from gradscope.dynamics.trajectory import Trajectory, run
 from gradscope.kernels import lineariser, stepper
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from gradscope import analyze, create
-from gradscope.analysis._loss import random_loss
 from gradscope.analysis.finite import nonfinite
 from gradscope.analysis.gradients import Cotangents, gradient_norms
 from gradscope.analysis.paths import paths
 from gradscope.dynamics import trajectory
 from gradscope.dynamics.budget import CHECKPOINTS, EVERYTHING, STATES, STORAGE, Plan
 from gradscope.dynamics.chain import linearise
+from gradscope.dynamics.loss import random_loss
 from gradscope.dynamics.trajectory import run
 from gradscope.errors import ResourceError
 

@@ -12,9 +12,9 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
 from gradscope import Norm, create, stack  # noqa: E402
-from gradscope.analysis._loss import given_loss  # noqa: E402
 from gradscope.analysis.gradients import gradient_norms  # noqa: E402
 from gradscope.dynamics.chain import linearise  # noqa: E402
+from gradscope.dynamics.loss import given_loss  # noqa: E402
 from gradscope.dynamics.trajectory import run  # noqa: E402
 from gradscope.networks.cell import cell_class  # noqa: E402
 from gradscope.networks.stack import Stack  # noqa: E402

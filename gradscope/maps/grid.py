@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+from gradscope.numerics.formats import Array
 
 __all__ = ["Array", "Entry", "Grid", "Partials", "absent", "combine", "grid_jvp", "grid_vjp"]
 
-Array = NDArray[Any]
 Entry = Any  # an array (..., H, B), or a number; the integer 0 means that there is no path
 Grid = Sequence[Sequence[Entry]]
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from gradscope.maps.grid import Array
 
-__all__ = ["Array", "Linear", "PathShares", "Transposed", "largest", "ranges"]
+__all__ = ["Array", "Linear", "PathShares", "Transposed", "ranges"]
 
 
 class PathShares(NamedTuple):
@@ -152,11 +152,6 @@ class Transposed:
     def __matmul__(self, u: Array) -> Array:
         """Multiply a vector (n,) or a block of columns (n, k)."""
         return self.of.vjp(u[:, None])[:, 0] if u.ndim == 1 else self.of.vjp(u)
-
-
-def largest(array: Array) -> float:
-    """Return the largest absolute value, as float64 has it; nan where there is one."""
-    return max(float(array.max(initial=0.0)), -float(array.min(initial=0.0)))
 
 
 def ranges(sizes: Sequence[int]) -> list[slice]:

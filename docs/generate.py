@@ -21,6 +21,7 @@ from cell_pages import escaped
 import gradscope
 from gradscope import plugins
 from gradscope.cli.app import build
+from gradscope.report import schema as report_schema
 from gradscope.report.codes import Code, codes
 
 PANELS = ("Model", "Input", "Analysis", "Output")
@@ -32,7 +33,6 @@ MEMBERS = {
     "JacobianChain": "from_arrays size parts at forward backward".split(),
 }
 DOCS = Path(__file__).resolve().parent
-NOT_YET = "The schema is not part of this checkout.\n"
 
 
 def write_all(folder: Path) -> None:
@@ -188,12 +188,10 @@ def public(value: type) -> list[str]:
 
 def schema() -> str:
     """Return every field of the output with its type and meaning, from the schema that is shipped."""
-    path = Path(gradscope.__file__).parent / "report" / "schema.json"
-    lines = ["# Fields of the JSON", ""]
-    if not path.exists():
-        return "\n".join(lines) + NOT_YET
-    root = json.loads(path.read_text(encoding="utf-8"))
-    lines += [
+    root = report_schema.schema()
+    lines = [
+        "# Fields of the JSON",
+        "",
         "`gradscope schema` prints the JSON Schema that this page is made from. A number that is not finite is",
         "`null`, and `nonfinite` says where and what it was. Names are fixed within version 1; fields may be added.",
         "",

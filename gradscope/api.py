@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,10 +31,11 @@ from gradscope.networks.interface import BaseCell
 from gradscope.networks.loop import Loop
 from gradscope.networks.stack import Direction, Stack, backward, cells_of
 from gradscope.remedies import try_changes
-from gradscope.report import environment
+from gradscope.report import environment, section
 from gradscope.report.build import analysis_document, comparison_document
-from gradscope.report.numbers import Measured
+from gradscope.report.case import Case
 from gradscope.report.remedy import Remedy
+from gradscope.report.tables import count
 from gradscope.result import Result
 
 __all__ = ["Origin", "Result", "analyze", "combine", "compare", "cut_short"]
@@ -147,7 +148,7 @@ def analyze(
         loss_gradient = np.asarray(loss_gradient)[:, ::-1]  # it runs from the last step of the data to the first
     readout = random_loss(chain, loss, seed) if loss_gradient is None else given_loss(chain, loss_gradient)
     wanted = Wanted(lags, spectrum, step_spectra, threshold, burn, seed, threads)
-    measured, left_out = measure(chain, longer, readout, origin.nonfinite, wanted, tell)
+    answers, missing = measure(chain, longer, readout, origin.nonfinite, wanted, tell)
     facts = _facts(cell) | dict(origin.model)
     config = dict(origin.config) | ({} if lead_in is None else {"lead_in": np.shape(lead_in)[-2]})
     config |= {
@@ -158,46 +159,33 @@ def analyze(
         "seed": seed,
         "lags": lags,
         "spectrum": min(spectrum, chain.size),
-        "step_spectra": 0 if measured.steps is None else len(measured.steps.timestep),
+        "step_spectra": len(answers["steps"].timestep) if "steps" in answers else 0,
         "threshold": threshold,
     }
-    without = {
-        "code": "GS-NO-LOSS",
-        "message": f"{left_out} of {chain.batch} sequences have no loss at the last step",
-        "where": "loss",
-    }
-    if measured.missing and remedies:
-        remedies, measured = False, replace(measured, missing=(*measured.missing, "remedies"))
-    length, along = chain.steps, orbits(chain.trajectory) if remedies and chain.trajectory else None
-    roads = None if isinstance(cell, JacobianChain) or not cells_of(cell) else _roads(chain)
-    del chain  # its states make room for those of changed cells
-    tried: tuple[Remedy, ...] | None = None
+    if missing and remedies:
+        remedies, missing = False, (*missing, "remedies")
     if remedies:
-        config["remedies"], tried = True, ()
-        if along is not None and inputs is not None and isinstance(cell, BaseCell):
-            try:
-                tried = try_changes(cell, inputs, lead_in, warmup, readout, measured, along, storage, tell, threads)
-            except Interrupted:
-                tried, measured = None, replace(measured, missing=("remedies",))
-    tell("report")
-    document = analysis_document(
-        measured,
-        name=f"{name or _title(facts)}, {length} step{'s'[: length != 1]}, seed {seed}",
-        config=config,
+        config["remedies"] = True
+    case = Case(
+        answers,
+        name=f"{name or _title(facts)}, {count(chain.steps)}, seed {seed}",
         model=facts,
-        warnings=[
-            *map(dict, origin.warnings),
-            *[without] * (left_out > 0),
-            *_together(measured),
-            *([cut_short(measured.missing, "series")] if measured.missing else []),
-        ],
+        config=config,
         keep_gates={} if isinstance(cell, JacobianChain) else _keep_gates(cell, 1),
         forget_gates={} if isinstance(cell, JacobianChain) else _keep_gates(cell, -1),
-        roads=roads,
-        sampled=facts["source"] == "init",
-        advisable=facts["source"] == "init" and config.get("init") == "pytorch" and not config.get("set"),
-        remedies=tried,
+        roads=None if isinstance(cell, JacobianChain) or not cells_of(cell) else _roads(chain),
     )
+    along = orbits(chain.trajectory) if remedies and chain.trajectory else None
+    del chain  # its states make room for those of changed cells
+    tried: tuple[Remedy, ...] | None = () if remedies else None
+    if along is not None and inputs is not None and isinstance(cell, BaseCell):
+        try:
+            tried = try_changes(cell, inputs, lead_in, warmup, readout, answers, along, storage, tell, threads)
+        except Interrupted:
+            tried, missing = None, ("remedies",)
+    tell("report")
+    notes = [*map(dict, origin.warnings), *section.warnings(case)]
+    document = analysis_document(case, [*notes, *([cut_short(missing, "series")] if missing else [])], tried)
     document["run"] = environment.describe(started, time.perf_counter() - clock)
     return Result(document)
 
@@ -221,19 +209,6 @@ def _check_cell(cell: Any) -> None:
     if isinstance(cell, str | Path):
         raise UsageError(f"analyze takes a cell, not the text {str(cell)!r}", "see gradscope.create and gradscope.load")
     raise UsageError(f"analyze takes a cell, not {type(cell).__name__}", "gradscope.from_step takes a function")
-
-
-def _together(m: Measured) -> list[dict[str, str]]:
-    """Say where sequences are the same orbit, so that a spread over them is no error bar."""
-    batch, count = len(m.reach.log_gain), m.reach.orbits
-    if count == batch:
-        return []
-    text = f"The {batch} sequences run along "
-    if count == 1:
-        text += "one orbit: they count as one, and the interval of the rate is over blocks of steps."
-    else:
-        text += f"{count} orbits: sequences on the same one count once in the interval of the rate."
-    return [{"code": "GS-ONE-ORBIT", "message": text, "where": "states"}]
 
 
 def cut_short(names: Sequence[str], where: str) -> dict[str, str]:

@@ -15,7 +15,7 @@ from gradscope.analysis.crossings import crossings
 from gradscope.analysis.depth import LayerGradient, depth
 from gradscope.analysis.eigen import Eigenvalues, eigenvalues
 from gradscope.analysis.gates import gate_statistics
-from gradscope.analysis.gradients import GradientNorms, gradient_norms
+from gradscope.analysis.gradients import GradientNorms, Gradients, gradient_norms
 from gradscope.analysis.lyapunov import SPEED, lyapunov_tasks
 from gradscope.analysis.orbits import orbits
 from gradscope.analysis.paths import paths
@@ -28,7 +28,6 @@ from gradscope.dynamics.loss import Loss
 from gradscope.errors import Interrupted
 from gradscope.maps.jacobian import Array
 from gradscope.networks.interface import Fact
-from gradscope.report.numbers import Measured
 
 __all__ = ["EXPONENTS", "EIGENVALUES", "GATES", "PRODUCTS", "ROADS", "STEPS", "Wanted", "measure"]
 
@@ -74,8 +73,8 @@ def measure(
     found: Sequence[finite.NonFinite],
     wanted: Wanted,
     tell: Callable[[str], None],
-) -> tuple[Measured, int]:
-    """Run the analyses; also return how many sequences were left out, for want of a loss at the last step.
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Run the analyses; return {analysis: its answer}, and the names of those that an interrupt left out.
 
     Who asks to stop (`Interrupted`) once gradients are known is given what has been measured until then.
 
@@ -104,32 +103,31 @@ def measure(
     asked += [ROADS] if has_roads and sound else []
     asked += [TIMES] if chain.diagonal and sound else []
     asked += SPECTRA if wanted.lags and sound else []
-    answers: dict[str, Any] = {}
+    parts: dict[str, Any] = {}
     try:
-        _answer(answers, asked, chain, longer, followed, together, wanted, tell)
+        _answer(parts, asked, chain, longer, followed, together, wanted, tell)
     except Interrupted:
         tell("interrupted: putting together what is measured")
-    road, crossed = answers.get(ROADS, (None, None))
+    road, crossed = parts.get(ROADS, (None, None))
     with_loss = ~np.isneginf(followed.state[-1])
     kept = with_loss if with_loss.any() else np.ones_like(with_loss)
-    return Measured(
-        norms=norms.of(kept),
-        last=last and last.of(kept),
-        reach=reach(followed.state[:, kept], wanted.threshold, None if together is None else together[kept]),
-        products=answers.get(PRODUCTS),
-        growth=answers.get(EXPONENTS),
-        eigenvalues=answers.get(EIGENVALUES),
-        steps=answers.get(STEPS),
-        paths=road,
-        crossings=crossed,
-        gates=answers.get(GATES, {}),
-        times=answers.get(TIMES),
-        facts=_facts(chain) if sound else {},
-        layers=_layers(chain, followed.of(kept), wanted.threshold),
-        nonfinite=tuple(records),
-        loss_ends=loss.ends,
-        missing=tuple(name for name in asked if name not in answers),
-    ), int((~kept).sum())
+    answers = {
+        "finite": tuple(records),
+        "gradients": Gradients(norms.of(kept), last and last.of(kept), kept, loss.ends),
+        "reach": reach(followed.state[:, kept], wanted.threshold, None if together is None else together[kept]),
+        "depth": _layers(chain, followed.of(kept), wanted.threshold) or None,
+        "facts": (_facts(chain) if sound else {}) or None,
+        "gates": parts.get(GATES, {}),
+        "paths": road,
+        "crossings": crossed,
+        "products": parts.get(PRODUCTS),
+        "lyapunov": parts.get(EXPONENTS),
+        "eigen": parts.get(EIGENVALUES),
+        "steps": parts.get(STEPS),
+        "timescales": parts.get(TIMES),
+    }
+    missing = tuple(name for name in asked if name not in parts)
+    return {name: answer for name, answer in answers.items() if answer is not None}, missing
 
 
 def _answer(

@@ -7,13 +7,14 @@ time, unless there are processors for several: without products and spectra, a c
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
 from gradscope._workers import Task, finished
 from gradscope.analysis import finite
-from gradscope.analysis.gradients import gradient_norms
+from gradscope.analysis.gradients import Gradients, gradient_norms
 from gradscope.analysis.orbits import joined, orbits
 from gradscope.analysis.reach import rate_change, reach
 from gradscope.dynamics.chain import JacobianChain, linearise
@@ -22,9 +23,9 @@ from gradscope.dynamics.start import start_of
 from gradscope.dynamics.trajectory import run
 from gradscope.maps.jacobian import Array
 from gradscope.networks.interface import BaseCell
-from gradscope.report.build import state_of
-from gradscope.report.numbers import LN10, Measured, median
+from gradscope.report.case import Case
 from gradscope.report.remedy import KINDS, Base, Remedy, best, helps
+from gradscope.report.verdict import state_of
 
 __all__ = ["try_changes"]
 
@@ -38,7 +39,7 @@ def try_changes(
     lead_in: Array | None,
     warmup: int,
     loss: Loss,
-    measured: Measured,
+    answers: Mapping[str, Any],
     along: Array,
     storage: str,
     tell: Callable[[str], None],
@@ -52,19 +53,18 @@ def try_changes(
         lead_in: what is read before that, or None.
         warmup: steps run before the measured ones.
         loss: the loss that the cell was measured with.
-        measured: what was found of the cell as it is.
+        answers: what was measured of the cell as it is.
         along: the orbits of its sequences, (B,).
         storage: what is kept of a run.
         tell: called with a word when a change begins.
         threads: how many processor cores may be used.
     """
-    before, state = (measured.last or measured.norms).state, state_of(measured)
+    before, state, far = answers["gradients"].followed.state, state_of(Case(answers)), answers["reach"]
     if state not in KINDS:
         return ()
-    rate = measured.reach.rate
-    base = Base(state, rate, bool(np.isneginf(before[0]).all()))
-    lack = math.inf if rate is None else math.exp(min(-rate, LARGEST))
-    last, steps, threshold = loss.last_only(), measured.reach.steps, measured.reach.threshold
+    base = Base(state, far.rate, bool(np.isneginf(before[0]).all()))
+    lack = math.inf if far.rate is None else math.exp(min(-far.rate, LARGEST))
+    last, steps, threshold = loss.last_only(), far.steps, far.threshold
     names = list(cell.changes(lack, steps))
     numbers = last.direct.shape[-1] * sum(w.size for w in cell.weights().values())
     seconds = np.shape(inputs)[-2] * (CALLS + FLOP * numbers)
@@ -74,10 +74,10 @@ def try_changes(
     found = []
     for number, name in enumerate(names):
         after, kept, other = tried[number]
-        shift = rate_change(before, after.norms.state, joined(along[kept], other))
-        new, r = state_of(after), after.reach
+        shift = rate_change(before, after["gradients"].norms.state, joined(along[kept], other))
+        new, r = state_of(Case(after)), after["reach"]
         better = helps(base, new, r.rate, shift)
-        found.append(Remedy(name, new, r.rate, r.interval, shift, r.reach, median(r.log_gain / LN10), better))
+        found.append(Remedy(name, new, r.rate, r.interval, shift, r.reach, r.log10_gain, better))
     return best(tuple(found))
 
 
@@ -94,7 +94,7 @@ def _changed(
     storage: str,
     *,
     progress: Callable[[str], None],
-) -> tuple[Measured, Array, Array]:
+) -> tuple[dict[str, Any], Array, Array]:
     """Make a change, run it, and return what `_gradients` does."""
     changed = cell.changes(lack, steps)[name]()
     start = start_of(changed, lead_in)
@@ -102,23 +102,16 @@ def _changed(
     return _gradients(chain, loss, threshold)
 
 
-def _gradients(chain: JacobianChain, loss: Loss, threshold: float) -> tuple[Measured, Array, Array]:
+def _gradients(chain: JacobianChain, loss: Loss, threshold: float) -> tuple[dict[str, Any], Array, Array]:
     """Return the norms of a changed cell, which sequences they are of, and the orbits of those."""
     assert chain.trajectory is not None
     norms = gradient_norms(chain, loss)
     with_loss = ~np.isneginf(norms.state[-1])
     kept = with_loss if with_loss.any() else np.ones_like(with_loss)
     along = orbits(chain.trajectory)[kept]
-    measured = Measured(
-        norms=norms.of(kept),
-        last=None,
-        reach=reach(norms.state[:, kept], threshold, along),
-        products=None,
-        growth=None,
-        eigenvalues=None,
-        steps=None,
-        paths=None,
-        gates={},
-        nonfinite=tuple(finite.nonfinite(chain.trajectory)),
-    )
-    return measured, kept, along
+    answers = {
+        "finite": tuple(finite.nonfinite(chain.trajectory)),
+        "gradients": Gradients(norms.of(kept), None, kept, loss.ends),
+        "reach": reach(norms.state[:, kept], threshold, along),
+    }
+    return answers, kept, along

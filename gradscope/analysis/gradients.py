@@ -22,7 +22,7 @@ from gradscope.dynamics.sweep import Piece, log_norms, sweep, sweep_from
 from gradscope.maps.jacobian import Array
 from gradscope.numerics.scaled import log_norm
 
-__all__ = ["Cotangents", "GradientNorms", "gradient_norms"]
+__all__ = ["Cotangents", "GradientNorms", "Gradients", "gradient_norms"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +47,29 @@ class GradientNorms:
     def of(self, sequences: Array) -> GradientNorms:
         """Return the norms of some of the sequences, without the cotangents."""
         return GradientNorms({name: logs[:, sequences] for name, logs in self.logs.items()})
+
+
+@dataclass(frozen=True, eq=False)
+class Gradients:
+    """Gradient norms of the loss, and of the last step's loss alone, of the sequences that have one.
+
+    Attributes:
+        norms: of the whole loss.
+        last: of the last step's loss alone, where other steps have a loss too: `reach` is read from it, since a
+            gradient that arrives from everywhere tells nothing of how far it came; else None.
+        sequences: (B,), whether a sequence has a loss at its last step, and is in the norms; all are where none has.
+        loss_ends: the last step that has a loss, where each may have one.
+    """
+
+    norms: GradientNorms
+    last: GradientNorms | None
+    sequences: Array
+    loss_ends: int | None
+
+    @property
+    def followed(self) -> GradientNorms:
+        """Norms of the last step's loss alone."""
+        return self.last or self.norms
 
 
 class Cotangents:

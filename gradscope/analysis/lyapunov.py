@@ -90,6 +90,12 @@ class LyapunovSpectrum:
     determinant_error: float | None
 
     @property
+    def depends_on_start(self) -> bool:
+        """Whether most of the first interval is owed to the direction that its measurement began in."""
+        half = np.ptp(self.interval[0]) / 2
+        return bool(self.beginning[0] > NEGLIGIBLE and not self.beginning[0] <= half * np.sqrt(0.5))
+
+    @property
     def kaplan_yorke(self) -> float | None:
         """Kaplan-Yorke dimension (1979): how many of the exponents add up to zero; None: more than are known."""
         sums = np.cumsum(self.exponents)

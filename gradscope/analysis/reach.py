@@ -17,6 +17,8 @@ from gradscope.numerics.student import quantile
 __all__ = ["Reach", "rate_change", "reach"]
 
 THRESHOLD = 1e-3
+TRANSIENT = 1.0  # decades by which the largest gain must exceed both ends
+LN10 = float(np.log(10.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +38,10 @@ class Reach:
         underflow: {format: first lag at which the median norm itself, with the loss gradient as it is, rounds to
             zero in that format}; None where that does not happen within T.
         orbits: how many orbits the sequences run along.
+        zero_from: smallest lag at which the norm is exactly zero in most sequences, or None; 0 also where it is zero
+            at lag 0 in one of them.
+        peak: (lag, natural log of the norm relative to lag 0) where the median norm is largest; None where that is
+            at lag 0, or a norm is not finite.
     """
 
     steps: int
@@ -47,6 +53,23 @@ class Reach:
     half_life: float | None
     underflow: dict[str, int | None]
     orbits: int
+    zero_from: int | None
+    peak: tuple[int, float] | None
+
+    @property
+    def log10_gain(self) -> float | None:
+        """Median over sequences of log10(|dL/ds_0| / |dL/ds_T|); -inf: zero; None: not finite."""
+        with np.errstate(invalid="ignore"):
+            gain = float(np.median(self.log_gain / LN10))
+        return None if np.isnan(gain) else gain
+
+    @property
+    def transient(self) -> tuple[int, float] | None:
+        """`peak` where it is well above both ends, so that the rate over the whole run hides it; else None."""
+        gain = self.log10_gain
+        if self.peak is None or gain is None or not self.peak[1] / LN10 > max(0.0, gain) + TRANSIENT:
+            return None
+        return self.peak
 
 
 def reach(log_norms: Array, threshold: float = THRESHOLD, orbits: Array | None = None) -> Reach:
@@ -68,6 +91,9 @@ def reach(log_norms: Array, threshold: float = THRESHOLD, orbits: Array | None =
     rate, interval = _rate(log_norms, gain, labels)
     # 1e-9: rounding of the logarithms themselves
     below = {n: np.flatnonzero(median <= bits * np.log(2.0) + 1e-9) for n, bits in ROUNDS_TO_ZERO.items()}
+    zero = np.isneginf(log_norms[::-1])
+    mostly = np.flatnonzero(zero.mean(axis=1) > 0.5)
+    top = int(np.argmax(median)) if np.isfinite(median).all() else 0
     return Reach(
         steps=steps,
         threshold=threshold,
@@ -78,6 +104,8 @@ def reach(log_norms: Array, threshold: float = THRESHOLD, orbits: Array | None =
         half_life=float(np.log(2.0) / -rate) if rate is not None and rate < 0 else None,
         underflow={name: int(lags[0]) if known and lags.size else None for name, lags in below.items()},
         orbits=len(np.unique(labels)),
+        zero_from=0 if zero[0].any() else int(mostly[0]) if mostly.size else None,
+        peak=(top, float(median[top] - median[0])) if top else None,
     )
 
 

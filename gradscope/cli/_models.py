@@ -237,7 +237,7 @@ def seekable(target: Path) -> Iterator[Path]:
         InputError: standard input is empty.
         ResourceError: the copy cannot be written.
     """
-    from gradscope.report.build import PIPED
+    from gradscope.report.advice import PIPED
 
     if str(target) != "-":
         yield target

@@ -1,27 +1,20 @@
-"""From analysis values to the JSON document: verdict, metrics, series, and what is not finite."""
+"""From answers to the JSON document: verdict, metrics, series, and what is not finite."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
-import shlex
 from typing import Any
 
-import numpy as np
-
 from gradscope._version import __version__
-from gradscope.analysis.finite import NonFinite
-from gradscope.report.numbers import LN10, Measured, median, metrics, series
+from gradscope.report.case import Case
 from gradscope.report.remedy import Remedy, told
-from gradscope.report.strict import strict
-from gradscope.report.trust import trust
-from gradscope.report.verdict import Evidence, Verdict, judge
+from gradscope.report.section import documented
+from gradscope.report.strict import record, strict
+from gradscope.report.verdict import Verdict, judge
 
-__all__ = ["SCHEMA_VERSION", "analysis_document", "comparison_document", "envelope", "state_of"]
+__all__ = ["SCHEMA_VERSION", "analysis_document", "comparison_document", "envelope"]
 
 SCHEMA_VERSION = "1.0"
-PIPED = "standard input"  # the path of a model that came through a pipe
-WITHOUT_WEIGHTS = ("jacobians", "function")  # kinds of model of which no change is known
 NAMED = 5  # models that the sentence of a comparison names
 
 Document = dict[str, Any]
@@ -37,50 +30,29 @@ def envelope(kind: str, config: Document) -> Document:
     }
 
 
-def analysis_document(
-    measured: Measured,
-    *,
-    name: str,
-    config: Document,
-    model: Document,
-    warnings: list[Document],
-    keep_gates: dict[str, str],
-    sampled: bool,
-    advisable: bool,
-    forget_gates: dict[str, str] | None = None,
-    roads: tuple[bool, bool] | None = None,
-    remedies: tuple[Remedy, ...] | None = None,
-) -> Document:
-    """Build the document of kind "analysis"; see `gradscope schema` for what each field means."""
-    evidence = _evidence(measured, name, model, config, keep_gates, sampled=sampled, advisable=advisable)
-    verdict = judge(dataclasses.replace(evidence, forget_gates=forget_gates or {}, roads=roads))
-    if verdict.state != "nonfinite":
-        warmup = None if model["cell"] == "jacobians" else int(config.get("warmup", 0))
-        checked = trust(measured.growth, measured.products, str(config.get("dtype", "float64")), warmup)
-        known = {f.code for f in verdict.findings} & {"GS-TRANSIENT"}
-        verdict = dataclasses.replace(
-            verdict, findings=(*verdict.findings, *(f for f in checked if f.code not in known))
-        )
+def analysis_document(case: Case, notes: list[Document], remedies: tuple[Remedy, ...] | None = None) -> Document:
+    """Build the document of kind "analysis"; see `gradscope schema` for what each field means.
+
+    Args:
+        case: what was measured, and of which model.
+        notes: {code, message, where} of what was converted, assumed or left out.
+        remedies: changes that were tried, best first; None where none was asked for.
+    """
+    verdict = judge(case)
     if remedies is not None:
-        verdict = told(verdict, evidence, remedies, "lead-in" if "readout" in model else "inputs")
-    document = envelope("analysis", config) | {
-        "model": model,
+        verdict = told(verdict, case.reach, remedies, "lead-in" if "readout" in case.model else "inputs")
+    document = envelope("analysis", case.config) | {
+        "model": case.model,
         "verdict": _verdict(verdict),
-        "metrics": metrics(measured),
-        "series": series(measured),
-        "warnings": warnings,
+        "metrics": documented("metrics", case),
+        "series": documented("series", case),
+        "warnings": notes,
     }
     if remedies is not None:
         document["remedies"] = [_remedy(r) for r in remedies]
-    records = [_record(r) for r in measured.nonfinite]
+    records = [record(r) for r in case.answers.get("finite", ())]
     cleaned: Document = strict(document, "", records)
     return cleaned | {"nonfinite": records}
-
-
-def state_of(measured: Measured) -> str:
-    """Return the verdict's state alone: it depends on nothing but what was measured."""
-    model = {"source": "python", "cell": "", "hidden_size": 0}
-    return judge(_evidence(measured, "", model, {}, {}, sampled=False, advisable=False)).state
 
 
 def comparison_document(results: list[Document], names: list[str], config: Document) -> Document:
@@ -145,109 +117,3 @@ def _verdict(verdict: Verdict) -> Document:
 
 def _remedy(r: Remedy) -> Document:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(r).items()}
-
-
-def _evidence(
-    m: Measured,
-    name: str,
-    model: Document,
-    config: Document,
-    keep_gates: dict[str, str],
-    *,
-    sampled: bool,
-    advisable: bool,
-) -> Evidence:
-    logs = (m.last or m.norms).state[::-1]  # by lag
-    with np.errstate(invalid="ignore"):
-        middle = np.median(logs, axis=1)
-    zero = np.flatnonzero(np.isneginf(logs).mean(axis=1) > 0.5)  # in most sequences
-    zero_from = 0 if np.isneginf(logs[0]).any() else int(zero[0]) if zero.size else None
-    finite = bool(np.isfinite(middle).all())
-    gain = median(m.reach.log_gain)
-    top = int(np.argmax(middle)) if finite else 0
-    share = m.paths.mean if m.paths else math.nan
-    radius = median(m.steps.radius.ravel()) if m.steps else None
-    return Evidence(
-        name=name,
-        steps=m.reach.steps,
-        log10_gain=None if gain is None else gain / LN10,
-        rate=m.reach.rate,
-        interval=m.reach.interval,
-        half_life=m.reach.half_life,
-        reach=m.reach.reach,
-        threshold=m.reach.threshold,
-        zero_from=None if m.nonfinite else zero_from,
-        peak=(top, float(middle[top] - middle[0]) / LN10) if finite and top else None,
-        underflow=m.reach.underflow,
-        nonfinite=tuple(_place(r) for r in m.nonfinite),
-        gates={g: (s.low_share, s.high_share, s.never_active) for g, s in m.gates.items()},
-        around_share=None if math.isnan(share) else share,
-        near_one=m.times.near_one if m.times else None,
-        layers={x.name: x.reach for x in m.layers},
-        cancellation=m.crossings.cancellation if m.crossings else None,
-        step_radius=radius,
-        cell=_target(model) if model["source"] == "init" else str(model["cell"]),
-        keep_gates=keep_gates,
-        hidden=int(model["hidden_size"]),
-        target=_target(model),
-        options=_options(model, config),
-        sampled=sampled,
-        advisable=advisable,
-        everywhere=m.last is not None,
-        loss_ends=m.loss_ends,
-        measurable=not config.get("remedies") and not _is_function(model),
-    )
-
-
-def _is_function(model: Document) -> bool:
-    """Tell whether no change of the model is known, since it has no weights that are known."""
-    return model["cell"] in WITHOUT_WEIGHTS or (model["source"] == "python" and "path" in model)
-
-
-def _target(model: Document) -> str:
-    """Return what `gradscope compare` calls the model; "" where it cannot be named there again."""
-    if model["source"] == "init":
-        own = "path" in model  # a cell class of a file
-        return shlex.quote(f"{model['path']}:{model['cell']}") if own else str(model["cell"])
-    named = model["source"] == "checkpoint" and model["path"] != PIPED
-    return shlex.quote(str(model["path"])) if named else ""
-
-
-def _options(model: Document, config: Document) -> str:
-    """Return what else that command needs. Names come from files: quoted, they are words to any shell."""
-    given = {"--layer": model.get("layer") if model["source"] == "checkpoint" else None, "--data": config.get("data")}
-    if config.get("drive", "noise") != "noise":
-        given |= {"--drive": config["drive"], "--readout": config.get("readout")}
-    given |= {f"--{key.replace('_', '-')}": config.get(key) for key in ALSO if config.get(key) != ALSO[key]}
-    if model["source"] == "init" and not config.get("data") and model["input_size"] != USUAL_INPUTS:
-        given["--input-size"] = model["input_size"]
-    if model["source"] == "init":
-        given |= {"--layers": config.get("layers", 1) > 1 and config["layers"], "--norm": config.get("norm")}
-        given |= {"--residual": config.get("residual")}
-    if config.get("data"):
-        given = {key: value for key, value in given.items() if key not in ("--steps", "--batch", "--warmup")}
-    flags = {option: "" if value is True else f" {shlex.quote(str(value))}" for option, value in given.items() if value}
-    return "".join(f" {option}{value}" for option, value in flags.items())
-
-
-# Settings that a command takes unasked; what differs has to be said again.
-ALSO = {"steps": 200, "batch": 8, "warmup": 50, "seed": 0, "input_scale": 1.0, "dtype": "float64"}
-USUAL_INPUTS = 32
-AXES = {
-    "jacobians": ("step",),
-    "data": ("sequence", "step", "column"),
-    "inputs": ("step", "input", "sequence"),
-    "states": ("step", "unit", "sequence"),
-}
-
-
-def _place(r: NonFinite) -> str:
-    """Say where values stop being finite; counting begins at 0, as in arrays."""
-    axes = AXES.get(r.path)
-    where = ", ".join(f"{a} {i}" for a, i in zip(axes, r.first, strict=True)) if axes else f"at {list(r.first)}"
-    plural = "value is" if r.count == 1 else "values are"
-    return f"{r.count} {plural} {r.kind} in {r.path.removeprefix('model.')}, first {where}"
-
-
-def _record(r: NonFinite) -> Document:
-    return {"path": r.path, "kind": r.kind, "count": r.count, "first": list(r.first)}

@@ -5,6 +5,7 @@ Standard library only. A renderer reads these and computes nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -25,6 +26,7 @@ __all__ = [
     "Table",
     "percent",
     "show",
+    "times",
 ]
 
 Number = float | int | None
@@ -50,6 +52,16 @@ def percent(share: float) -> str:
     if 0.995 <= share < 1:
         return ">99%"
     return f"{share:.0%}"
+
+
+def times(log10: float) -> str:
+    """Write a factor given its log10: 0.12, 35, 1.2e-8."""
+    if abs(log10) < 3:
+        value = 10**log10
+        return f"{value:.2g}" if value < 99.5 else f"{value:.0f}"
+    whole = math.floor(log10)
+    mantissa = round(10 ** (log10 - whole), 1)
+    return f"{mantissa:.1f}e{whole}" if mantissa < 10 else f"1.0e{whole + 1}"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from gradscope.errors import InputError
-from gradscope.report import panels, tables
+from gradscope.report import section
 from gradscope.report.model import Column, Finding, Report, Table
 
 __all__ = ["from_document"]
@@ -68,9 +68,9 @@ def _analysis(document: Document) -> Report:
         sentence=document["verdict"]["sentence"],
         state=document["verdict"]["state"],
         findings=_findings(document),
-        tables=tables.analysis(document),
-        data=tables.gradient_norms(document),
-        panels=panels.analysis(document),
+        tables=section.tables(document),
+        data=section.data(document),
+        panels=section.panels(document),
         footer=footer(document),
         document=document,
     )
@@ -112,7 +112,7 @@ def _comparison(document: Document) -> Report:
         findings=_grouped(document),
         tables=(numbers, *_remedies_of(results, document["verdict"]["order"])),
         data=numbers,
-        panels=panels.comparison(document),
+        panels=section.comparison(results),
         footer=footer(document),
         document=document,
     )

@@ -10,8 +10,10 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from gradscope.report.model import Finding
-from gradscope.report.verdict import Evidence, Verdict, times
+from gradscope.analysis.reach import Reach
+from gradscope.report.model import Finding, times
+from gradscope.report.tables import count
+from gradscope.report.verdict import Verdict
 
 __all__ = ["KINDS", "Base", "Remedy", "best", "helps", "told"]
 
@@ -81,22 +83,22 @@ def best(remedies: tuple[Remedy, ...]) -> tuple[Remedy, ...]:
     return tuple(sorted(remedies, key=lambda r: (not r.helps, far if r.rate is None else abs(r.rate))))
 
 
-def told(verdict: Verdict, e: Evidence, tried: tuple[Remedy, ...], fed: str) -> Verdict:
+def told(verdict: Verdict, before: Reach, tried: tuple[Remedy, ...], fed: str) -> Verdict:
     """Put what was computed where the verdict had advice, and say what the numbers are worth.
 
     Args:
         verdict: without it.
-        e: what it was made from.
+        before: how far the gradient reaches without any change.
         tried: the changes, best first.
         fed: what every run was given alike, "inputs" or "lead-in".
     """
-    advice = _advice(e, tried, fed)
+    advice = _advice(before, tried, fed)
     findings = [dataclasses.replace(f, remedy=advice) if advice and f.code in ADVISED else f for f in verdict.findings]
-    note = Finding("GS-REMEDIES", "info", _note(verdict.state, e.rate, tried, fed))
+    note = Finding("GS-REMEDIES", "info", _note(verdict.state, before.rate, tried, fed))
     return dataclasses.replace(verdict, findings=(*findings, note))
 
 
-def _advice(e: Evidence, tried: tuple[Remedy, ...], fed: str) -> str:
+def _advice(before: Reach, tried: tuple[Remedy, ...], fed: str) -> str:
     if not tried:
         return ""
     top = tried[0]
@@ -104,19 +106,19 @@ def _advice(e: Evidence, tried: tuple[Remedy, ...], fed: str) -> str:
         count = len(tried)
         return "The one change tried does not help." if count == 1 else f"None of the {count} changes tried helps."
     still = "still " if top.state in KINDS else ""
-    told = f"With {top.change} {_moves(e, top)}: {still}{top.state}"
+    told = f"With {top.change} {_moves(before, top)}: {still}{top.state}"
     return f"{told} (measured on the same {fed}, all else unchanged)."
 
 
-def _moves(e: Evidence, top: Remedy) -> str:
-    reach = "" if top.reach is None else f"{top.reach} step{'s'[: top.reach != 1]}"
-    reach += " (the whole run)" if top.reach == e.steps else ""
-    if e.rate is None:
+def _moves(before: Reach, top: Remedy) -> str:
+    reach = "" if top.reach is None else count(top.reach)
+    reach += " (the whole run)" if top.reach == before.steps else ""
+    if before.rate is None:
         return f"the gradient is no longer zero: rate {top.rate:.3g}, reach {reach or 'not determined'}"
-    moves = f"the rate moves from {e.rate:.3g} to {top.rate or 0:.3g}"
-    if e.rate > 0 and e.log10_gain is not None and top.log10_gain is not None:
-        return f"{moves} and the gain over the run from {times(e.log10_gain)} to {times(top.log10_gain)}"
-    return f"{moves} and the reach from {e.reach} to {reach}" if e.reach is not None and reach else moves
+    moves = f"the rate moves from {before.rate:.3g} to {top.rate or 0:.3g}"
+    if before.rate > 0 and before.log10_gain is not None and top.log10_gain is not None:
+        return f"{moves} and the gain over the run from {times(before.log10_gain)} to {times(top.log10_gain)}"
+    return f"{moves} and the reach from {before.reach} to {reach}" if before.reach is not None and reach else moves
 
 
 def _note(state: str, rate: float | None, tried: tuple[Remedy, ...], fed: str) -> str:

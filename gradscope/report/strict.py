@@ -1,13 +1,38 @@
-"""Strict JSON: a number that is not finite becomes null, with a record of where and what it was."""
+"""What is not finite, in words and in strict JSON: null, with a record of where and what it was."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["strict"]
+if TYPE_CHECKING:
+    from gradscope.analysis.finite import NonFinite
+
+
+__all__ = ["place", "record", "strict"]
 
 Document = dict[str, Any]
+
+# What the axes of arrays are; counting begins at 0, as in arrays.
+AXES = {
+    "jacobians": ("step",),
+    "data": ("sequence", "step", "column"),
+    "inputs": ("step", "input", "sequence"),
+    "states": ("step", "unit", "sequence"),
+}
+
+
+def place(r: NonFinite) -> str:
+    """Say where values stop being finite."""
+    axes = AXES.get(r.path)
+    where = ", ".join(f"{a} {i}" for a, i in zip(axes, r.first, strict=True)) if axes else f"at {list(r.first)}"
+    plural = "value is" if r.count == 1 else "values are"
+    return f"{r.count} {plural} {r.kind} in {r.path.removeprefix('model.')}, first {where}"
+
+
+def record(r: NonFinite) -> Document:
+    """Return the entry of the document's `nonfinite`."""
+    return {"path": r.path, "kind": r.kind, "count": r.count, "first": list(r.first)}
 
 
 def strict(value: Any, path: str, records: list[Document]) -> Any:

@@ -30,7 +30,8 @@ from gradscope.dynamics.loss import random_loss
 from gradscope.dynamics.trajectory import run
 from gradscope.kernels.follow import Followed, follow
 from gradscope.numerics.statistics import mean_error, student
-from gradscope.report.trust import trust
+from gradscope.report.case import Case
+from gradscope.report.sections import lyapunov as exponents_section
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "explanation" / "coverage.md"
@@ -169,8 +170,13 @@ def runs_of(system: System, plan: Plan, count: int, truth: float, rng: np.random
             covered=bool(low <= truth <= high),
             plain=_plain(mine, truth),
             rate_covered=rate is not None and rate[0] <= expected <= rate[1],
-            warned=bool(trust(growth, None, "float64", None if system.exponent is not None else plan.warmup)),
+            warned=bool(exponents_section.findings(growth, _case(system, plan))),
         )
+
+
+def _case(system: System, plan: Plan) -> Case:
+    kind = "jacobians" if system.exponent is not None else "linear"
+    return Case({}, model={"source": "python", "cell": kind}, config={"warmup": plan.warmup})
 
 
 def _plain(run: Followed, truth: float) -> bool:

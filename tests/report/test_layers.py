@@ -4,14 +4,15 @@ import numpy as np
 
 import gradscope
 from gradscope import create
-from gradscope.report import panels
+from gradscope.report import section
+from gradscope.report.sections import depth
 
 SIZES = {"hidden_size": 5, "input_size": 3}
 
 
 def found(cell, **options):
     document = gradscope.analyze(cell, steps=30, batch=2, lags=0, **options).to_dict()
-    return document, {p.name: p for p in panels.analysis(document)}
+    return document, {p.name: p for p in section.panels(document)}
 
 
 def test_rows_are_the_layers_outputs_and_what_goes_up_from_them():
@@ -32,7 +33,7 @@ def test_drawn_also_where_nothing_arrives():
     for gain in (0.0, 1.0):
         cell = create("rnn", layers=2, gain=gain, **SIZES)
         result = gradscope.analyze(cell, steps=12, batch=2, lags=0)
-        heat = {p.name: p for p in panels.analysis(result.to_dict())}["layers"].heat
+        heat = {p.name: p for p in section.panels(result.to_dict())}["layers"].heat
         assert any(v is None for v in heat.values[0]) == (gain == 0)
         assert result.report is not None
 
@@ -44,8 +45,8 @@ def test_long_runs_have_few_columns():
         for k, band in document["series"]["log10_gradient_norm"].items()
     }
     document["series"] |= {"log10_gradient_norm": long, "timestep": list(range(5001))}
-    heat = {p.name: p for p in panels.analysis(document)}["layers"].heat
-    assert len(heat.x) == len(heat.values[0]) <= panels.COLUMNS
+    heat = {p.name: p for p in section.panels(document)}["layers"].heat
+    assert len(heat.x) == len(heat.values[0]) <= depth.COLUMNS
     steps = np.diff(heat.x)
     assert (steps == steps[0]).all()
 

@@ -5,8 +5,8 @@ import copy
 import pytest
 
 from gradscope import analyze, create
-from gradscope.report.panels import SLIGHT, VISIBLE
 from gradscope.report.present import from_document
+from gradscope.report.sections.paths import SLIGHT, VISIBLE
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,10 @@ from gradscope.files.layouts._load import read_network
 from gradscope.networks.create import directions
 from gradscope.networks.stack import Direction
 from gradscope.report.inspection import inspection_document
+from gradscope.report.schema import schema
 
-PATH = Path(gradscope.__file__).parent / "report" / "schema.json"
-SCHEMA = json.loads(PATH.read_text(encoding="utf-8"))
+SCHEMA = schema()
+FIRST = json.loads(Path(__file__).with_name("schema-1.0.json").read_text(encoding="utf-8"))  # without descriptions
 KINDS = [r["$ref"].rsplit("/", 1)[1] for r in SCHEMA["oneOf"]]
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 SIZES = {"hidden_size": 6, "input_size": 3}
@@ -46,6 +47,30 @@ def test_the_schema_is_one():
     assert KINDS == ["analysis", "comparison", "inspection", "check"]
 
 
+def grown(old, new, path="#"):
+    """Check that all that one schema says, the other says, too; it may have further properties that may be left out."""
+    if isinstance(old, list):
+        assert sorted(map(json.dumps, old)) == sorted(map(json.dumps, new)), path
+    elif isinstance(old, dict):
+        properties = path.endswith(("/properties", "/$defs"))
+        assert set(old) <= set(new) if properties else set(old) == set(new) - {"description", "title"}, path
+        for key, value in old.items():
+            grown(value, new[key], f"{path}/{key}")
+    else:
+        assert old == new and type(old) is type(new), path
+
+
+def without_empty(node):
+    if isinstance(node, dict):
+        return {k: without_empty(v) for k, v in node.items() if (k, v) != ("required", [])}
+    return [without_empty(v) for v in node] if isinstance(node, list) else node
+
+
+def test_the_schema_accepts_and_rejects_what_version_1_0_did():
+    """Within version 1 it only grows."""
+    grown(without_empty(FIRST), without_empty(SCHEMA))
+
+
 def objects(node, path="#"):
     if isinstance(node, dict):
         if node.get("type") == "object" or "properties" in node:
@@ -65,7 +90,7 @@ def test_every_property_is_described():
 
 
 def test_every_definition_is_used():
-    text = PATH.read_text(encoding="utf-8")
+    text = json.dumps(SCHEMA)
     for name in SCHEMA["$defs"]:
         assert f'"#/$defs/{name}"' in text, name
 

@@ -5,12 +5,12 @@ import math
 import numpy as np
 
 from gradscope import analyze, create
-from gradscope.report.panels import analysis
+from gradscope.report import section
 
 
 def found(cell, **options):
     document = analyze(cell, steps=20, batch=2, **options).document
-    return document, {p.name: p for p in analysis(document)}
+    return document, {p.name: p for p in section.panels(document)}
 
 
 def test_a_state_space_has_the_time_constants_of_its_poles():

@@ -1,4 +1,4 @@
-"""What is said of numbers that were checked, and that it is said only where it is so."""
+"""Findings on numbers that were checked, and that there are none where nothing is wrong."""
 
 import dataclasses
 
@@ -10,7 +10,18 @@ import gradscope
 from gradscope import JacobianChain, create
 from gradscope.analysis.lyapunov import lyapunov
 from gradscope.analysis.products import products
-from gradscope.report.trust import trust
+from gradscope.analysis.reach import reach
+from gradscope.report.case import Case
+from gradscope.report.sections import lyapunov as exponents_section
+from gradscope.report.sections import products as product_section
+
+
+def trust(growth, product, dtype="float64", warmup=None):
+    """Return the findings on exponents and product, of a gradient that stays as it is."""
+    model = {"source": "python", "cell": "jacobians" if warmup is None else "linear", "hidden_size": 1}
+    case = Case({"reach": reach(np.zeros((2, 1)))}, model=model, config={"dtype": dtype, "warmup": warmup})
+    found = [] if growth is None else exponents_section.findings(growth, case)
+    return found + ([] if product is None else product_section.findings(product, case))
 
 
 def codes(chain, dtype="float64", **options):

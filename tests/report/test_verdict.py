@@ -1,44 +1,103 @@
 """Verdicts: every state, every bar, every finding when it should be there and not otherwise."""
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from gradscope import JacobianChain, analyze, create
+from gradscope.analysis.finite import NonFinite
+from gradscope.analysis.gates import GateStatistics
+from gradscope.analysis.reach import Reach
 from gradscope.networks.cell import cell_class
-from gradscope.report.verdict import DECADES, HORIZON, OPPOSED, SHORTEST, Evidence, judge, times
+from gradscope.report import verdict
+from gradscope.report.case import Case
+from gradscope.report.model import times
+from gradscope.report.sections.paths import OPPOSED
+from gradscope.report.verdict import DECADES, HORIZON, SHORTEST
 
 LN10 = math.log(10)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a verdict is made from, in the units of its sentences."""
+
+    steps: int
+    log10_gain: float | None
+    rate: float | None
+    interval: tuple | None
+    half_life: float | None
+    reach: int | None
+    zero_from: int | None = None
+    peak: tuple | None = None
+    underflow: dict = field(default_factory=lambda: dict.fromkeys(("float32", "bfloat16", "float16")))
+    nonfinite: tuple = ()
+    gates: dict = field(default_factory=dict)
+    around_share: float | None = None
+    cancellation: float | None = None
+    step_radius: float | None = None
+    everywhere: bool = False
+    keep_gates: dict = field(default_factory=lambda: {"z": "update"})
+    forget_gates: dict = field(default_factory=dict)
+    roads: tuple | None = None
+    hidden: int = 8
+    cell: str = "gru"
+    source: str = "init"
+    settings: dict = field(default_factory=dict)
+
+    def case(self):
+        """Answers of analyses that say the same."""
+        gain = math.nan if self.log10_gain is None else self.log10_gain * LN10
+        far = Reach(
+            steps=self.steps,
+            threshold=1e-3,
+            reach=self.reach,
+            log_gain=np.array([gain]),
+            rate=self.rate,
+            interval=self.interval,
+            half_life=self.half_life,
+            underflow=self.underflow,
+            orbits=1,
+            zero_from=self.zero_from,
+            peak=self.peak and (self.peak[0], self.peak[1] * LN10),
+        )
+        answers = {
+            "finite": self.nonfinite,
+            "gradients": SimpleNamespace(last=True if self.everywhere else None, loss_ends=None),
+            "reach": far,
+            "gates": {
+                g: GateStatistics(0, low, high, None, None, never) for g, (low, high, never) in self.gates.items()
+            },
+            "paths": SimpleNamespace(mean=math.nan if self.around_share is None else self.around_share),
+        }
+        if self.cancellation is not None:
+            answers["crossings"] = SimpleNamespace(cancellation=self.cancellation)
+        if self.step_radius is not None:
+            answers["steps"] = SimpleNamespace(radius=np.array([self.step_radius]))
+        file = {"path": "m.pt"} if self.source == "checkpoint" else {}
+        model = {"source": self.source, "cell": self.cell, "hidden_size": self.hidden, "input_size": 32, **file}
+        config = {"steps": 200, "batch": 8, "warmup": 50, "seed": 0, "input_scale": 1.0, "dtype": "float64"}
+        config |= {"init": "pytorch", "remedies": True, **self.settings}
+        return Case(answers, "GRU, 8 units", model, config, self.keep_gates, self.forget_gates, self.roads)
+
+
+def judge(e):
+    return verdict.judge(e.case())
 
 
 def evidence(decades=0.0, spread=0.1, steps=200, **changes):
     """A run whose gradient changes by so many decades, with a 95 % interval of +- spread decades."""
     rate = decades * LN10 / steps
     base = Evidence(
-        name="GRU, 8 units",
         steps=steps,
         log10_gain=decades,
         rate=rate,
         interval=(rate - spread * LN10 / steps, rate + spread * LN10 / steps),
         half_life=-math.log(2) / rate if rate < 0 else None,
         reach=min(steps, int(steps * -3 / decades)) if decades < 0 else steps,
-        threshold=1e-3,
-        zero_from=None,
-        peak=None,
-        underflow={"float32": None, "bfloat16": None, "float16": None},
-        nonfinite=(),
-        gates={},
-        around_share=None,
-        step_radius=None,
-        cell="gru",
-        keep_gates={"z": "update"},
-        hidden=8,
-        target="gru",
-        options="",
-        sampled=True,
-        advisable=True,
     )
     return replace(base, **changes)
 
@@ -66,11 +125,11 @@ def codes(e):
     ],
 )
 def test_bar_of_three_decades(decades, spread, state):
-    verdict = judge(evidence(decades, spread))
-    assert verdict.state == state
-    assert verdict.sentence.startswith(f"{state.upper()}: ")
-    assert verdict.sentence.endswith(" (GRU, 8 units)")
-    assert "\n" not in verdict.sentence
+    outcome = judge(evidence(decades, spread))
+    assert outcome.state == state
+    assert outcome.sentence.startswith(f"{state.upper()}: ")
+    assert outcome.sentence.endswith(" (GRU, 8 units)")
+    assert "\n" not in outcome.sentence
     assert DECADES == 3
 
 
@@ -83,18 +142,18 @@ def test_bar_of_short_runs(steps, bar):
 
 
 def test_too_short():
-    verdict = judge(evidence(-9, steps=1))
-    assert verdict.state == "inconclusive"
-    assert verdict.sentence == "INCONCLUSIVE: 1 step is too short to fit a rate (GRU, 8 units)"
+    outcome = judge(evidence(-9, steps=1))
+    assert outcome.state == "inconclusive"
+    assert outcome.sentence == "INCONCLUSIVE: 1 step is too short to fit a rate (GRU, 8 units)"
     assert "9 steps are too short" in judge(evidence(-9, steps=SHORTEST - 1)).sentence
     assert judge(evidence(-9, steps=SHORTEST)).state == "vanishing"
 
 
 def test_without_an_error_bar():
-    verdict = judge(evidence(-9, interval=None))
-    assert verdict.state == "inconclusive"
-    assert "no error bar" in verdict.sentence
-    assert "1.0e-9" in verdict.sentence
+    outcome = judge(evidence(-9, interval=None))
+    assert outcome.state == "inconclusive"
+    assert "no error bar" in outcome.sentence
+    assert "1.0e-9" in outcome.sentence
 
 
 def test_sentences():
@@ -145,11 +204,13 @@ def test_factors_round_into_one_digit(whole):
 
 
 def test_nonfinite():
-    verdict = judge(evidence(-40, nonfinite=("3 values are nan in data, first sequence 0, step 2, column 1", "other")))
-    assert verdict.state == "nonfinite"
-    assert "first sequence 0, step 2, column 1" in verdict.sentence
-    assert [f.code for f in verdict.findings] == ["GS-NONFINITE"] * 2
-    assert {f.level for f in verdict.findings} == {"error"}
+    outcome = judge(
+        evidence(-40, nonfinite=(NonFinite("data", "nan", 3, (0, 2, 1)), NonFinite("data", "inf", 1, (1, 0, 0))))
+    )
+    assert outcome.state == "nonfinite"
+    assert "first sequence 0, step 2, column 1" in outcome.sentence
+    assert [f.code for f in outcome.findings] == ["GS-NONFINITE"] * 2
+    assert {f.level for f in outcome.findings} == {"error"}
     lost = judge(evidence(log10_gain=None, rate=None, interval=None))
     assert lost.state == "nonfinite"
     assert lost.findings == ()
@@ -157,11 +218,11 @@ def test_nonfinite():
 
 def test_exact_zero():
     e = evidence(-40, log10_gain=-math.inf, rate=None, interval=None, half_life=None, zero_from=12, reach=11)
-    verdict = judge(e)
-    assert verdict.state == "vanishing"
-    assert "exactly zero from 12 steps back" in verdict.sentence
+    outcome = judge(e)
+    assert outcome.state == "vanishing"
+    assert "exactly zero from 12 steps back" in outcome.sentence
     assert "from the first step back" in judge(replace(e, zero_from=1)).sentence
-    (finding,) = verdict.findings
+    (finding,) = outcome.findings
     assert finding.code == "GS-VANISHING"
     assert "at lag 12 and beyond" in finding.message
     assert codes(replace(e, underflow={"float32": 12})) == ["GS-VANISHING"]  # zero says it already
@@ -196,23 +257,26 @@ def test_remedies():
     assert "update gate" in remedy()
     assert remedy().endswith("gradscope compare gru gru:init=chrono,tmax=200 --hidden 8")
     assert remedy(hidden=128).endswith("tmax=200")
-    file = remedy(target="m.pt", sampled=False, advisable=False)
+    file = remedy(source="checkpoint")
     assert file.endswith("gradscope compare m.pt gru:init=chrono,tmax=200 --hidden 8")
-    assert "gradscope compare rnn lstm:init=chrono" in remedy(cell="rnn", target="rnn", keep_gates={})
+    assert "gradscope compare rnn lstm:init=chrono" in remedy(cell="rnn", keep_gates={})
     # a gate that lets go when open has a bias all the same
-    mingru = remedy(cell="mingru", target="mingru", keep_gates={}, forget_gates={"z": "update"})
+    mingru = remedy(cell="mingru", keep_gates={}, forget_gates={"z": "update"})
     assert "update gate" in mingru
     assert "gradscope compare mingru mingru:init=chrono" in mingru
     # what has a road around is not told to get one; where nothing crosses weights, none are to be changed
-    other = {r: remedy(keep_gates={}, roads=r, measurable=True) for r in ((False, True), (True, True), (True, False))}
+    other = {
+        r: remedy(keep_gates={}, roads=r, settings={"remedies": False})
+        for r in ((False, True), (True, True), (True, False))
+    }
     assert [("A cell with a road" in text, "--remedies" in text) for text in other.values()] == [
         (True, True),
         (False, True),
         (False, False),
     ]
     # what the user has set already is not advised, nor a command for what has no name on the command line
-    assert "chrono" not in remedy(advisable=False)
-    assert "chrono" not in remedy(target="", sampled=False, advisable=False)
+    assert "chrono" not in remedy(settings={"init": "orthogonal"})
+    assert "chrono" not in remedy(source="python")
 
 
 def test_dependencies_beyond():

@@ -5,7 +5,7 @@ import pytest
 
 from gradscope import analyze, create, from_step
 from gradscope.render import png
-from gradscope.report.panels import analysis
+from gradscope.report import section
 
 
 def forgetful(after):
@@ -15,7 +15,7 @@ def forgetful(after):
 
 
 def panels(result):
-    return {p.name: p for p in analysis(result.document)}
+    return {p.name: p for p in section.panels(result.document)}
 
 
 @pytest.mark.parametrize("after", [1, 3])

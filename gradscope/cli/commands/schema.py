@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-import gradscope
 from gradscope import plugins
 from gradscope.cli._output import write_stdout
 from gradscope.errors import UsageError
@@ -23,13 +21,11 @@ def command(
     ] = None,
 ) -> None:
     """Print the JSON Schema (2020-12) that every document of this version follows."""
-    text = (Path(gradscope.__file__).parent / "report" / "schema.json").read_text(encoding="utf-8")
-    if kind is None:
-        write_stdout(text)
-        return
-    schema = json.loads(text)
-    kinds = [ref["$ref"].rsplit("/", 1)[1] for ref in schema["oneOf"]]
-    if kind not in kinds:
-        raise UsageError(f"there is no kind '{kind}'", f"{plugins.suggest(kind, kinds)}known: {', '.join(kinds)}")
-    del schema["oneOf"]
-    write_stdout(json.dumps({**schema, "$ref": f"#/$defs/{kind}"}, indent=2) + "\n")
+    from gradscope.report.schema import KINDS, schema  # with all sections, and so with all analyses
+
+    document, kinds = schema(), list(KINDS)
+    if kind is not None:
+        if kind not in kinds:
+            raise UsageError(f"there is no kind '{kind}'", f"{plugins.suggest(kind, kinds)}known: {', '.join(kinds)}")
+        document = {k: v for k, v in document.items() if k != "oneOf"} | {"$ref": f"#/$defs/{kind}"}
+    write_stdout(json.dumps(document, indent=2) + "\n")

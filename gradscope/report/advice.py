@@ -1,0 +1,72 @@
+"""What would keep more of the gradient: the command that measures it, of nothing that the model has already."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+from gradscope.report.case import Case
+
+__all__ = ["MEASURED", "PIPED", "keep_more"]
+
+PIPED = "standard input"  # the path of a model that came through a pipe
+USUAL_HIDDEN = 128  # units that the command line takes unasked
+USUAL_INPUTS = 32
+# Settings that a command takes unasked; what differs has to be said again.
+ALSO = {"steps": 200, "batch": 8, "warmup": 50, "seed": 0, "input_scale": 1.0, "dtype": "float64"}
+MEASURED = "To measure what changes of the weights do, append --remedies (in Python, remedies=True)"
+# What a cell without a bias that keeps its state is told when its gradient vanishes, by `Case.roads`.
+OTHER_CELLS = {
+    (False, True): "A cell with a road around its recurrent weights keeps more",
+    (True, True): "Settings and own arrays of the cell decide how much its road around the recurrent weights keeps; "
+    "gates that are set to keep the state may keep more",
+    (True, False): "No recurrent weights are in the way: the cell's settings and own arrays decide what a unit keeps; "
+    "gates that are set to keep the state may keep more",
+    None: "Gates that are set to keep the state may keep more",
+}
+
+Document = dict[str, Any]
+
+
+def keep_more(case: Case) -> str:
+    """Name the command that measures what would keep more of the state."""
+    target, hidden = _target(case.model), int(case.model["hidden_size"])
+    size = f" --hidden {hidden}" if hidden != USUAL_HIDDEN else ""
+    if not target or (not case.advisable and case.sampled):
+        text = MEASURED if case.measurable else "Measure a remedy before you train"
+        return f"{text}; gradscope compare takes several models on the same inputs."
+    chrono = f":init=chrono,tmax={max(case.reach.steps, 3)}{size}{_options(case.model, case.config)}"
+    gates = case.keep_gates or case.forget_gates
+    if gates:
+        gate, cell = next(iter(gates.values())), target if case.sampled else str(case.model["cell"])
+        text = f"Keep more of the state at each step, by the bias of the {gate} gate"
+        several = " (--remedies tries several)" * case.measurable
+        return f"{text}{several}. To see what it does: gradscope compare {target} {cell}{chrono}"
+    weights = " (--remedies tries other weights)" * (case.measurable and case.roads != (True, False))
+    return f"{OTHER_CELLS[case.roads]}{weights}. To see how much: gradscope compare {target} lstm{chrono}"
+
+
+def _target(model: Document) -> str:
+    """Return what `gradscope compare` calls the model; "" where it cannot be named there again."""
+    if model["source"] == "init":
+        own = "path" in model  # a cell class of a file
+        return shlex.quote(f"{model['path']}:{model['cell']}") if own else str(model["cell"])
+    named = model["source"] == "checkpoint" and model["path"] != PIPED
+    return shlex.quote(str(model["path"])) if named else ""
+
+
+def _options(model: Document, config: Document) -> str:
+    """Return what else that command needs. Names come from files: quoted, they are words to any shell."""
+    given = {"--layer": model.get("layer") if model["source"] == "checkpoint" else None, "--data": config.get("data")}
+    if config.get("drive", "noise") != "noise":
+        given |= {"--drive": config["drive"], "--readout": config.get("readout")}
+    given |= {f"--{key.replace('_', '-')}": config.get(key) for key in ALSO if config.get(key) != ALSO[key]}
+    if model["source"] == "init" and not config.get("data") and model["input_size"] != USUAL_INPUTS:
+        given["--input-size"] = model["input_size"]
+    if model["source"] == "init":
+        given |= {"--layers": config.get("layers", 1) > 1 and config["layers"], "--norm": config.get("norm")}
+        given |= {"--residual": config.get("residual")}
+    if config.get("data"):
+        given = {key: value for key, value in given.items() if key not in ("--steps", "--batch", "--warmup")}
+    flags = {option: "" if value is True else f" {shlex.quote(str(value))}" for option, value in given.items() if value}
+    return "".join(f" {option}{value}" for option, value in flags.items())

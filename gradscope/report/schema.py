@@ -1,0 +1,449 @@
+"""The JSON Schema of everything that is written: what documents have in common, and the fields of all sections."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from gradscope.report import section
+from gradscope.report.fields import (
+    Fields,
+    array,
+    boolean,
+    choice,
+    constant,
+    integer,
+    number,
+    record,
+    ref,
+    string,
+)
+
+__all__ = ["KINDS", "schema"]
+
+STATES = ("vanishing", "stable", "exploding", "inconclusive", "nonfinite")
+SHA256 = r"^[0-9a-f]{64}$"
+CODE = r"^GS-[A-Z-]+$"
+
+
+def _envelope(kind: str) -> Fields:
+    """Return what every document begins with."""
+    return {
+        "schema_version": string(
+            "Version of this schema, major.minor; within one major version it only grows.", pattern=r"^1\.[0-9]+$"
+        ),
+        "kind": constant("What the document is.", kind),
+        "tool": ref("What wrote the document.", "tool"),
+        "config": ref("Every setting that was used, resolved.", "config"),
+    }
+
+
+ANALYSIS: Fields = {
+    **_envelope("analysis"),
+    "model": ref("What was measured.", "model"),
+    "verdict": record(
+        "The answer.",
+        {
+            "state": choice(
+                "Whether the gradient vanishes (loses three decades by the first step), explodes (gains "
+                "three), neither (stable), cannot be told from one or the other (inconclusive), or is not "
+                "finite. On runs of less than 100 steps the bar is lower in proportion.",
+                *STATES,
+            ),
+            "sentence": string("The answer in one sentence."),
+            "findings": array("Conclusions beside the verdict.", ref("A conclusion beside the verdict.", "finding")),
+        },
+    ),
+    "metrics": ref("Single numbers.", "metrics"),
+    "remedies": array(
+        "What changes of the weights do, each alone and on the same inputs, best first: what helps, and of "
+        "that the rate nearest to zero. Only with --remedies; empty where nothing was tried, and a finding "
+        "says why.",
+        ref("A change of the weights.", "remedy"),
+        optional=True,
+    ),
+    "series": ref("Numbers by time step, by lag and by gate.", "series"),
+    "nonfinite": array(
+        "What is not finite, in what was measured and in this document: a number that is not finite is null "
+        "there, and here is where and what it was.",
+        ref("One array, or one number of this document.", "nonfinite"),
+    ),
+    "warnings": array("What was assumed, converted or left out.", ref("A note.", "warning")),
+    "run": ref("Where and when; left out with --reproducible.", "run", optional=True),
+}
+
+RESULT: Fields = {"name": string("What the model is called in this comparison."), **ANALYSIS}
+
+COMPARISON: Fields = {
+    **_envelope("comparison"),
+    "verdict": record(
+        "The answer.",
+        {
+            "sentence": string("The answer in one sentence."),
+            "order": array("Names of the models, the one that reaches farthest first.", string("")),
+        },
+    ),
+    "results": array(
+        "One analysis a model, in the order they were given.", ref("One of the models.", "result"), minItems=1
+    ),
+    "warnings": array("What concerns the comparison itself.", ref("A note.", "warning")),
+    "run": ref("Where and when; durations added up; left out with --reproducible.", "run", optional=True),
+}
+
+INSPECTION: Fields = {
+    **_envelope("inspection"),
+    "file": record(
+        "The checkpoint.",
+        {
+            "name": string("Its name, without the folder."),
+            "format": string("Name of the reader that recognised it."),
+            "sha256": string("Its SHA-256, hexadecimal.", pattern=SHA256),
+            "size_bytes": integer("Its size in bytes.", minimum=0),
+        },
+    ),
+    "verdict": record(
+        "The answer.",
+        {
+            "sentence": string("The answer in one sentence."),
+        },
+    ),
+    "layers": array(
+        "Recurrent networks, in the order of the file.",
+        record(
+            "One recurrent network.",
+            {
+                "layer": string("Its name in the file."),
+                "cell": string("Name of the cell."),
+                "input_size": integer("Number of inputs.", minimum=1),
+                "hidden_size": integer("Units of a layer.", minimum=1),
+                "layers": integer("Layers of the network.", minimum=1),
+                "bidirectional": boolean("Whether there is a second direction."),
+                "settings": record("Settings of the cell that are not at their default.", {}, others=True),
+                "state": ref("Parts of the state.", "state"),
+                "assumptions": array(
+                    "What the file does not say, and where the Jacobian of a function comes from, one sentence each.",
+                    string(""),
+                ),
+                "parameters": array("Names of its tensors in the file.", string("")),
+            },
+        ),
+    ),
+    "other_tensors": array(
+        "Tensors that belong to none of them.",
+        record(
+            "A tensor.",
+            {
+                "name": string("Name that it goes by."),
+                "shape": array("Its shape.", integer("")),
+                "dtype": string("Type of its numbers."),
+            },
+        ),
+    ),
+    "warnings": array("What was assumed, converted or left out.", ref("A note.", "warning")),
+}
+
+CHECK: Fields = {
+    **_envelope("check"),
+    "model": record(
+        "What was looked at.",
+        {
+            "cell": string("Name of the cell, of the class or of the function."),
+            "function": boolean("Whether it is a step function, of which facts are found out in place of derivatives."),
+            "path": string("Name of its file, without the folder, where it is the user's own.", optional=True),
+            "sha256": string("SHA-256 of that file, hexadecimal.", optional=True, pattern=SHA256),
+        },
+    ),
+    "verdict": record(
+        "The answer.",
+        {
+            "passed": boolean("Whether nothing is wrong."),
+            "sentence": string("The answer in one sentence."),
+        },
+    ),
+    "derivatives": array(
+        "Every derivative that the cell states or should state; none of a function, of a stack, or where there "
+        "are no grids.",
+        record(
+            "One of them.",
+            {
+                "map": integer("Which of the maps that make up a step, from 1.", minimum=1),
+                "part": string("The new part of the state that is derived."),
+                "road": choice(
+                    "What it is derived by: the recurrent or the input pre-activation of a gate, an old part, "
+                    "or another new part.",
+                    "through",
+                    "entry",
+                    "around",
+                    "within",
+                ),
+                "of": string("Name of that gate or part."),
+                "error": number(
+                    "Largest difference from the derivative of the step over units and states, relative to the "
+                    "largest derivative; null where it is not finite.",
+                    minimum=0,
+                ),
+                "allowed": number("The error that rounding may make.", null=False, minimum=0),
+                "right": boolean("Whether the error is allowed."),
+                "remark": string("How what is stated has to do with what it should be; empty where that is not known."),
+            },
+        ),
+    ),
+    "facts": array(
+        "What was found out about a step function.",
+        record(
+            "One fact.",
+            {
+                "what": string("What was asked."),
+                "found": string("The answer."),
+                "right": boolean("Whether it keeps the rules of a step function."),
+            },
+        ),
+    ),
+}
+
+KINDS = {
+    "analysis": record("How far gradients reach through one model.", ANALYSIS),
+    "comparison": record("Several models on the same inputs, side by side.", COMPARISON),
+    "inspection": record("What recurrent layers a checkpoint holds.", INSPECTION),
+    "check": record("Whether a cell's Jacobian is the derivative of its step.", CHECK),
+}
+
+DEFINITIONS = {
+    "result": record("One of the models.", RESULT),
+    "tool": record(
+        "The program.",
+        {
+            "name": constant("Its name.", "gradscope"),
+            "version": string("Version of the program."),
+        },
+    ),
+    "config": record(
+        "Every setting that was used, resolved: what was not given has its default here.",
+        {
+            "cell": string(
+                "Name of the cell, as gradscope cells lists them, or FILE.py:NAME for one of the user's own; "
+                "of a cell with random weights, or a function.",
+                null=True,
+                optional=True,
+            ),
+            "hidden": integer("Units of a layer.", optional=True, minimum=1),
+            "input_size": integer("Number of inputs of a cell that is checked.", optional=True, minimum=1),
+            "layers": integer("Layers of the network.", optional=True, minimum=1),
+            "residual": boolean("Whether residual connections between layers were asked for.", optional=True),
+            "norm": choice(
+                "What normalises the input of a layer above the bottom one; where something does.",
+                "layer",
+                "rms",
+                optional=True,
+            ),
+            "bidirectional": boolean("Whether both directions were asked for.", optional=True),
+            "init": string("Name of the initialisation.", optional=True),
+            "gain": number("Factor on the recurrent weights.", null=False, optional=True),
+            "set": record(
+                "Settings of the cell and of the initialisation, as they were given.", {}, optional=True, others=True
+            ),
+            "data": string("Name of the file of real input, without its folder.", optional=True),
+            "embedding": string(
+                "Name of the embedding in the checkpoint that turned tokens into input.", optional=True
+            ),
+            "drive": string("Made-up input: noise, zeros or sine; or self: the network's own output.", optional=True),
+            "readout": string(
+                "Name that was given for the linear layer of the checkpoint whose output is the next input.",
+                optional=True,
+            ),
+            "lead_in": integer(
+                "Steps that the network read before the run began; where there were any.", optional=True, minimum=1
+            ),
+            "input_scale": number("Factor on made-up input.", null=False, optional=True),
+            "loss_gradient": string("Name of the file that holds dL/dh, without its folder.", optional=True),
+            "spectrum": integer(
+                "How many Lyapunov exponents, singular values and eigenvalues of the product are kept at most.",
+                optional=True,
+                minimum=1,
+            ),
+            "threshold": number("The fraction of the gradient that `reach` asks for.", null=False, optional=True),
+            "remedies": boolean("Whether changes of the weights were measured, too.", optional=True),
+            "dtype": string("Precision of the computation: float64 or float32.", optional=True),
+            "batch": integer("Independent sequences.", optional=True, minimum=1),
+            "steps": integer("Measured steps T.", optional=True, minimum=1),
+            "warmup": integer("Steps run before the measured ones.", optional=True, minimum=0),
+            "loss": string(
+                "The loss: last, mean or sum, each a random readout of length one; or given.", optional=True
+            ),
+            "seed": integer("Seed of weights, input and readout.", optional=True, minimum=0),
+            "step_spectra": integer(
+                "Of how many single steps spectra were taken; 0: of none.", optional=True, minimum=0
+            ),
+            "lags": integer(
+                "At how many lags the Jacobian product was measured; 0: at none.", optional=True, minimum=0
+            ),
+            "layer": string("The layer of the checkpoint that was asked for.", optional=True),
+            "key": string("Which of several state dicts of the checkpoint.", optional=True),
+            "activation": string("Activation that was given for a checkpoint that does not say.", optional=True),
+            "gate_order": string("Order of the gates that was given for a checkpoint.", optional=True),
+            "data_key": string("Which array of an .npz.", optional=True),
+            "columns": string("Which columns of a table.", optional=True),
+            "delimiter": string("Delimiter that was given for a table.", optional=True),
+            "decimal": string("Decimal sign that was given for a table.", optional=True),
+            "layout": string("Axes of 3-D data that were given: btf or tbf.", optional=True),
+            "nan": string("What was done with data that are not finite: keep, drop, zero or error.", optional=True),
+        },
+        others=True,
+    ),
+    "model": record(
+        "The model: where it comes from, and its sizes.",
+        {
+            "source": choice("Random weights, a file, or an object made in Python.", "init", "checkpoint", "python"),
+            "cell": string(
+                "Name of the cell, or of the class or function in a file of the user's own; function or "
+                "jacobians where it was made in Python."
+            ),
+            "input_size": integer("Number of inputs m.", minimum=0),
+            "hidden_size": integer("Units of a layer.", minimum=1),
+            "layers": integer("Layers of the network.", minimum=1),
+            "residual": boolean(
+                "Whether a layer is given the sum of the outputs below it, and the loss reads the sum of all; "
+                "where that is so.",
+                optional=True,
+            ),
+            "norm": string(
+                "What normalises the input of layers above the bottom one, layer or rms; where something does.",
+                optional=True,
+            ),
+            "state": ref("Parts of the state.", "state"),
+            "settings": record("Settings of the cell that are not at their default.", {}, others=True),
+            "assumptions": array(
+                "What the file does not say, and where the Jacobian of a function comes from, one sentence each.",
+                string(""),
+            ),
+            "init": string("Name of the initialisation; of random weights.", optional=True),
+            "path": string(
+                "Name of the file, without its folder; of a checkpoint, or of a cell of the user's own.", optional=True
+            ),
+            "sha256": string(
+                "SHA-256 of the file, hexadecimal; of a checkpoint, or of a cell of the user's own.",
+                optional=True,
+                pattern=SHA256,
+            ),
+            "format": string("Name of the reader that recognised the file; of a checkpoint.", optional=True),
+            "layer": string("Name of the layer in the file, or of the direction.", optional=True),
+            "readout": string(
+                "What feeds the output back as the next input: names of tensors in the checkpoint, random, or "
+                "given (in Python); of a closed loop.",
+                optional=True,
+            ),
+        },
+    ),
+    "state": array(
+        "Parts of the state, in order.",
+        record(
+            "A part of the state.",
+            {
+                "name": string("Name that it goes by."),
+                "size": integer("Number of variables.", minimum=1),
+            },
+        ),
+    ),
+    "finding": record(
+        "A conclusion.",
+        {
+            "code": string("A name that does not change, GS-...", pattern=CODE),
+            "level": choice("How bad it is.", "info", "warning", "error"),
+            "message": string("A sentence with the number."),
+            "remedy": string("What to do; empty where there is nothing to do."),
+        },
+    ),
+    "warning": record(
+        "A note on what was assumed, converted or left out.",
+        {
+            "code": string("A name that does not change, GS-...", pattern=CODE),
+            "message": string("A sentence."),
+            "where": string("What it is about."),
+        },
+    ),
+    "nonfinite": record(
+        "Numbers of one kind in one place.",
+        {
+            "path": string("The array: data, inputs, states, model.weights.NAME; or a field of this document."),
+            "kind": choice("What they are; the log10 of an exact zero is -inf.", "nan", "inf", "-inf"),
+            "count": integer("How many.", minimum=1),
+            "first": array(
+                "Index of the first one, from 0: of data (sequence, step, column), of inputs (step, input, "
+                "sequence), of states (step, unit, sequence).",
+                integer(""),
+            ),
+        },
+    ),
+    "remedy": record(
+        "A change of the weights, and what it does.",
+        {
+            "change": string("The change in words, such as forget bias +1."),
+            "state": choice("Verdict of the changed cell.", *STATES),
+            "rate": number("Mean slope of ln|dL/ds| on its way back, nats per step; negative: the gradient shrinks."),
+            "rate_ci95": array(
+                "95 % confidence interval of the rate, nats per step; null where there is too little to tell.",
+                number("", null=False),
+                null=True,
+                minItems=2,
+                maxItems=2,
+            ),
+            "rate_change_ci95": array(
+                "95 % interval of how much the rate differs from that of the cell as it is, sequences paired.",
+                number("", null=False),
+                null=True,
+                minItems=2,
+                maxItems=2,
+            ),
+            "reach": integer(
+                "Largest lag, in steps, at which the median gradient norm is still at least reach_threshold of "
+                "its value at lag 0; null where that value is zero or not finite.",
+                null=True,
+                minimum=0,
+            ),
+            "log10_gain": number("Median over sequences of log10(|dL/ds_0| / |dL/ds_T|), decades over the whole run."),
+            "helps": boolean(
+                "Whether the rate comes nearer to zero from the side that it was on, by more than "
+                "rate_change_ci95 leaves open, and the verdict does not become the opposite or nonfinite. A "
+                "gradient that was exactly zero in every sequence is helped by any that is not."
+            ),
+        },
+    ),
+    "run": record(
+        "Where and when the numbers were made.",
+        {
+            "started": string("Local time with offset, or UTC, ISO 8601.", format="date-time"),
+            "duration_s": number("Wall time of the analysis, seconds.", null=False, minimum=0),
+            "python": string("Version of Python."),
+            "numpy": string("Version of numpy."),
+            "scipy": string("Version of scipy."),
+            "blas": string("Name and version of numpy's BLAS."),
+            "threads": integer("BLAS threads that the environment asks for; null where it does not say.", null=True),
+            "host": string("Name of the machine."),
+        },
+    ),
+}
+
+METRICS = (
+    "Single numbers of one model. Magnitudes are log10; rates are natural logs in nats per step. Null: not "
+    "determined, or not finite (see nonfinite). A metric that was not measured is left out."
+)
+SERIES = "Arrays. By time step: index t is the state s_t, 0 to T. By lag: steps back from the last one."
+
+
+@cache
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of all kinds of documents."""
+    measured = {
+        "metrics": record(METRICS, section.fields("METRICS")),
+        "series": record(SERIES, section.fields("SERIES")),
+    }
+    definitions = {**KINDS, **DEFINITIONS, **measured, **section.fields("DEFINITIONS")}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Results of gradscope",
+        "description": "What gradscope writes as JSON. Natural logs are called rate and are in nats per step; "
+        "magnitudes are log10. A number that is not determined or not finite is null. "
+        "Within 1.x this schema only grows.",
+        "oneOf": [{"$ref": f"#/$defs/{kind}"} for kind in KINDS],
+        "$defs": {name: field.node for name, field in definitions.items()},
+    }

@@ -1,0 +1,120 @@
+"""The sections of a report: each says all that document, schema, tables, picture and findings know of one question.
+
+A section is a file of `report/sections`; where it reports an analysis, it has the name of that analysis. All of its
+names are optional:
+
+    METRICS, SERIES, DEFINITIONS   {name: Field}, of which the JSON Schema and the reference page are made
+    CODES                          {code: fields of `report.codes.Code`}, literally, for `gradscope explain`
+    metrics(answer, case)          its part of the document's `metrics`
+    series(answer, case)           its part of the document's `series`
+    findings(answer, case)         list of Finding
+    warnings(answer, case)         list of {code, message, where}
+    rows(document)                 list of rows of the first table
+    tables(document)               list of Table
+    panels(document)               list of Panel
+    comparison(results)            list of Panel, of several models
+    data(document)                 Table, the numbers behind the first panel
+
+What takes a document is given saved ones, too: it has to bear what is not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from types import ModuleType
+from typing import Any
+
+from gradscope import plugins
+from gradscope.report.case import Case
+from gradscope.report.model import Finding, Panel, Table
+
+__all__ = ["comparison", "data", "documented", "fields", "findings", "panels", "rows", "tables", "warnings"]
+
+Document = dict[str, Any]
+
+# The order of what is there since version 1.0. What is not named comes after it, in the order of the names.
+ORDER = {
+    "metrics": "reach depth steps products lyapunov timescales facts paths",
+    "series": "gradients timescales steps products eigen lyapunov gates paths",
+    "findings": "finite gradients verdict reach depth gates timescales paths steps lyapunov products",
+    "warnings": "gradients reach",
+    "rows": "steps paths timescales facts",
+    "tables": "reach remedies gradients depth products lyapunov gates paths",
+    "comparison": "gradients products lyapunov",
+}
+PANELS = "decay layers eigenvalues product start lyapunov convergence gates times road crossings step".split()
+
+
+def _rank(name: str, order: Sequence[str]) -> tuple[int, str]:
+    return (order.index(name) if name in order else len(order), name)
+
+
+def _sections(what: str) -> Iterator[tuple[str, ModuleType]]:
+    """Yield the sections that have a name, in its order."""
+    order = ORDER.get(what, "").split()
+    for name in sorted(plugins.names("sections"), key=lambda name: _rank(name, order)):
+        section = plugins.load("sections", name)
+        if hasattr(section, what):
+            yield name, section
+
+
+def documented(what: str, case: Case) -> Document:
+    """Return the document's `metrics` or `series`."""
+    document: Document = {}
+    for name, section in _sections(what):
+        if name in case.answers:
+            document |= getattr(section, what)(case.answers[name], case)
+    return document
+
+
+def findings(case: Case, verdict: Sequence[Finding]) -> list[Finding]:
+    """Return the findings of all sections, and among them those of the verdict."""
+    found = {name: s.findings(case.answers[name], case) for name, s in _sections("findings") if name in case.answers}
+    order = ORDER["findings"].split()
+    by_section = sorted((found | {"verdict": verdict}).items(), key=lambda item: _rank(item[0], order))
+    return [finding for _, some in by_section for finding in some]
+
+
+def warnings(case: Case) -> list[Document]:
+    """Return the notes of all sections."""
+    named = [(name, s) for name, s in _sections("warnings") if name in case.answers]
+    return [note for name, section in named for note in section.warnings(case.answers[name], case)]
+
+
+def rows(document: Document) -> list[tuple[Any, ...]]:
+    """Return the rows of the first table, but for those of the verdict."""
+    return [row for _, section in _sections("rows") for row in section.rows(document)]
+
+
+def tables(document: Document) -> tuple[Table, ...]:
+    """Return the tables of one analysis, the most important first; what was not measured is left out."""
+    return tuple(table for _, section in _sections("tables") for table in section.tables(document))
+
+
+def panels(document: Document) -> tuple[Panel, ...]:
+    """Return the panels of one analysis; what was not measured is left out."""
+    found = [panel for _, section in _sections("panels") for panel in section.panels(document)]
+    found.sort(key=lambda panel: _rank(panel.name, PANELS))
+    # The first panel is wide, but not where the last one would be left with a row of its own.
+    return (replace(found[0], wide=len(found) % 3 != 0 or len(found) == 3), *found[1:])
+
+
+def comparison(results: list[Document]) -> tuple[Panel, ...]:
+    """Return the panels of several analyses, one colour for each."""
+    return tuple(panel for _, section in _sections("comparison") for panel in section.comparison(results))
+
+
+def data(document: Document) -> Table:
+    """Return the numbers behind the first panel, for csv and tsv."""
+    table: Table = next(section.data(document) for _, section in _sections("data"))
+    return table
+
+
+def fields(what: str) -> Document:
+    """Return METRICS, SERIES or DEFINITIONS of all sections."""
+    order = {"METRICS": "metrics", "SERIES": "series"}.get(what, "")
+    found: Document = {}
+    for _, section in sorted(_sections(what), key=lambda item: _rank(item[0], ORDER.get(order, "").split())):
+        found |= getattr(section, what)
+    return found

@@ -1,0 +1,109 @@
+"""In which layer the gradient dies: what arrives at the output of each layer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gradscope.report.case import Case
+from gradscope.report.curves import back, lags, layer_outputs
+from gradscope.report.fields import array, integer, number, record, string
+from gradscope.report.model import Column, Finding, Heat, Panel, Table
+from gradscope.report.numbers import LN10
+from gradscope.report.tables import count
+
+if TYPE_CHECKING:
+    from gradscope.analysis.depth import LayerGradient
+
+METRICS = {
+    "layers": array(
+        "What arrives at the output of each layer, bottom first: medians over sequences of |dL/dh_t|, with "
+        "what goes up within the step, relative to the top layer's at the last step; of a network of several "
+        "layers.",
+        record(
+            "",
+            {
+                "name": string("Name of the layer."),
+                "log10_last": number("At the last step, log10; null: exactly zero."),
+                "log10_largest": number("The largest of all steps, log10; null: exactly zero at all of them."),
+                "lag_of_largest": integer("How many steps back that is.", minimum=0),
+                "reach": integer(
+                    "Largest lag, in steps, at which it is at least reach_threshold; null where it never is.",
+                    null=True,
+                    minimum=0,
+                ),
+            },
+        ),
+        optional=True,
+    ),
+}
+
+
+COLUMNS = 600  # of a map of colours: more are narrower than a dot
+
+Document = dict[str, Any]
+
+
+def metrics(layers: tuple[LayerGradient, ...], case: Case) -> Document:
+    """Return what arrives in each layer."""
+    return {"layers": [_layer(x) for x in layers]}
+
+
+def _layer(x: LayerGradient) -> Document:
+    largest = {"log10_largest": x.log_largest / LN10, "lag_of_largest": x.lag}
+    return {"name": x.name, "log10_last": x.log_last / LN10, **largest, "reach": x.reach}
+
+
+def findings(layers: tuple[LayerGradient, ...], case: Case) -> list[Finding]:
+    """Say which layers the gradient does not reach."""
+    unreached = [x.name for x in layers if x.reach is None]
+    if not unreached:
+        return []
+    text = f"{_named(unreached, [x.name for x in layers])} less than {case.reach.threshold:g} of the gradient that "
+    text += "the loss gives the top layer, at every step: it dies on its way down."
+    advice = f"Residual connections{' (--residual)' * case.sampled} give the loss a way to every layer; "
+    advice += f"a norm{' (--norm layer)' * case.sampled} keeps the inputs of layers from shrinking."
+    return [Finding("GS-DEPTH", "warning", text, advice)]
+
+
+def _named(some: list[str], layers: list[str]) -> str:
+    """Begin a sentence on some of the layers."""
+    if len(some) == 1:
+        return f"Layer {some[0]} gets"
+    following = some == layers[layers.index(some[0]) :][: len(some)]
+    return f"Layers {f'{some[0]} to {some[-1]}' if following else ', '.join(some)} get"
+
+
+def tables(document: Document) -> list[Table]:
+    """Return what arrives in each layer, the top one first, as it comes down from the loss."""
+    if not document["metrics"].get("layers"):
+        return []
+    columns = (
+        Column("layer", numeric=False),
+        Column("last step", ".2f"),
+        Column("largest", ".2f"),
+        Column("steps back", "d"),
+        Column(f"reach, down to {document['metrics']['reach_threshold']:g}", numeric=False),
+    )
+    rows = []
+    for x in reversed(document["metrics"]["layers"]):
+        ends = ["zero" if x[key] is None else x[key] for key in ("log10_last", "log10_largest")]
+        rows.append((x["name"], *ends, x["lag_of_largest"], "never" if x["reach"] is None else count(x["reach"])))
+    title = "Layer by layer: log10 |dL/dh| beside the loss's own, median over sequences"
+    return [Table(title, columns, tuple(rows))]
+
+
+def panels(document: Document) -> list[Panel]:
+    """Return a map of layers and steps."""
+    names = layer_outputs(document)[::-1]
+    if len(names) < 2:
+        return []
+    series, steps_back = document["series"]["log10_gradient_norm"], lags(document)
+    every = -(-len(steps_back) // COLUMNS)
+    heat = Heat(
+        tuple(n.rpartition(".")[0] for n in names),
+        steps_back[::every],
+        tuple(back(series[n]["median"])[::every] for n in names),
+        "|dL/dh| of the layer's output",
+    )
+    note = "grey: exactly zero" if any(v is None for row in heat.values for v in row) else ""
+    return [Panel("layers", "Gradient norm in every layer, median", "steps back", "", heat=heat, note=note)]

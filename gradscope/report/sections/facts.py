@@ -1,0 +1,39 @@
+"""Numbers that only this cell has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from gradscope.report.case import Case
+from gradscope.report.fields import mapping, number, record, string
+
+if TYPE_CHECKING:
+    from gradscope.networks.interface import Fact
+
+METRICS = {
+    "of_cell": mapping(
+        "Numbers that only this cell has, by name, from the last 256 steps at most.",
+        record(
+            "",
+            {
+                "value": number("The number."),
+                "meaning": string("What it is, with its unit."),
+            },
+        ),
+        optional=True,
+    ),
+}
+
+
+Document = dict[str, Any]
+
+
+def metrics(facts: Mapping[str, Fact], case: Case) -> Document:
+    """Return each number with its meaning."""
+    return {"of_cell": {name: {"value": f.value, "meaning": f.meaning} for name, f in facts.items()}}
+
+
+def rows(document: Document) -> list[tuple[Any, ...]]:
+    """Return a row for each number in the first table."""
+    return [(name, f["value"], f["meaning"]) for name, f in document["metrics"].get("of_cell", {}).items()]

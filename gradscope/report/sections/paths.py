@@ -1,0 +1,215 @@
+"""Which road the gradient took: around the recurrent weights or through them, and how often it crossed them."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gradscope.report.case import Case
+from gradscope.report.curves import STYLES, back, lags
+from gradscope.report.fields import array, integer, mapping, number, numbers, record
+from gradscope.report.model import Column, Curve, Finding, Panel, Points, Table, times
+from gradscope.report.numbers import known, known_median, timesteps
+from gradscope.report.tables import count
+
+if TYPE_CHECKING:
+    from gradscope.analysis.crossings import Crossings
+    from gradscope.analysis.paths import Paths
+
+METRICS = {
+    "around_share": number(
+        "Share of the gradient that passes around the recurrent weights, mean over steps, dimensionless; left "
+        "out where the cell has no such road.",
+        optional=True,
+    ),
+    "gate_share": mapping(
+        "Share of the gradient that passes through the recurrent weights of each gate, mean over steps and "
+        'sequences, dimensionless, by name of the gate; "l0 to l1" is what crosses the input weights of the '
+        'next layer instead, "readout" what is fed back as input. With around_share (0 where it is left out) '
+        "they add up to 1. Left out where there is only one road.",
+        number("One road."),
+        optional=True,
+    ),
+}
+SERIES = {
+    "paths": record(
+        "Which road the gradient took at each step.",
+        {
+            "around_share": numbers(
+                "Share of the gradient that passes around the recurrent weights on its way from t + 1 to t, "
+                "median over sequences, length T, dimensionless; may leave [0, 1] where the roads cancel."
+            ),
+            "gate_share": mapping(
+                "Shares through the recurrent weights of each gate, likewise. With around_share they add up to "
+                "1 in each sequence; medians need not.",
+                numbers("One road."),
+                optional=True,
+            ),
+            "crossings": record(
+                "The gradient of one sequence, by the number of steps at which its paths cross weights; left "
+                "out where it is too much work, where no gradient arrives, or where rounding decides.",
+                {
+                    "sequence": integer("Which sequence, from 0."),
+                    "count": array(
+                        "Numbers of crossings, without those at both ends whose shares are all below 1e-6 of "
+                        "the largest.",
+                        integer(""),
+                    ),
+                    "share": array(
+                        "Share of the gradient, dimensionless. All of them, with those left out, add up to 1; "
+                        "single ones may be negative or above 1.",
+                        number("", null=False),
+                    ),
+                    "never_share": number(
+                        "Share of the paths that cross no weights at any step, dimensionless.", null=False
+                    ),
+                    "mean": number("Mean number of crossings, dimensionless.", null=False),
+                    "cancellation": number(
+                        "Sum of the absolute shares, dimensionless: 1 where all have one sign.", null=False
+                    ),
+                },
+                optional=True,
+            ),
+        },
+        optional=True,
+    ),
+}
+
+
+ROADS = 4  # through gates, of which the largest are drawn
+SLIGHT = 0.01  # mean share below which a road is not drawn
+MIXED = 1.1  # sum of the absolute shares from which their mean is none
+VISIBLE = 1e-3  # of the largest share by crossings: where both ends are cut
+NEGLIGIBLE = 1e-6  # of the largest share by crossings: smaller ones at both ends are left out of the document
+CANCEL = 0.05  # distance outside of 0 to 1 from which a share says that roads cancel
+OPPOSED = 100.0  # times the gradient that absolute contributions by number of crossings must reach to be worth a word
+
+Document = dict[str, Any]
+
+
+def metrics(paths: Paths, case: Case) -> Document:
+    """Return the mean share of each road."""
+    around = {"around_share": known(paths.mean)} if paths.has_around else {}
+    return around | {"gate_share": {name: known(mean) for name, mean in paths.gate_mean.items()}}
+
+
+def series(paths: Paths, case: Case) -> Document:
+    """Return the shares by time step, and by number of crossings."""
+    rows = timesteps(case.reach.steps)[1:] - 1
+    document: Document = {
+        "around_share": known_median(paths.around_share[rows]),
+        "gate_share": {name: known_median(share[rows]) for name, share in paths.gate_share.items()},
+    }
+    crossings = case.answers.get("crossings")
+    return {"paths": document | ({} if crossings is None else {"crossings": _crossings(crossings)})}
+
+
+def _crossings(c: Crossings) -> Document:
+    large = np.flatnonzero(np.abs(c.share) >= NEGLIGIBLE * np.abs(c.share).max())
+    first, end = int(large[0]), int(large[-1]) + 1
+    return {
+        "sequence": c.sequence,
+        "count": list(range(first, end)),
+        "share": c.share[first:end].tolist(),
+        "never_share": float(c.share[0]),
+        "mean": c.mean,
+        "cancellation": c.cancellation,
+    }
+
+
+def findings(paths: Paths, case: Case) -> list[Finding]:
+    """Say where roads, or paths that cross the weights more and less often, cancel."""
+    text, crossings = "", case.answers.get("crossings")
+    if not math.isnan(paths.mean) and not -CANCEL <= paths.mean <= 1 + CANCEL:
+        text = f"The share of the gradient around the weights is {paths.mean:.2f}: the two roads cancel in part."
+    if crossings is not None and crossings.cancellation > OPPOSED:
+        text += f"{' ' * bool(text)}Paths that cross the weights more and less often contribute with opposite signs: "
+        text += f"the absolute values add up to {times(math.log10(crossings.cancellation))} times the gradient "
+        text += "(one sequence)."
+    return [Finding("GS-ROADS-CANCEL", "info", text)] if text else []
+
+
+def rows(document: Document) -> list[tuple[Any, ...]]:
+    """Return the row of the share around the weights in the first table."""
+    m = document["metrics"]
+    return [("around the weights", m["around_share"], "share of the gradient")] if "around_share" in m else []
+
+
+def tables(document: Document) -> list[Table]:
+    """Return by which roads the gradient went, and how often it crossed weights."""
+    m, steps = document["metrics"], document["series"]["timestep"][-1]
+    if not m.get("gate_share"):
+        return []
+    around = [("around the weights", m["around_share"], "")] if "around_share" in m else []
+    rows: list[tuple[Any, ...]] = [*around, *((_road(n), share, "") for n, share in m["gate_share"].items())]
+    crossed = document["series"]["paths"].get("crossings")
+    if crossed:
+        which = "one sequence" if crossed["sequence"] else "first sequence"
+        signs = ", shares of both signs" if crossed["cancellation"] > MIXED else ""
+        label = "crossings, signed mean" if signs else "mean crossings"
+        rows.append((label, f"{crossed['mean']:.3g}", f"of {count(steps)}, {which}{signs}"))
+    columns = (Column("road", numeric=False), Column("mean share", ".3f"), Column("", numeric=False))
+    return [Table("Which road the gradient took", columns, tuple(rows))]
+
+
+def _road(name: str) -> str:
+    if name == "readout":
+        return "through the readout, back in as input"
+    return f"{name}, through input weights" if " to " in name else f"through the weights of {name}"
+
+
+def panels(document: Document) -> list[Panel]:
+    """Return the shares by step, and by crossings; none where there is one road."""
+    paths, metrics = document["series"].get("paths"), document["metrics"]
+    if paths is None or not (metrics.get("gate_share") or metrics.get("around_share") != 1):
+        return []
+    return [_roads(document), *([_counts(document)] if "crossings" in paths else [])]
+
+
+def _roads(document: Document) -> Panel:
+    paths, metrics = document["series"]["paths"], document["metrics"]
+    gates = list(document["series"].get("gates", {}))[-4:]  # those of the panel of gates keep their colours
+    means = {name: abs(mean or 0.0) for name, mean in metrics.get("gate_share", {}).items()}
+    drawn = [n for n in sorted(means, key=lambda n: -means[n])[:ROADS] if means[n] >= SLIGHT]
+    steps_back = [lag + 1 for lag in lags(document)[:-1]]  # of the step that ends there
+    curves = []
+    if "around_share" in metrics:
+        curves.append(Curve("around", steps_back, back(paths["around_share"]), role=4))
+    others = iter(range(5, 5 + ROADS))
+    for name in [n for n in means if n in drawn]:
+        role = gates.index(name) if name in gates else next(others)
+        label, y = name if " to " in name else f"through {name}", back(paths["gate_share"][name])
+        curves.append(Curve(label, steps_back, y, role=role, style=STYLES[role % 4], weight="thin"))
+    rest = [n for n in means if n not in drawn]
+    share = metrics.get("around_share")
+    where = f": {share:.2f} around the weights" if share is not None else "" if drawn else ": not determined"
+    return Panel(
+        "road",
+        f"Which road the gradient took{where}",
+        "steps back",
+        "share of the gradient",
+        curves=tuple(curves),
+        note=f"less than {SLIGHT:g} on average, not drawn: {', '.join(rest)}" if rest and drawn else "",
+    )
+
+
+def _counts(document: Document) -> Panel:
+    c, steps = document["series"]["paths"]["crossings"], document["series"]["timestep"][-1]
+    bar = VISIBLE * max(map(abs, c["share"]))
+    seen = [i for i, x in enumerate(c["share"]) if abs(x) >= bar]
+    number, share = (c[key][seen[0] : seen[-1] + 1] for key in ("count", "share"))
+    mixed = c["cancellation"] > MIXED
+    cancel = f"; without their signs the shares add up to {c['cancellation']:.3g}" if mixed else ""
+    return Panel(
+        "crossings",
+        "Share of the gradient by how often its paths cross the weights"
+        if mixed
+        else f"Paths cross the weights {c['mean']:.3g} times in {count(steps)}, on average",
+        "crossings of the weights on the whole way",
+        "share of the gradient",
+        curves=(Curve("", number, share, weight="thin"),),
+        points=(Points("", number, share),),
+        note=("one sequence" if c["sequence"] else "first sequence") + cancel,
+    )

@@ -1,0 +1,125 @@
+"""How far gradients reach: gain, rate, half-life and reach, and where a number format has nothing left."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gradscope.report import section
+from gradscope.report.case import Case
+from gradscope.report.fields import array, integer, number, record
+from gradscope.report.model import Finding, Table, times
+from gradscope.report.numbers import LN10
+from gradscope.report.tables import QUANTITY, between, count
+
+if TYPE_CHECKING:
+    from gradscope.analysis.reach import Reach
+
+METRICS = {
+    "log10_gain": number("Median over sequences of log10(|dL/ds_0| / |dL/ds_T|), decades over the whole run."),
+    "log10_gain_sd": number(
+        "Standard deviation of the same over sequences, decades; null for one sequence.", minimum=0
+    ),
+    "rate": number("Mean slope of ln|dL/ds| on its way back, nats per step; negative: the gradient shrinks."),
+    "rate_ci95": array(
+        "95 % confidence interval of the rate, nats per step; null where there is too little to tell.",
+        number("", null=False),
+        null=True,
+        minItems=2,
+        maxItems=2,
+    ),
+    "half_life": number(
+        "Steps in which the gradient halves at this rate; null where it does not shrink.", exclusiveMinimum=0
+    ),
+    "reach": integer(
+        "Largest lag, in steps, at which the median gradient norm is still at least reach_threshold of its "
+        "value at lag 0; null where that value is zero or not finite.",
+        null=True,
+        minimum=0,
+    ),
+    "reach_threshold": number("The fraction of the gradient that reach asks for, dimensionless.", null=False),
+    "underflow_lag": record(
+        "First lag, in steps, at which a gradient that is one at lag 0 is zero in this number format; null "
+        "where that does not happen within the run.",
+        {
+            "float32": integer("In float32, steps back.", null=True, minimum=1),
+            "bfloat16": integer("In bfloat16, steps back.", null=True, minimum=1),
+            "float16": integer("In float16, steps back.", null=True, minimum=1),
+        },
+    ),
+}
+
+
+Document = dict[str, Any]
+
+
+def metrics(reach: Reach, case: Case) -> Document:
+    """Return the numbers of the verdict."""
+    gain = reach.log_gain / LN10
+    spread = float(gain.std(ddof=1)) if len(gain) > 1 and np.isfinite(gain).all() else None
+    return {
+        "log10_gain": reach.log10_gain,
+        "log10_gain_sd": spread,
+        "rate": reach.rate,
+        "rate_ci95": list(reach.interval) if reach.interval else None,
+        "half_life": reach.half_life,
+        "reach": reach.reach,
+        "reach_threshold": reach.threshold,
+        "underflow_lag": reach.underflow,
+    }
+
+
+def findings(reach: Reach, case: Case) -> list[Finding]:
+    """Say where the gradient underflows, and where its rate hides a peak."""
+    found = []
+    lags = {name: lag for name, lag in reach.underflow.items() if lag is not None}
+    if lags and case.zero_from is None:
+        text = ", ".join(f"{name} from {lag}" for name, lag in lags.items())
+        text = f"At lower precision, what comes from the last step's loss is exactly zero: {text} steps back on."
+        advice = "Loss scaling moves these lags; it does not change the rate."
+        found.append(Finding("GS-UNDERFLOW", "warning", text, advice))
+    if reach.transient:
+        lag, top = reach.transient
+        text = f"The gradient is largest {count(lag)} back, {times(top / LN10)} times what it is at the last step, "
+        text += "and smaller at the first: the rate over the whole run hides it."
+        advice = "Read the decay curve, not the rate; clip if the peak is large."
+        found.append(Finding("GS-TRANSIENT", "info", text, advice))
+    return found
+
+
+def warnings(reach: Reach, case: Case) -> list[Document]:
+    """Say where sequences are the same orbit, so that a spread over them is no error bar."""
+    batch = len(reach.log_gain)
+    if reach.orbits == batch:
+        return []
+    text = f"The {batch} sequences run along "
+    if reach.orbits == 1:
+        text += "one orbit: they count as one, and the interval of the rate is over blocks of steps."
+    else:
+        text += f"{reach.orbits} orbits: sequences on the same one count once in the interval of the rate."
+    return [{"code": "GS-ONE-ORBIT", "message": text, "where": "states"}]
+
+
+def tables(document: Document) -> list[Table]:
+    """Return the table of the verdict's numbers, with what other sections add to it."""
+    m = document["metrics"]
+    steps = document["series"]["timestep"][-1]
+    interval = m["rate_ci95"]
+    known = f"nats/step, 95 % {between(*interval)}" if interval else "nats/step, no interval"
+    whole, followed = m["reach"] == steps, m["reach"] is not None
+    first: list[tuple[Any, ...]] = [
+        ("reach", m["reach"], f"steps{' (the whole run)' if whole else ''}, down to {m['reach_threshold']:g}"),
+        ("half-life", m["half_life"], "steps"),
+        ("rate", m["rate"], known),
+        ("log10 gain", m["log10_gain"], f"decades over {count(steps)}"),
+    ]
+    first += [(f"zero in {name}", lag, _zero(lag, steps, followed)) for name, lag in m["underflow_lag"].items()]
+    return [Table("How far gradients reach", QUANTITY, (*first, *section.rows(document)))]
+
+
+def _zero(lag: int | None, steps: int, followed: bool) -> str:
+    """Say from where on a gradient is zero: its norm decides, and single entries may be zero before."""
+    if lag is not None:
+        return f"step{'s'[: lag != 1]} back, at the latest"
+    return f"not for certain within {count(steps)}" if followed else ""

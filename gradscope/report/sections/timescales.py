@@ -1,0 +1,111 @@
+"""How long units remember by themselves: time constants, where no unit sees another."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gradscope.report.case import Case
+from gradscope.report.curves import kinds
+from gradscope.report.fields import array, number, numbers, record
+from gradscope.report.model import NOTHING, Curve, Finding, Panel, percent
+
+if TYPE_CHECKING:
+    from gradscope.analysis.timescales import TimeScales
+
+METRICS = {
+    "time_constant": record(
+        "How long units remember by themselves, over units and sequences, in steps; of cells whose units do "
+        "not see one another. null with a record in nonfinite: a unit that does not forget.",
+        {
+            "min": number("The shortest, steps."),
+            "p05": number("5 % quantile, steps."),
+            "median": number("Median, steps."),
+            "p95": number("95 % quantile, steps."),
+            "max": number("The longest, steps."),
+            "near_one_share": number(
+                "Share of the factors of all steps, units and sequences that lie within 0.001 of 1, dimensionless.",
+                null=False,
+            ),
+        },
+        optional=True,
+    ),
+}
+SERIES = {
+    "time_constant": record(
+        "How long units remember by themselves, from the shortest time constant to the longest; of cells whose "
+        "units do not see one another.",
+        {
+            "share": array("Share of units and sequences that remember no longer, 0 to 1.", number("", null=False)),
+            "steps": numbers("Time constant, steps; null with a record in nonfinite: a unit that does not forget."),
+        },
+        optional=True,
+    ),
+}
+
+
+TIMES_KEPT = 201  # time constants, of all units and sequences
+QUANTILES = {"min": 0.0, "p05": 0.05, "median": 0.5, "p95": 0.95, "max": 1.0}
+CLOSE = 0.01  # share of factors next to 1 from which it is worth a word
+
+Document = dict[str, Any]
+
+
+def metrics(times: TimeScales, case: Case) -> Document:
+    """Return quantiles over units and sequences: order statistics, since some may be infinite."""
+    values = np.sort(times.steps, axis=None)
+    at = {name: float(values[round(q * (values.size - 1))]) for name, q in QUANTILES.items()}
+    return {"time_constant": at | {"near_one_share": times.near_one}}
+
+
+def series(times: TimeScales, case: Case) -> Document:
+    """Return the time constants of as many units, evenly chosen from the shortest to the longest, as can be drawn."""
+    values = np.sort(times.steps, axis=None)
+    share = np.linspace(0, 1, min(values.size, TIMES_KEPT)) if values.size > 1 else np.ones(1)
+    steps = values[np.rint(share * (values.size - 1)).astype(int)].tolist()
+    return {"time_constant": {"share": share.tolist(), "steps": steps}}
+
+
+def findings(times: TimeScales, case: Case) -> list[Finding]:
+    """Say where low precision cannot tell a factor from 1."""
+    if times.near_one < CLOSE:
+        return []
+    text = f"{percent(times.near_one)} of the factors by which units forget lie within 0.001 of 1. "
+    advice = "Keep the recurrence, and the logarithm of its factor, in float32."
+    return [Finding("GS-NEAR-ONE", "info", f"{text}bfloat16 cannot tell them from 1.", advice)]
+
+
+def rows(document: Document) -> list[tuple[Any, ...]]:
+    """Return the row of the time constants in the first table; what is missing does not end."""
+    t = document["metrics"].get("time_constant")
+    if t is None:
+        return []
+    low, middle, high = ("inf" if t[name] is None else f"{t[name]:.4g}" for name in ("min", "median", "max"))
+    return [("time constant", middle, f"steps, median of units; {low} to {high}")]
+
+
+def panels(document: Document) -> list[Panel]:
+    """Return the time constants of units, from the shortest to the longest."""
+    t = document["series"].get("time_constant")
+    if t is None:
+        return []
+    known = [x if x is None or x > 0 else None for x in t["steps"]]  # zero has no logarithm
+    endless = kinds(document, "series.time_constant.steps") == {"inf"}
+    zeros = 0.0 in t["steps"]
+    notes = ["some let nothing through"] * zeros + ["some do not forget"] * endless
+    nothing = "units forget at once, or never" if zeros and endless else "no unit forgets" if endless else NOTHING
+    y = [None if x is None else math.log10(x) for x in known]
+    return [
+        Panel(
+            "times",
+            "How long units remember by themselves",
+            "share of units and sequences",
+            "time constant, steps",
+            curves=(Curve("", t["share"], y, role=3, at_end=False),),
+            log10=True,
+            note="; ".join([*notes, "not drawn"]) if notes and any(x is not None for x in known) else "",
+            nothing="no unit lets anything through" if zeros and not endless else nothing,
+        )
+    ]

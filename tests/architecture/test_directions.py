@@ -24,7 +24,7 @@ NUMERICS = (
     "plugins.py",
     "errors.py",
 )
-ROOMS = ("cells", "inits", "render", "checkpoints", "layouts", "data")
+ROOMS = ("cells", "inits", "render", "checkpoints", "layouts", "data", "sections")
 OPTIONAL = ("typer", "rich", "matplotlib", "joblib", "dask", "torch", "h5py", "onnx", "pandas", "click")
 
 

@@ -55,13 +55,13 @@ class Composite(Linear):
         return around, through
 
     def path_shares(self, u: Array, v: Array) -> PathShares:
-        """Share out u . J v. A path may cross weights of several maps; it counts for those that it crosses first."""
-        back = [u]
+        """Share out u . J v by paths. A path may cross weights of several maps; it counts for the first of them."""
+        cotangents = [u]
         for m in reversed(self.maps[1:]):
-            back.append(m.vjp(back[-1]))
+            cotangents.append(m.vjp(cotangents[-1]))
         around, through = v, dict[str, Array]()
-        for m, reached in zip(self.maps, reversed(back), strict=True):
-            for name, part in m.path_shares(reached, around).through.items():
+        for m, cotangent in zip(self.maps, reversed(cotangents), strict=True):
+            for name, part in m.path_shares(cotangent, around).through.items():
                 through[name] = through.get(name, 0) + part
             around = m.jvp_skip(around)
         return PathShares(self.jvp(v), (u * around).sum(axis=0), through)
@@ -80,21 +80,24 @@ class Composite(Linear):
         return np.asarray(total)
 
     def vjp_within(self, u: Array) -> Array:
-        """Return what later maps, and the one that makes a part, pass on to it from the other new parts."""
-        out, reached = np.zeros_like(u), u  # the cotangent of what map k makes
+        """Return the same-step vjp: what the map that computes a part, and the maps after it, add to its cotangent.
+
+        A part that a map only copies is followed back to the map that computes it.
+        """
+        out, cotangent = np.zeros_like(u), u  # the cotangent of the result of map k
         last = self.maps[-1]
         parts = [(s, i) for i, s in enumerate(ranges(last.new))] if isinstance(last, Jacobian) else []
         for k, m in reversed(list(enumerate(self.maps))):
             if not isinstance(m, Jacobian):
                 break
-            within, rows, before = m.vjp_within(reached), ranges(m.new), []
+            within, rows, copies = m.vjp_within(cotangent), ranges(m.new), []
             for to, i in parts:
                 source = _copied_part(m, i) if k else None
-                if source is None:  # made here
-                    out[to] = within[rows[i]] + (reached[rows[i]] - u[to])
+                if source is None:  # map k computes the part
+                    out[to] = within[rows[i]] + (cotangent[rows[i]] - u[to])
                 else:
-                    before.append((to, source))
-            parts, reached = before, m.vjp(reached)
+                    copies.append((to, source))
+            parts, cotangent = copies, m.vjp(cotangent)
         return out
 
     def log_abs_det(self) -> Array | None:
@@ -118,7 +121,15 @@ def _copied_part(m: Jacobian, new: int) -> int | None:
 
 
 def sum_of_log_dets(maps: Sequence[Linear], states: int) -> Array | None:
-    """Return log|det| of a product of maps, or of what has them as its diagonal blocks, (states,); None: not known."""
+    """Return log|det| of a product of maps, or of a block triangular map with these on its diagonal.
+
+    Args:
+        maps: the maps, square.
+        states: number of states.
+
+    Returns:
+        (states,), with a time axis in front where the maps have one; None where one of them has no closed form.
+    """
     logs = [m.log_abs_det() for m in maps]
     known = [log for log in logs if log is not None]
     total = np.asarray(sum(known))
@@ -126,7 +137,7 @@ def sum_of_log_dets(maps: Sequence[Linear], states: int) -> Array | None:
 
 
 def added(s: Array, outputs: Sequence[slice]) -> Array:
-    """Return the sum of some rows of (..., n, B): what is read off a state."""
+    """Return the output that a readout sees, the sum of some rows of a state (..., n, B)."""
     return np.asarray(sum((s[..., rows, :] for rows in outputs[1:]), s[..., outputs[0], :]))
 
 
@@ -134,7 +145,7 @@ def added(s: Array, outputs: Sequence[slice]) -> Array:
 class Looped(Linear):
     """A step whose input is a linear readout of the old output: J = ds'/ds + (ds'/dx) R, on the output's columns.
 
-    There is no input from outside. The road through the readout crosses weights: `jvp_skip` leaves it out.
+    There is no input from outside. The path through the readout crosses weights: `jvp_skip` leaves it out.
     """
 
     step: Linear
@@ -154,26 +165,27 @@ class Looped(Linear):
         return np.result_type(self.step.dtype, self.R)
 
     def jvp(self, v: Array) -> Array:
-        return self.step.jvp(v) + self._fed_back(v)
+        return self.step.jvp(v) + self._jvp_readout(v)
 
-    def _fed_back(self, v: Array) -> Array:
+    def _jvp_readout(self, v: Array) -> Array:
+        """Return (ds'/dx) R v, the path from the old output back to the input."""
         return self.step.jvp_input(self.R @ added(v, self.outputs))
 
     def jvp_split(self, v: Array) -> tuple[Array, Array]:
         around, through = self.step.jvp_split(v)
-        return around, through + self._fed_back(v)
+        return around, through + self._jvp_readout(v)
 
     def path_shares(self, u: Array, v: Array) -> PathShares:
-        """Share out u . J v; what crosses the readout first has a road of that name."""
+        """Share out u . J v by paths; what crosses the readout first is a path of that name."""
         product, around, through = self.step.path_shares(u, v)
-        back = self._fed_back(v)
-        return PathShares(product + back, around, through | {"readout": (u * back).sum(axis=0)})
+        readout = self._jvp_readout(v)
+        return PathShares(product + readout, around, through | {"readout": (u * readout).sum(axis=0)})
 
     def vjp(self, u: Array) -> Array:
         out = self.step.vjp(u).copy()
-        back = self.R.T @ self.step.vjp_input(u)
+        output_cotangent = self.R.T @ self.step.vjp_input(u)
         for rows in self.outputs:
-            out[rows] += back
+            out[rows] += output_cotangent
         return out
 
     def jvp_skip(self, v: Array) -> Array:

@@ -26,7 +26,7 @@ class Normed:
         xhat: x^, (m, B).
         scale: (1, B).
         gain: (m, 1), or None for 1.
-        centred: whether the mean is taken off; not so in RMSNorm.
+        centred: whether the mean is subtracted; False for RMSNorm.
     """
 
     xhat: Array
@@ -35,7 +35,7 @@ class Normed:
     centred: bool
 
     def _projected(self, v: Array) -> Array:
-        with np.errstate(invalid="ignore"):  # 0 / 0, where all inputs are one and eps is 0
+        with np.errstate(invalid="ignore"):  # 0 / 0, where all inputs are equal and eps is 0
             v = v / self.scale
         mean = v.mean(axis=0, keepdims=True) if self.centred else 0
         return np.asarray(v - mean - self.xhat * (self.xhat * v).mean(axis=0, keepdims=True))
@@ -63,8 +63,8 @@ class Stacked(Linear):
 
     Layer l sees, as its input, the new output of layer l-1 (the first `outputs[l-1]` rows of its state); with residual
     connections the sum of the outputs of all layers below; with norms, this after normalisation. What goes from one
-    layer to another crosses input weights: `jvp_skip` leaves it out, and keeps what stays around the weights within
-    each layer. It is a road of its own, "l0 to l1", unless it crossed recurrent weights first.
+    layer to another crosses input weights: `jvp_skip` leaves it out, and has the skip paths within each layer. It is a
+    path of its own, "l0 to l1", unless it crossed recurrent weights first.
 
     Attributes:
         layers: their Jacobians, bottom first.
@@ -101,78 +101,87 @@ class Stacked(Linear):
     def _norm(self, layer: int) -> Normed | None:
         return self.norms[layer - 1] if self.norms else None
 
-    def _from_below(self, made: Sequence[Array | int]) -> list[Array | int]:
-        """Return what reaches the new state of each layer from the layers below, given what each makes by itself."""
-        arrived: list[Array | int] = [0]
+    def _from_below(self, alone: Sequence[Array | int]) -> list[Array | int]:
+        """Return what the layers below add to the tangent of each layer's new state.
+
+        Args:
+            alone: tangent of the new state of each layer, as if each layer ran alone.
+        """
+        added: list[Array | int] = [0]
         stream: Any = 0
         for i, layer in enumerate(self.layers[1:], 1):
-            new = np.asarray(made[i - 1] + arrived[-1])[: self.outputs[i - 1]]
-            stream = stream + new if self.residual else new
+            output = np.asarray(alone[i - 1] + added[-1])[: self.outputs[i - 1]]
+            stream = stream + output if self.residual else output
             norm = self._norm(i)
-            arrived.append(layer.jvp_input(stream if norm is None else norm.jvp(stream)))
-        return arrived
+            added.append(layer.jvp_input(stream if norm is None else norm.jvp(stream)))
+        return added
 
     def _from_above(self, u: Array) -> tuple[list[Array], list[Array]]:
-        """Take in cotangents of the new states as if each layer ran alone.
+        """Pass cotangents down from layer to layer.
+
+        Args:
+            u: cotangents of the new states, (n, B), as if each layer ran alone.
 
         Returns:
-            for each layer, (its cotangent with what comes down from the layers above, what its input sends down).
+            for each layer, (cotangent of its new state with what the layers above add, cotangent of its input before
+            the norm).
         """
-        reached = [u[s] for s in self._slices]
-        sent: list[Array] = [np.zeros(0)] * len(reached)
+        cotangents = [u[s] for s in self._slices]
+        of_inputs: list[Array] = [np.zeros(0)] * len(cotangents)
         stream: Any = 0
-        for i in reversed(range(1, len(reached))):
-            norm, seen = self._norm(i), self.layers[i].vjp_input(reached[i])
-            sent[i] = seen if norm is None else norm.vjp(seen)
-            stream = stream + sent[i] if self.residual else sent[i]
-            reached[i - 1] = reached[i - 1].copy()
-            reached[i - 1][: self.outputs[i - 1]] += stream
-        return reached, sent
+        for i in reversed(range(1, len(cotangents))):
+            norm, of_input = self._norm(i), self.layers[i].vjp_input(cotangents[i])
+            of_inputs[i] = of_input if norm is None else norm.vjp(of_input)
+            stream = stream + of_inputs[i] if self.residual else of_inputs[i]
+            cotangents[i - 1] = cotangents[i - 1].copy()
+            cotangents[i - 1][: self.outputs[i - 1]] += stream
+        return cotangents, of_inputs
 
     def jvp(self, v: Array) -> Array:
-        made = [layer.jvp(v[s]) for layer, s in zip(self.layers, self._slices, strict=True)]
-        return _joined(made, self._from_below(made))
+        alone = [layer.jvp(v[s]) for layer, s in zip(self.layers, self._slices, strict=True)]
+        return _joined(alone, self._from_below(alone))
 
     def vjp(self, u: Array) -> Array:
-        reached, _ = self._from_above(u)
-        return np.concatenate([layer.vjp(own) for layer, own in zip(self.layers, reached, strict=True)])
+        cotangents, _ = self._from_above(u)
+        return np.concatenate([layer.vjp(c) for layer, c in zip(self.layers, cotangents, strict=True)])
 
     def jvp_skip(self, v: Array) -> Array:
         return np.concatenate([x.jvp_skip(v[s]) for x, s in zip(self.layers, self._slices, strict=True)])
 
     def jvp_split(self, v: Array) -> tuple[Array, Array]:
-        apart = [layer.jvp_split(v[s]) for layer, s in zip(self.layers, self._slices, strict=True)]
-        below = self._from_below([a + b for a, b in apart])
-        return np.concatenate([a for a, _ in apart]), _joined([b for _, b in apart], below)
+        pairs = [layer.jvp_split(v[s]) for layer, s in zip(self.layers, self._slices, strict=True)]
+        below = self._from_below([around + through for around, through in pairs])
+        return np.concatenate([around for around, _ in pairs]), _joined([through for _, through in pairs], below)
 
     def path_shares(self, u: Array, v: Array) -> PathShares:
-        reached, sent = self._from_above(u)
-        names = self.names or tuple(f"l{i}" for i in range(len(reached)))
-        made: list[Array] = []
+        cotangents, of_inputs = self._from_above(u)
+        names = self.names or tuple(f"l{i}" for i in range(len(self.layers)))
+        alone: list[Array] = []
         around: Any = 0
         through: dict[str, Array] = {}
         for i, (name, layer, s) in enumerate(zip(names, self.layers, self._slices, strict=True)):
-            found = layer.path_shares(reached[i], v[s])
-            through |= {f"{name}.{gate}": part for gate, part in found.through.items()}
-            kept = layer.jvp_skip(v[s])
-            for j in range(i + 1, len(reached) if self.residual else min(i + 2, len(reached))):
-                through[f"{name} to {names[j]}"] = (sent[j] * kept[: self.outputs[i]]).sum(axis=0)
-            around = around + (u[s] * kept).sum(axis=0)
-            made.append(found.jvp)
-        return PathShares(_joined(made, self._from_below(made)), around, through)
+            shares = layer.path_shares(cotangents[i], v[s])
+            through |= {f"{name}.{gate}": part for gate, part in shares.through.items()}
+            skip = layer.jvp_skip(v[s])
+            above = range(i + 1, len(names))  # the layers that see the output of this one
+            for j in above if self.residual else above[:1]:
+                through[f"{name} to {names[j]}"] = (of_inputs[j] * skip[: self.outputs[i]]).sum(axis=0)
+            around = around + (u[s] * skip).sum(axis=0)
+            alone.append(shares.jvp)
+        return PathShares(_joined(alone, self._from_below(alone)), around, through)
 
     def jvp_input(self, x: Array) -> Array:
-        alone = self.layers[0].jvp_input(x)
-        made = [alone, *(np.zeros((layer.shape[0], x.shape[1]), alone.dtype) for layer in self.layers[1:])]
-        return _joined(made, self._from_below(made))
+        bottom = self.layers[0].jvp_input(x)
+        alone = [bottom, *(np.zeros((layer.shape[0], x.shape[1]), bottom.dtype) for layer in self.layers[1:])]
+        return _joined(alone, self._from_below(alone))
 
     def vjp_input(self, u: Array) -> Array:
         return self.layers[0].vjp_input(self._from_above(u)[0][0])
 
     def vjp_within(self, u: Array) -> Array:
-        reached, _ = self._from_above(u)  # the layers above see the new output of the layers below
-        whole = [own + layer.vjp_within(own) for layer, own in zip(self.layers, reached, strict=True)]
-        return np.concatenate(whole) - u
+        cotangents, _ = self._from_above(u)  # the layers above see the new output of the layers below
+        total = [c + layer.vjp_within(c) for layer, c in zip(self.layers, cotangents, strict=True)]
+        return np.concatenate(total) - u
 
     def log_abs_det(self) -> Array | None:
         return sum_of_log_dets(self.layers, self.states)  # block triangular
@@ -186,5 +195,5 @@ class Stacked(Linear):
         return replace(self, layers=tuple(layer.column(b) for layer in self.layers), norms=norms)
 
 
-def _joined(made: Sequence[Array], arrived: Sequence[Array | int]) -> Array:
-    return np.concatenate([m + a for m, a in zip(made, arrived, strict=True)])
+def _joined(alone: Sequence[Array], added: Sequence[Array | int]) -> Array:
+    return np.concatenate([a + b for a, b in zip(alone, added, strict=True)])

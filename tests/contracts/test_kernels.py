@@ -1,0 +1,99 @@
+"""Kernels only save time: with a kernel switched off, every number stays the same, to the rounding derived here."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from gradscope import create, plugins
+from gradscope.analysis.gradients import gradient_norms
+from gradscope.dynamics import chain as chain_module
+from gradscope.dynamics import sweep as sweep_module
+from gradscope.dynamics.chain import linearise
+from gradscope.dynamics.loss import random_loss
+from gradscope.dynamics.trajectory import run
+from gradscope.kernels.vjp import PlainVjp, plain_vjp_within
+from gradscope.maps import Composite, Jacobian, Partials
+from gradscope.networks.cell import cell_class
+
+CELLS = plugins.names("cells")
+STEPS, BATCH, UNITS, INPUTS = 12, 3, 5, 2
+EPS = float(np.finfo(float).eps)
+CASES = [
+    (name, settings)
+    for name in CELLS
+    for settings in [{}] + [{key: v} for key, values in cell_class(name).choices.items() for v in values]
+]
+IDS = ["-".join([name, *settings.values()]) for name, settings in CASES]
+
+
+def network(name, settings, layers):
+    return create(name, hidden_size=UNITS, input_size=INPUTS, layers=layers, seed=3, **settings)
+
+
+def vjp_kernels_off(monkeypatch):
+    """Ask every Jacobian itself for its vjp, its same-step vjp, and whether it is finite, one step at a time."""
+    monkeypatch.setattr(sweep_module, "vjp_player", lambda block, steps, batch: PlainVjp(block))
+    monkeypatch.setattr(sweep_module, "vjp_within", plain_vjp_within)
+    monkeypatch.setattr(chain_module, "sum_bound", lambda block: np.inf)
+
+
+def majorant(J):
+    """Return the map whose weights and diagonals are the absolute values of these: no product rounds off more."""
+    if isinstance(J, Composite):
+        return Composite(tuple(majorant(m) for m in J.maps))
+    if isinstance(J, Jacobian):
+        through, around = ([[e if isinstance(e, int) else np.abs(e) for e in row] for row in g] for g in grids(J))
+        return dataclasses.replace(J, partials=Partials(through, around), U=None if J.U is None else np.abs(J.U))
+    return J  # a matrix, or layers: the kernels hand these to `Linear.vjp` as they are
+
+
+def grids(J):
+    return [[[abs(e) if isinstance(e, int) else e for e in row] for row in g] for g in (J.through, J.around)]
+
+
+def log_norm_bound(chain, loss):
+    """Return how far |dL/ds_t| may lie from itself computed in another order, relative, (T + 1, B).
+
+    Of a sum of m products, computed in any order, the error is at most m eps times the sum of their absolute values
+    (Higham 2002, section 3.1). An entry of J^T u is a sum over gates * units + parts, and the error of u is carried on.
+    Each of the two ways is that far from the truth.
+    """
+    terms = 4 * (chain.size + 2 * UNITS * 8)
+    u, error = np.zeros((2, chain.size, chain.batch))
+    bounds = np.zeros((chain.steps + 1, chain.batch))
+    for t in range(chain.steps, -1, -1):
+        direct = loss.at(t, chain.steps)
+        for rows in chain.outputs if direct is not None else ():
+            u[rows] += direct
+        error = error + terms * EPS * np.abs(u)
+        size = np.linalg.norm(u, axis=0)
+        np.divide(2 * np.linalg.norm(error, axis=0), size, out=bounds[t], where=size > 0)
+        if t:
+            J = chain.at(t - 1)
+            error = majorant(J).vjp(error + terms * EPS * np.abs(u))
+            u = J.vjp(u)
+    return bounds
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("loss", ["last", "sum"])
+@pytest.mark.parametrize(("name", "settings"), CASES, ids=IDS)
+def test_gradients_without_the_vjp_kernels(name, settings, loss, layers, monkeypatch):
+    inputs = np.random.default_rng(0).standard_normal((BATCH, STEPS, INPUTS))
+    chain = linearise(run(network(name, settings, layers), inputs))
+    direct = random_loss(chain, loss)
+    quick = gradient_norms(chain, direct)
+    finite = chain.first_nonfinite
+    vjp_kernels_off(monkeypatch)
+    chain = linearise(chain.trajectory)
+    plain = gradient_norms(chain, direct)
+    assert chain.first_nonfinite == finite
+    assert quick.logs.keys() == plain.logs.keys()
+    bound = log_norm_bound(chain, direct)
+    assert bound.max() < 1e-9  # else it would say nothing
+    for part, logs in plain.logs.items():  # its error is relative to the whole state, which may be much larger
+        known = np.isfinite(logs)
+        np.testing.assert_array_equal(quick.logs[part][~known], logs[~known])
+        relative = bound[known] * np.exp(plain.state[known] - logs[known])
+        assert (np.abs(quick.logs[part][known] - logs[known]) <= relative).all()

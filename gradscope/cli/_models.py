@@ -23,8 +23,8 @@ from gradscope.errors import GradscopeError, InputError, ResourceError, UsageErr
 
 if TYPE_CHECKING:
     from gradscope.checking.user_file import Own
-    from gradscope.files.layouts._base import Found
-    from gradscope.files.layouts._load import Network
+    from gradscope.files.layouts._base import RecurrentLayer
+    from gradscope.files.layouts._load import Checkpoint
     from gradscope.maps.jacobian import Array
     from gradscope.networks.interface import BaseCell
     from gradscope.networks.loop import Loop
@@ -155,46 +155,46 @@ def models_of_file(request: Request, target: Path) -> list[Model]:
         InputError: it cannot be read, or holds none.
         UsageError: the layer that was asked for is not there.
     """
-    from gradscope.files.layouts._load import choose_layers, read_embedding, read_network, read_readout
+    from gradscope.files.layouts._load import choose_layers, read_checkpoint, read_embedding, read_readout
     from gradscope.networks.stack import Direction, Stack
 
     options: dict[str, Any] = {"key": request.key, "activation": request.activation, "gate_order": request.gate_order}
     with seekable(target) as path:
-        network = read_network(path, dtype=request.dtype, **options)
+        checkpoint = read_checkpoint(path, dtype=request.dtype, **options)
         embedding = read_embedding(path, request.embedding, key=request.key) if request.embedding else None
-        chosen = choose_layers(network.found, request.layer)
+        chosen = choose_layers(checkpoint.layers, request.layer)
         if request.feeds_itself and request.readout is None:
-            raise _no_readout(network, chosen)
+            raise _no_readout(checkpoint, chosen)
         head = (
             read_readout(path, request.readout, key=request.key) if request.feeds_itself and request.readout else None
         )
     models = []
-    for found in chosen:
+    for layer in chosen:
         facts = {
             "source": "checkpoint",
             "path": path.name,
-            "sha256": network.sha256,
-            "format": network.format,
-            "layer": found.name,
-            "assumptions": list(found.assumptions),
+            "sha256": checkpoint.sha256,
+            "format": checkpoint.format,
+            "layer": layer.name,
+            "assumptions": list(layer.assumptions),
         }
-        notes = [{"code": "GS-ASSUME", "message": a, "where": f"model.{found.name}"} for a in found.assumptions]
+        notes = [{"code": "GS-ASSUME", "message": a, "where": f"model.{layer.name}"} for a in layer.assumptions]
         notes += [
-            {"code": "GS-NOTE", "message": n, "where": f"model.{found.name}"} for n in (*network.notes, *found.notes)
+            {"code": "GS-NOTE", "message": n, "where": f"model.{layer.name}"} for n in (*checkpoint.notes, *layer.notes)
         ]
-        if isinstance(found.cell, Direction):
+        if isinstance(layer.cell, Direction):
             notes.append({"code": "GS-DIRECTIONS", "message": ACROSS, "where": "model"})
-        title = f"{found.kind.upper()} {found.name}, {found.hidden_size} unit{'s'[: found.hidden_size != 1]}"
-        title += f", {found.layers} layers" if isinstance(found.cell, Stack) else ""
-        cell = found.cell
+        title = f"{layer.kind.upper()} {layer.name}, {layer.hidden_size} unit{'s'[: layer.hidden_size != 1]}"
+        title += f", {layer.layers} layers" if isinstance(layer.cell, Stack) else ""
+        cell = layer.cell
         if head:
-            cell = _fed_back(found, head, several=len(chosen) > 1)
+            cell = _fed_back(layer, head, several=len(chosen) > 1)
             title, facts["readout"] = f"{title}, closed loop", cell.name
-        models.append(Model(found.name, title, cell, facts, tuple(notes), embedding))
+        models.append(Model(layer.name, title, cell, facts, tuple(notes), embedding))
     return models
 
 
-def _fed_back(found: Found, head: tuple[str, Array, str | None, Array | None], *, several: bool) -> Loop:
+def _fed_back(layer: RecurrentLayer, head: tuple[str, Array, str | None, Array | None], *, several: bool) -> Loop:
     """Close the loop around one network of a checkpoint.
 
     Raises:
@@ -206,22 +206,22 @@ def _fed_back(found: Found, head: tuple[str, Array, str | None, Array | None], *
 
     matrix, R, bias, b = head
     try:
-        return closed_loop(found.cell, R, b, name=printable(f"{matrix} and {bias}" if bias else matrix))
+        return closed_loop(layer.cell, R, b, name=printable(f"{matrix} and {bias}" if bias else matrix))
     except GradscopeError as error:
         hint = f"{error.hint}{'; ' if error.hint else ''}--layer chooses one network" if several else error.hint
-        raise type(error)(f"{found.name}: {error.message}", hint) from None
+        raise type(error)(f"{layer.name}: {error.message}", hint) from None
 
 
-def _no_readout(network: Network, chosen: Sequence[Found]) -> UsageError:
+def _no_readout(checkpoint: Checkpoint, chosen: Sequence[RecurrentLayer]) -> UsageError:
     """Name the matrices that could feed a network's output back."""
     from gradscope.files.display import printable
     from gradscope.networks.loop import check_loop
 
     fit: list[str] = []
-    for found in chosen:
-        check_loop(found.cell)
-        want = (found.cell.input_size, found.cell.output.stop - found.cell.output.start)
-        fit += [printable(name) for name, (shape, _) in network.others.items() if shape == want]
+    for layer in chosen:
+        check_loop(layer.cell)
+        want = (layer.cell.input_size, layer.cell.output.stop - layer.cell.output.start)
+        fit += [printable(name) for name, (shape, _) in checkpoint.others.items() if shape == want]
     first = chosen[0].cell
     shape = f"({first.input_size}, {first.output.stop - first.output.start})"
     known = f"matrices that fit: {', '.join(dict.fromkeys(fit))}" if fit else f"no other matrix has its shape, {shape}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 import zipfile
 import zlib
@@ -30,6 +31,11 @@ def zip_errors() -> Iterator[None]:
     except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, LookupError, ValueError, OverflowError) as error:
         reason = printable(error) or "it ends too early"
         raise InputError(f"not a complete zip file ({reason})", AGAIN) from None
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        # An offset in the directory that no file can have: `zipfile` seeks there, and the system refuses.
+        raise InputError("not a complete zip file (a member is not where the directory says)", AGAIN) from None
 
 
 def first_member(head: bytes) -> bytes | None:

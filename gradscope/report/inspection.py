@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from gradscope.files.layouts._load import Network
+from gradscope.files.layouts._load import Checkpoint
 from gradscope.networks.stack import cells_of
 from gradscope.report.build import envelope
 
 __all__ = ["inspection_document"]
 
 
-def inspection_document(network: Network) -> dict[str, Any]:
+def inspection_document(checkpoint: Checkpoint) -> dict[str, Any]:
     """Build the document of kind "inspection"."""
     layers = [
         {
@@ -26,24 +26,24 @@ def inspection_document(network: Network) -> dict[str, Any]:
             "assumptions": list(f.assumptions),
             "parameters": list(f.parameters),
         }
-        for f in network.found
+        for f in checkpoint.layers
     ]
     count = len(layers)
     names = ", ".join(f"{x['layer']} ({str(x['cell']).upper()}, {x['hidden_size']} units)" for x in layers[:3])
     sentence = f"{count} recurrent network{'s'[: count != 1]}: {names}{', ...' if count > 3 else ''}"
-    assumed = [{"code": "GS-ASSUME", "message": a, "where": f.name} for f in network.found for a in f.assumptions]
-    notes = [{"code": "GS-NOTE", "message": n, "where": "file"} for n in network.notes]
-    notes += [{"code": "GS-NOTE", "message": n, "where": f.name} for f in network.found for n in f.notes]
-    told = {str(n["message"]): n for n in assumed + notes}  # directions of one network say the same
-    return envelope("inspection", {"key": network.key} if network.key else {}) | {
+    assumed = [{"code": "GS-ASSUME", "message": a, "where": f.name} for f in checkpoint.layers for a in f.assumptions]
+    notes = [{"code": "GS-NOTE", "message": n, "where": "file"} for n in checkpoint.notes]
+    notes += [{"code": "GS-NOTE", "message": n, "where": f.name} for f in checkpoint.layers for n in f.notes]
+    warnings = {str(n["message"]): n for n in assumed + notes}  # directions of one network have the same sentences
+    return envelope("inspection", {"key": checkpoint.key} if checkpoint.key else {}) | {
         "file": {
-            "name": network.path.name,
-            "format": network.format,
-            "sha256": network.sha256,
-            "size_bytes": network.size_bytes,
+            "name": checkpoint.path.name,
+            "format": checkpoint.format,
+            "sha256": checkpoint.sha256,
+            "size_bytes": checkpoint.size_bytes,
         },
         "verdict": {"sentence": sentence},
         "layers": layers,
-        "other_tensors": [{"name": n, "shape": list(s), "dtype": d} for n, (s, d) in network.others.items()],
-        "warnings": list(told.values()),
+        "other_tensors": [{"name": n, "shape": list(s), "dtype": d} for n, (s, d) in checkpoint.others.items()],
+        "warnings": list(warnings.values()),
     }

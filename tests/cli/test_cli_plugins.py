@@ -1,7 +1,9 @@
 """Plug-ins of other packages: found; left out where they fail or bear a built-in's name; never a reason to crash."""
 
+import json
 import re
 
+import numpy as np
 import pytest
 
 GOOD = '''
@@ -22,6 +24,27 @@ def sniff(head, path):
 
 def read(path):
     raise NotImplementedError
+'''
+H5 = '''
+"""A container of another package, whose files end in .h5: names and arrays, one after the other."""
+import io
+import numpy as np
+from gradscope.errors import InputError
+from gradscope.files import Tensors
+
+SUFFIXES = (".h5",)
+MAGIC = b"\\x89HDF\\r\\n\\x1a\\n"
+
+def sniff(head, path):
+    return head.startswith(MAGIC)
+
+def read(path):
+    rest = io.BytesIO(path.read_bytes()[len(MAGIC):])
+    try:
+        with np.load(rest, allow_pickle=False) as arrays:
+            return Tensors(dict(arrays))
+    except Exception as error:
+        raise InputError("it is damaged", "save it again") from error
 '''
 SIZE = ("--hidden", "4", "--steps", "20", "--lags", "0", "--quiet")
 
@@ -231,3 +254,106 @@ def test_who_turned_plug_ins_off_is_told_so(install):
         assert "there is no cell named 'elsewhere' without plug-ins: it is a plug-in of elsewhere" in done.err
         assert "hint: --no-plugins, or the variable GRADSCOPE_NO_PLUGINS, turns plug-ins off; known: " in done.err
     assert "without plug-ins" not in run("--no-plugins", "cells", "elsewhere2").err
+
+
+@pytest.fixture
+def h5(checkpoint):
+    """Return a checkpoint in a container that ends in .h5 and begins as HDF5 does."""
+    path = checkpoint().with_suffix(".h5")
+    path.write_bytes(b"\x89HDF\r\n\x1a\n" + checkpoint().read_bytes())
+    return path
+
+
+def test_a_reader_is_asked_before_a_file_is_called_unsupported(install, h5, checkpoint):
+    """One file in another package, and its .h5 files are read as any other checkpoint."""
+    run = install({"h5_reader": H5}, [("gradscope.readers", "h5", "h5_reader")])
+    size = ("--steps", "20", "--lags", "4", "--json", "--reproducible")
+    done = run("inspect", h5, "--json")
+    assert (done.code, done.err) == (0, "")
+    document = json.loads(done.out)
+    assert document["file"]["format"] == "h5"
+    assert document["layers"][0]["cell"] == "gru"
+    done = run("analyze", h5, *size)
+    assert (done.code, done.err) == (0, "")
+    document = json.loads(done.out)
+    builtin = json.loads(run("analyze", checkpoint(), *size).out)
+    assert document["model"]["format"] == "h5"
+    assert document["metrics"] == builtin["metrics"]
+    off = run("inspect", h5, "--no-plugins")
+    assert off.code == 4
+    assert off.err.startswith(f"error: {h5.name} is an HDF5 file; it cannot be read as a checkpoint")
+    h5.write_bytes(h5.read_bytes()[:100])
+    done = run("inspect", h5)
+    assert (done.code, done.err) == (4, f"error: {h5.name}: it is damaged\nhint: save it again\n")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("Tensors(dict(arrays))", "dict(arrays)", "read returns dict, not gradscope.files.Tensors"),
+        ("rest = ", "rest = 1 / 0 # ", "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_reader_that_fails_is_named(install, h5, old, new, words):
+    text = H5.replace(old, new).replace("except Exception", "except KeyError")
+    done = install({"h5_reader": text}, [("gradscope.readers", "h5", "h5_reader")])("inspect", h5)
+    assert (done.code, done.out) == (4, "")
+    assert done.err.startswith(f"error: {h5.name}: the plug-in 'h5' fails to read it: ")
+    assert words in done.err
+    assert "Traceback" not in done.err
+
+
+def test_a_reader_whose_sniff_fails_is_ignored(install, h5, checkpoint):
+    run = install(
+        {"h5_reader": H5.replace("return head", "return 1 / 0 or head")}, [("gradscope.readers", "h5", "h5_reader")]
+    )
+    done = run("inspect", h5)
+    assert done.code == 4
+    assert "warning: the plug-in 'h5' (h5_reader) fails in sniff: ZeroDivisionError" in done.err
+    assert "is an HDF5 file" in done.err
+    assert run("inspect", checkpoint()).err == ""
+
+
+def test_every_room_takes_plug_ins(install, checkpoint, tmp_path):
+    """An initialisation, a renderer, a data format and a layout, each in one file of another package."""
+    init = "from gradscope.inits.gaussian import initialise\n"
+    word = '''
+"""One word."""
+BINARY = False
+
+def render(report, *, width=None, color=False, reproducible=False):
+    return report.kind + "\\n"
+'''
+    rows = '''
+"""Rows of numbers behind a mark."""
+import numpy as np
+from gradscope.files import RawData
+
+SUFFIXES = (".rows",)
+
+def sniff(head, path):
+    return head.startswith(b"ROWS")
+
+def read(path, options):
+    return RawData(np.loadtxt(path, skiprows=1, ndmin=2))
+'''
+    layout = '''
+"""Networks whose tensors have a suffix."""
+from dataclasses import replace
+from gradscope.files.layouts import torch
+
+def find(tensors, options):
+    names = {k.removesuffix("!"): k for k in tensors if k.endswith("!")}
+    layers = torch.find({k: tensors[v] for k, v in names.items()}, options)
+    return [replace(x, name=x.name + "_marked", parameters=tuple(names[p] for p in x.parameters)) for x in layers]
+'''
+    points = [("inits", "other_init"), ("renderers", "word"), ("data", "rows"), ("layouts", "marked")]
+    modules = {"other_init": init, "word": word, "rows": rows, "marked": layout}
+    run = install(modules, [(f"gradscope.{group}", name, name) for group, name in points])
+    (tmp_path / "x.rows").write_text("ROWS\n" + "0.5 1\n1 0.25\n" * 10)
+    data = ("--data", tmp_path / "x.rows", "--init", "other_init", "--format", "word")
+    done = run("analyze", "--cell", "gru", "--hidden", "4", "--lags", "0", *data)
+    assert (done.code, done.out, done.err) == (0, "analysis\n", "")
+    with np.load(checkpoint()) as arrays:
+        np.savez(tmp_path / "marked.npz", **{f"{k}!": v for k, v in arrays.items()})
+    assert json.loads(run("inspect", tmp_path / "marked.npz", "--json").out)["layers"][0]["layer"] == "rnn_marked"

@@ -12,7 +12,7 @@ from torch.nn.utils import prune  # noqa: E402
 
 from gradscope.errors import InputError  # noqa: E402
 from gradscope.files.checkpoints._base import open_checkpoint  # noqa: E402
-from gradscope.files.layouts._load import load, read_network  # noqa: E402
+from gradscope.files.layouts._load import load, read_checkpoint  # noqa: E402
 from gradscope.networks.stack import Direction, Stack  # noqa: E402
 
 pytestmark = [pytest.mark.formats, pytest.mark.filterwarnings("ignore")]
@@ -128,8 +128,8 @@ def test_bidirectional(tmp_path, kind, layers):
 @pytest.mark.parametrize("options", [{}, LEGACY])
 def test_half_precision(tmp_path, dtype, options):
     module = nn.LSTM(5, 7, dtype=dtype)
-    network = read_network(save(module, tmp_path / "net.pt", **options))
-    cell = network.found[0].cell
+    network = read_checkpoint(save(module, tmp_path / "net.pt", **options))
+    cell = network.layers[0].cell
     assert cell.dtype == np.float32
     assert np.array_equal(cell.U, module.weight_hh_l0.detach().float().numpy())
     assert any("bfloat16" in note for note in network.notes) == (dtype is torch.bfloat16)
@@ -161,9 +161,9 @@ def test_a_training_checkpoint(tmp_path, options):
         "shape": torch.Size((1, 2)),
     }
     torch.save(checkpoint, tmp_path / "last.ckpt", **options)
-    network = read_network(tmp_path / "last.ckpt")
-    assert [f.name for f in network.found] == ["model.encoder"] and network.key == "state_dict"
-    agrees(network.found[0].cell, net.encoder, torch.float32)
+    network = read_checkpoint(tmp_path / "last.ckpt")
+    assert [f.name for f in network.layers] == ["model.encoder"] and network.key == "state_dict"
+    agrees(network.layers[0].cell, net.encoder, torch.float32)
     assert any("optimizer_states" in note for note in network.notes)
 
 
@@ -201,8 +201,8 @@ def test_files_without_checksums(tmp_path):
 def test_prefixes_of_wrappers(tmp_path):
     net = Net()
     torch.save(nn.DataParallel(torch.compile(net)).state_dict(), tmp_path / "a.pt")
-    network = read_network(tmp_path / "a.pt")
-    assert [f.name for f in network.found] == ["encoder"] and len(network.notes) == 2
+    network = read_checkpoint(tmp_path / "a.pt")
+    assert [f.name for f in network.layers] == ["encoder"] and len(network.notes) == 2
 
 
 @pytest.mark.parametrize("new", [True, False])
@@ -215,9 +215,9 @@ def test_weight_norm(tmp_path, new):
         parameter = dict(net.encoder.named_parameters())
         magnitude = f"parametrizations.{name}.original0" if new else f"{name}_g"
         parameter[magnitude].data *= 1.5
-    network = read_network(save(net, tmp_path / "a.pt"))
+    network = read_checkpoint(save(net, tmp_path / "a.pt"))
     net(torch.randn(2, 3))
-    found = network.found[0]
+    found = network.layers[0]
     assert np.abs(found.cell.U - net.encoder.weight_hh_l0.detach().numpy()).max() < 1e-6
     assert any("weight_norm" in note for note in found.notes)
 

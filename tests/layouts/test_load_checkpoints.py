@@ -7,14 +7,14 @@ import pytest
 from torch_files import lstm, save_legacy, save_zip, tensors
 
 from gradscope.errors import InputError, UsageError
-from gradscope.files.layouts._load import load, read_network
+from gradscope.files.layouts._load import load, read_checkpoint
 
 
 def test_one_network_is_named_after_its_file(tmp_path):
     path = save_zip(tmp_path / "best model.v2.pt", lstm())
-    network = read_network(path)
-    assert [f.name for f in network.found] == ["best model"] and network.others == {}
-    assert network.found[0].notes[0].startswith("best model: ")
+    network = read_checkpoint(path)
+    assert [f.name for f in network.layers] == ["best model"] and network.others == {}
+    assert network.layers[0].notes[0].startswith("best model: ")
     assert network.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert network.size_bytes == path.stat().st_size and network.format == "torch_zip"
 
@@ -24,7 +24,7 @@ def test_every_container(tmp_path, save):
     weights = lstm(prefix="encoder.lstm.") | {"fc.weight": np.ones((2, 4), "f4")}
     path = tmp_path / "a.npz"
     save(path, weights)
-    network = read_network(path)
+    network = read_checkpoint(path)
     assert network.others == {"fc.weight": ((2, 4), "float32")}
     cell = load(path)["encoder.lstm"]
     assert np.array_equal(cell.U, weights["encoder.lstm.weight_hh_l0"])
@@ -66,8 +66,8 @@ def test_several_state_dicts_need_a_key(tmp_path):
 
 def test_one_state_dict_needs_none(tmp_path):
     tree = {"state_dict": lstm(prefix="model.lstm."), "ema": {"decay": np.ones(1, "f4")}}
-    network = read_network(save_zip(tmp_path / "a.ckpt", tree))
-    assert [f.name for f in network.found] == ["model.lstm"] and network.key == "state_dict"
+    network = read_checkpoint(save_zip(tmp_path / "a.ckpt", tree))
+    assert [f.name for f in network.layers] == ["model.lstm"] and network.key == "state_dict"
 
 
 def test_modules_saved_apart_are_one_file(tmp_path):
@@ -76,8 +76,8 @@ def test_modules_saved_apart_are_one_file(tmp_path):
 
 
 def test_prefixes_of_wrappers_are_noted(tmp_path):
-    network = read_network(save_zip(tmp_path / "a.pt", lstm(prefix="module._orig_mod.rnn.")))
-    assert [f.name for f in network.found] == ["rnn"] and len(network.notes) == 2
+    network = read_checkpoint(save_zip(tmp_path / "a.pt", lstm(prefix="module._orig_mod.rnn.")))
+    assert [f.name for f in network.layers] == ["rnn"] and len(network.notes) == 2
 
 
 def test_errors_name_the_file(tmp_path):

@@ -12,7 +12,7 @@ import gradscope
 from gradscope import plugins
 from gradscope.cli.app import main
 from gradscope.dynamics.chain import JacobianChain
-from gradscope.files.layouts._load import read_network
+from gradscope.files.layouts._load import read_checkpoint
 from gradscope.networks.create import directions
 from gradscope.networks.stack import Direction
 from gradscope.report.inspection import inspection_document
@@ -200,7 +200,7 @@ def checkpoint(path, cells=("rnn",), bias=True):
 
 
 def test_inspection(tmp_path):
-    document = follows(inspection_document(read_network(checkpoint(tmp_path / "m.npz", ("a", "b")))))
+    document = follows(inspection_document(read_checkpoint(checkpoint(tmp_path / "m.npz", ("a", "b")))))
     assert [x["layer"] for x in document["layers"]] == ["a", "b"]
     assert document["other_tensors"]
 

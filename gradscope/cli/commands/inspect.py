@@ -45,10 +45,10 @@ def command(
         )
     one_blas_thread()
     with Sink(name, output or (), force=force, mkdir=mkdir, color=color, quiet=quiet) as sink:
-        from gradscope.files.layouts._load import read_network
+        from gradscope.files.layouts._load import read_checkpoint
         from gradscope.report.inspection import inspection_document
         from gradscope.report.present import from_document
 
         with seekable(file) as path:
-            network = read_network(path, key=key, activation=activation, gate_order=gate_order)
-        sink.write(from_document(inspection_document(network)))
+            checkpoint = read_checkpoint(path, key=key, activation=activation, gate_order=gate_order)
+        sink.write(from_document(inspection_document(checkpoint)))

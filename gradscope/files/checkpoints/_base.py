@@ -10,7 +10,7 @@ import mmap
 import os
 import re
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ class Tensors:
     Attributes:
         arrays: {name: array}; nested dictionaries are joined with dots. Arrays may be read-only.
         notes: sentences on what was converted or left out.
-        format: name of the reader.
+        format: name of the reader; `open_checkpoint` enters it.
         states: prefixes of the state dicts in `arrays`, as "state_dict" or "ema"; "" for no prefix.
     """
 
@@ -97,4 +97,4 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Tensors:
         raise reading_error(path, error) from None
     if reader.SUFFIXES and not path.name.lower().endswith(tuple(reader.SUFFIXES)):
         tensors.notes.append(f"{shown} was recognised as {name} by its content, in spite of its name")
-    return tensors
+    return replace(tensors, format=name)

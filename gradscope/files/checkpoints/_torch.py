@@ -225,7 +225,6 @@ def tensors_of(
     found: dict[tuple[str, ...], TensorRef],
     data: Callable[[str], NDArray[np.uint8]],
     world: TorchWorld,
-    format: str,
     big_endian: bool = False,
 ) -> Tensors:
     """Turn the tensors of a tree into arrays; those of optimisers are left out.
@@ -251,4 +250,4 @@ def tensors_of(
     if world.foreign:
         names = ", ".join(sorted(world.foreign)[:5])
         lines.append(f"left aside, never imported: {names}{' ...' if len(world.foreign) > 5 else ''}")
-    return Tensors(arrays, [*notes, *lines], format, tuple(states) or ("",))
+    return Tensors(arrays, [*notes, *lines], states=tuple(states) or ("",))

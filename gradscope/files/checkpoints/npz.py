@@ -43,4 +43,4 @@ def read(path: Path) -> Tensors:
                     continue
                 array = read_member(member, header, entry, what)
             arrays[key] = array.astype(array.dtype.newbyteorder("="), copy=False)
-    return Tensors(arrays, [f"left out {listing(others, 5)}"] if others else [], "npz")
+    return Tensors(arrays, [f"left out {listing(others, 5)}"] if others else [])

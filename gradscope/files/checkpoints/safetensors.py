@@ -138,4 +138,4 @@ def read(path: Path) -> Tensors:
             raise InputError(f"two files hold the tensor {printable(twice)}")
         arrays |= more
         notes |= dict.fromkeys(lines)
-    return Tensors(arrays, list(notes), "safetensors")
+    return Tensors(arrays, list(notes))

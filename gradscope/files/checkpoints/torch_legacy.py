@@ -68,4 +68,4 @@ def read(path: Path) -> Tensors:
             raise InputError(f"not complete: the storage {printable(key)} is missing", "download or save it again")
         return storages[key]
 
-    return tensors_of(found, storage, world, "torch_legacy")
+    return tensors_of(found, storage, world)

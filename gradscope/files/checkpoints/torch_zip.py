@@ -84,4 +84,4 @@ def read(path: Path) -> Tensors:
     big_endian = order is not None and stored(data, order).tobytes().strip() == b"big"
     world = TorchWorld()
     found = read_tree(io.BytesIO(stored(data, entries[f"{root}/data.pkl"]).tobytes()), world)
-    return tensors_of(found, storage, world, "torch_zip", big_endian)
+    return tensors_of(found, storage, world, big_endian)

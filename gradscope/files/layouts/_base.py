@@ -1,6 +1,6 @@
-"""What every layout shares: the layers it finds, the choices of the user, and weights made canonical.
+"""What do all layouts share?  The layers that they return, the choices of the user, and the order of gates.
 
-Canonical weights have the gates as row blocks in the order of the cell's `gates`, and read (gates * H, inputs).
+Canonical weights have the gates as row blocks in the order of the cell's `gates`, shape (gates * H, inputs).
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ from gradscope import plugins
 from gradscope.errors import InputError, UsageError
 from gradscope.files.checkpoints._base import Array, type_name
 from gradscope.files.display import printable
+from gradscope.files.recognise import plugin_errors
 from gradscope.networks.interface import BaseCell
 
-__all__ = ["Found", "Options", "find_layers", "floating", "reordered", "search", "shapes"]
+__all__ = ["LayoutOptions", "RecurrentLayer", "find_layers", "floating", "reordered", "search", "shapes"]
 
 ORDERS = {"lstm": "ifgo", "gru": "rzn"}  # canonical, as in PyTorch
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
-    """A recurrent network of a checkpoint, or one direction of one of its layers.
+class RecurrentLayer:
+    """A recurrent network of a checkpoint (one layer or several), or one direction of one of its layers.
 
     Attributes:
         name: path of the module, as "encoder.lstm"; directions append ".l0.reverse".
@@ -52,8 +53,8 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Options:
-    """What a user may say about a file.
+class LayoutOptions:
+    """What the user said about the weights of a file.
 
     Attributes:
         activation: of vanilla networks, which the file does not name; None to assume.
@@ -112,8 +113,8 @@ def shapes(arrays: Mapping[str, Array]) -> str:
     return ", ".join(listed) + (f" and {len(arrays) - 10} more" if len(arrays) > 10 else "")
 
 
-def search(tensors: Mapping[str, Array], options: Options) -> list[Found]:
-    """Ask every layout of the room; a tensor belongs to the first that claims it.
+def search(tensors: Mapping[str, Array], options: LayoutOptions) -> list[RecurrentLayer]:
+    """Return the recurrent layers that any layout finds; a tensor belongs to the first layout that uses it.
 
     Raises:
         InputError: weights that are there do not fit together.
@@ -121,17 +122,16 @@ def search(tensors: Mapping[str, Array], options: Options) -> list[Found]:
     """
     if options.gate_order is not None:
         _check_order(options.gate_order)
-    found: list[Found] = []
+    layers: list[RecurrentLayer] = []
     used: set[str] = set()
-    for name in plugins.names("layouts"):
-        for layer in plugins.load("layouts", name).find(tensors, options):
-            if used.isdisjoint(layer.parameters):
-                found.append(layer)
-        used.update(p for layer in found for p in layer.parameters)
-    if found and options.gate_order is not None and not any(options.order(f.kind) for f in found):
-        kinds = ", ".join(sorted({f.kind for f in found}))
+    for name, layout in plugins.loaded("layouts"):
+        with plugin_errors("layouts", name):
+            layers += [layer for layer in layout.find(tensors, options) if used.isdisjoint(layer.parameters)]
+        used.update(p for layer in layers for p in layer.parameters)
+    if layers and options.gate_order is not None and not any(options.order(layer.kind) for layer in layers):
+        kinds = ", ".join(sorted({layer.kind for layer in layers}))
         raise UsageError(f"gate order '{printable(options.gate_order)}' fits no layer; the file holds {kinds}")
-    return found
+    return layers
 
 
 def find_layers(
@@ -140,8 +140,8 @@ def find_layers(
     activation: str | None = None,
     gate_order: str | None = None,
     dtype: Any = None,
-) -> list[Found]:
-    """Find the recurrent layers among named arrays.
+) -> list[RecurrentLayer]:
+    """Return the recurrent layers among named arrays.
 
     Args:
         tensors: {name: array}, one state dict.
@@ -153,8 +153,8 @@ def find_layers(
         InputError: there are none, or their weights do not fit together.
         UsageError: an option is wrong.
     """
-    found = search(tensors, Options(activation, gate_order, dtype))
-    if not found:
+    layers = search(tensors, LayoutOptions(activation, gate_order, dtype))
+    if not layers:
         held = f"it holds {shapes(tensors)}" if tensors else "it holds no tensors at all"
         raise InputError(f"no recurrent layers: {held}", "expected names such as weight_ih_l0 and weight_hh_l0")
-    return found
+    return layers

@@ -1,4 +1,4 @@
-"""From a file to its recurrent networks."""
+"""Which recurrent networks does a checkpoint hold?  From a file to cells."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from gradscope.errors import GradscopeError, InputError, UsageError
 from gradscope.files.checkpoints._base import Array, Tensors, open_checkpoint, type_name
 from gradscope.files.checkpoints._state import choose_state
 from gradscope.files.display import printable
-from gradscope.files.layouts._base import Found, Options, find_layers, search
+from gradscope.files.layouts._base import LayoutOptions, RecurrentLayer, find_layers, search
 from gradscope.networks.interface import BaseCell
 
-__all__ = ["Network", "choose_layers", "load", "read_embedding", "read_network", "read_readout"]
+__all__ = ["Checkpoint", "choose_layers", "load", "read_embedding", "read_checkpoint", "read_readout"]
 
 
 @dataclass(frozen=True, eq=False)
-class Network:
-    """What a checkpoint holds, as far as recurrent layers go.
+class Checkpoint:
+    """The recurrent layers of a file, and what else it holds.
 
     Attributes:
         path: the file.
-        found: its recurrent networks, in the order of the file.
+        layers: its recurrent layers, in the order of the file.
         format: name of the reader.
-        key: the state dict that they lie in, "" for the whole file.
+        key: the state dict that holds the layers, "" for the whole file.
         sha256: of the file.
         size_bytes: of the file.
         notes: what was converted, stripped or left out.
-        others: {name: (shape, type)} of the tensors that belong to none of them.
+        others: {name: (shape, type)} of the tensors that belong to no recurrent layer.
     """
 
     path: Path
-    found: list[Found]
+    layers: list[RecurrentLayer]
     format: str
     key: str
     sha256: str
@@ -45,15 +45,15 @@ class Network:
     others: dict[str, tuple[tuple[int, ...], str]]
 
 
-def read_network(
+def read_checkpoint(
     path: str | os.PathLike[str],
     *,
     key: str | None = None,
     activation: str | None = None,
     gate_order: str | None = None,
     dtype: Any = None,
-) -> Network:
-    """Read a checkpoint and find its recurrent networks.
+) -> Checkpoint:
+    """Read a checkpoint and its recurrent layers.
 
     Args:
         path: a checkpoint of any supported format.
@@ -68,52 +68,52 @@ def read_network(
     """
     path = Path(path)
     tensors = open_checkpoint(path)
-    options = Options(activation, gate_order, dtype, root=printable(path.name.split(".")[0]) or "(root)")
+    options = LayoutOptions(activation, gate_order, dtype, root=printable(path.name.split(".")[0]) or "(root)")
     try:
-        state, chosen, found = _search(tensors, key, options)
+        state, chosen, layers = _search(tensors, key, options)
     except GradscopeError as error:
         raise type(error)(f"{printable(path.name)}: {error.message}", error.hint) from None
-    used = {name for f in found for name in f.parameters}
+    used = {name for layer in layers for name in layer.parameters}
     others = {k: (tuple(v.shape), type_name(v)) for k, v in chosen.arrays.items() if k not in used}
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Network(path, found, tensors.format, state, digest, path.stat().st_size, chosen.notes, others)
+    return Checkpoint(path, layers, tensors.format, state, digest, path.stat().st_size, chosen.notes, others)
 
 
-def _search(tensors: Tensors, key: str | None, options: Options) -> tuple[str, Tensors, list[Found]]:
+def _search(tensors: Tensors, key: str | None, options: LayoutOptions) -> tuple[str, Tensors, list[RecurrentLayer]]:
     states = choose_state(tensors, key)
     hits = {state: search(chosen.arrays, options) for state, chosen in states.items()}
-    hits = {state: found for state, found in hits.items() if found}
+    hits = {state: layers for state, layers in hits.items() if layers}
     if len(hits) > 1:
         listed = ", ".join(printable(k) or "the rest" for k in hits)
         first = printable(next(filter(None, hits)))
         raise InputError(f"several state dicts hold recurrent layers: {listed}", f"choose one, as --key {first}")
-    for state, found in hits.items():
-        return state, states[state], found
+    for state, layers in hits.items():
+        return state, states[state], layers
     merged = tensors if key is None else states[key.rstrip(".")]
     find_layers(merged.arrays)  # raises, saying what the file holds
     raise InputError("no recurrent layers")
 
 
-def choose_layers(found: Sequence[Found], layer: str | None) -> list[Found]:
-    """Return the networks that a name stands for: exact, or the only ones that end or begin with it.
+def choose_layers(layers: Sequence[RecurrentLayer], name: str | None) -> list[RecurrentLayer]:
+    """Return the layers that a name stands for: exact, or the only ones that end or begin with it.
 
     Raises:
         UsageError: it stands for none, or for several unrelated ones.
     """
-    if layer is None:
-        return list(found)
-    dotted = layer.strip(".")
-    exact = [f for f in found if f.name == dotted]
-    suffix = [f for f in found if f.name.endswith(f".{dotted}")]
-    prefix = [f for f in found if f.name.startswith(f"{dotted}.")]
+    if name is None:
+        return list(layers)
+    dotted = name.strip(".")
+    exact = [layer for layer in layers if layer.name == dotted]
+    suffix = [layer for layer in layers if layer.name.endswith(f".{dotted}")]
+    prefix = [layer for layer in layers if layer.name.startswith(f"{dotted}.")]
     if len(exact) == 1 or len(suffix) == 1:
         return exact or suffix
     if prefix and not suffix:
         return prefix
-    names = [f.name for f in found]
-    what = "stands for several layers" if suffix else "is no layer of this file"
-    raise UsageError(f"'{printable(layer)}' {what}", f"{plugins.suggest(layer, names)}known: {', '.join(names)}")
+    known = [layer.name for layer in layers]
+    problem = "stands for several layers" if suffix else "is no layer of this file"
+    raise UsageError(f"'{printable(name)}' {problem}", f"{plugins.suggest(name, known)}known: {', '.join(known)}")
 
 
 def load(
@@ -142,8 +142,8 @@ def load(
         InputError: the file cannot be read, or holds no recurrent layers.
         UsageError: an option is wrong, or `layer` is not in the file.
     """
-    network = read_network(path, key=key, activation=activation, gate_order=gate_order, dtype=dtype)
-    return {f.name: f.cell for f in choose_layers(network.found, layer)}
+    checkpoint = read_checkpoint(path, key=key, activation=activation, gate_order=gate_order, dtype=dtype)
+    return {chosen.name: chosen.cell for chosen in choose_layers(checkpoint.layers, layer)}
 
 
 def read_embedding(path: str | os.PathLike[str], name: str, *, key: str | None = None) -> Array:
@@ -180,9 +180,9 @@ def read_readout(
         [k for k, v in arrays.items() if k.startswith(f"{name}.") and v.ndim == 2],
     )
     hits = next(filter(None, ways), [])
-    found = _matrix(arrays, hits, name, "--readout", "a readout")
-    bias = f"{found.removesuffix('weight')}bias" if found.split(".")[-1] == "weight" else ""
-    return (found, arrays[found], bias, arrays[bias]) if bias in arrays else (found, arrays[found], None, None)
+    matrix = _matrix(arrays, hits, name, "--readout", "a readout")
+    bias = f"{matrix.removesuffix('weight')}bias" if matrix.split(".")[-1] == "weight" else ""
+    return (matrix, arrays[matrix], bias, arrays[bias]) if bias in arrays else (matrix, arrays[matrix], None, None)
 
 
 def _arrays(path: str | os.PathLike[str], key: str | None) -> dict[str, Array]:
@@ -191,7 +191,12 @@ def _arrays(path: str | os.PathLike[str], key: str | None) -> dict[str, Array]:
 
 
 def _matrix(arrays: dict[str, Array], hits: list[str], name: str, option: str, what: str) -> str:
-    """Return the one name that was found, if it is that of a matrix."""
+    """Return the only one of the names, if its tensor is a matrix.
+
+    Raises:
+        InputError: the tensor is not a matrix of floating-point numbers.
+        UsageError: there is no name, or several.
+    """
     if len(hits) != 1:
         matrices = [printable(k) for k, v in arrays.items() if v.ndim == 2]
         wrong = "stands for several tensors" if hits else "is no tensor of this file"

@@ -95,7 +95,7 @@ def features(size: Size) -> Features:
 
 def _spectra(size: Size) -> Features:
     from gradscope.analysis import lyapunov, products, singular, steps
-    from gradscope.kernels.follow import LEADING, TURNING
+    from gradscope.analysis.lyapunov import WARM_COLUMNS, WARM_UP_STEPS
     from gradscope.measure import EIGENVALUES, EXPONENTS, STEPS
 
     n, T, k = size.state, size.steps, size.values  # noqa: N806
@@ -112,8 +112,8 @@ def _spectra(size: Size) -> Features:
         each = CALL * swept, FLOP * swept * size.recurrent * c, FLOP * swept * n * c * c
         parts[LARGEST_VALUES] = (*each, CALL * T, FLOP * T * n * size.recurrent, FLOP * len(lags) * n * n * k)
     t = T + min(size.warmup, lyapunov.LONGEST_BURN)
-    burn, c = max(lyapunov.usual_burn(t), t - T), min(k, LEADING)
-    S, turned = min(size.batch, lyapunov.affordable(t, n, k)), min(t, burn + TURNING)  # noqa: N806
+    burn, c = max(lyapunov.usual_burn(t), t - T), min(k, WARM_COLUMNS)
+    S, turned = min(size.batch, lyapunov.affordable(t, n, k)), min(t, burn + WARM_UP_STEPS)  # noqa: N806
     columns, squares = t * k + turned * c, t * k**2 + turned * c**2
     parts[EXPONENTS] = (
         CALL * (t + turned),

@@ -1,14 +1,20 @@
 """At what rate does each direction grow? The Lyapunov spectrum.
 
-Push a frame of k orthonormal columns along the chain, J_t Q = Q' R, and add up the logarithms of the diagonal of
-R: their means over time are the k largest Lyapunov exponents, in nats per step (Benettin, Galgani, Giorgilli &
-Strelcyn 1980; Shimada & Nagashima 1979). After enough steps the first column lies along the direction that
-grows fastest, the first two span the plane that does, and so on, whatever the frame was in the beginning; the
-steps until then (`burn`) are not counted. How many that takes is not known beforehand: see `_follow`.
+Push a frame of k orthonormal columns along the chain, J[t] Q[t] = Q[t+1] R[t], and add up the logarithms of the
+diagonal of R: their means over time are the k largest Lyapunov exponents, in nats per step (Benettin, Galgani,
+Giorgilli & Strelcyn 1980; Shimada & Nagashima 1979). That is `benettin`. After enough steps the first column lies along
+the direction that grows fastest, the first two span the plane that does, and so on, whatever the frame was in the
+beginning; the steps until then (`burn`) are not counted.
 
-Several steps may pass before the frame is made orthonormal again, as long as its columns stay apart: the interval
-adapts to the spread that the last one had. For a spectrum that is complete, the sum of the logarithms of a step is
-log|det J_t|, whatever the frame: that is checked along the way.
+How many that takes is not known beforehand: as many as the gap between two exponents has in it, hundreds in a slow
+network. So the first columns go along the run once to warm up, and begin it again where they ended. What that changes
+says how much of their beginning is left. Where directions are forgotten quickly it changes nothing; where they vary
+little in time, they begin where they belong.
+
+What makes it fast and exact stands elsewhere: steps between two decompositions, Cholesky QR and its fallback
+(`kernels.frame`), products with gathered matrices (`kernels.jvp`), diagonal recurrences unit by unit (`kernels.units`),
+error bars from batch means (`numerics.statistics`). For a spectrum that is complete, the sum of the logarithms of a
+step is log|det J[t]|, whatever the frame: that is checked along the way.
 
 The exponents of a network that is driven by input are conditional on the input; the direction of time has no
 exponent of its own here, since a map has no flow along its orbit. Standard errors are over independent sequences,
@@ -18,10 +24,11 @@ system.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,22 +36,35 @@ from gradscope._workers import Task, finished
 from gradscope.analysis._arguments import check_chain, check_count
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.errors import UsageError
-from gradscope.kernels.follow import LEADING, Followed, follow
-from gradscope.kernels.units import follow_units
-from gradscope.maps.jacobian import Array
-from gradscope.numerics.statistics import batch_error, correlation_time, mean_error, student
+from gradscope.kernels.frame import FRAME_SEED, FirstColumn, Frames
+from gradscope.kernels.jvp import FrameJvps, Step
+from gradscope.kernels.units import unit_growth, unit_growth_by_step
+from gradscope.numerics.formats import EPS, Array
+from gradscope.numerics.statistics import batch_error, correlation_time, halves_differ, mean_error, student
 
-__all__ = ["LONGEST_BURN", "LyapunovSpectrum", "affordable", "lyapunov_tasks", "lyapunov", "summary", "usual_burn"]
+__all__ = [
+    "LONGEST_BURN",
+    "FrameGrowth",
+    "LyapunovSpectrum",
+    "affordable",
+    "benettin",
+    "frame_growth",
+    "lyapunov",
+    "lyapunov_tasks",
+    "spectrum",
+    "usual_burn",
+]
 
-WORK = 4.0e11  # floating-point operations that are spent unasked: ten to twenty seconds on one core
-TOGETHER = 1.0e7  # operations in a step of the sequences that are followed together: below, overhead is what counts
-COLUMNS = 64  # of their frames: fewer make slow products
+WORK_FLOPS = 4.0e11  # that are spent by default: ten to twenty seconds on one core
+GROUP_FLOPS = 1.0e7  # in a step of the sequences that are followed together: below, overhead is what counts
+GROUP_COLUMNS = 64  # of their frames: fewer make slow products
 SPEED = 5.0e10  # operations a second, for how long it takes, roughly
-LONGEST_BURN = 100  # steps that are set aside for the frame unasked
-UNSURE = 1e-3  # nats per step: an exponent that rounding may have moved by more is not determined
-UNLIKELY = 0.999  # one-sided level at which two halves of a run are said to differ
-SUMMED = 64 * float(np.finfo(float).eps)  # relative: sums of logarithms over steps and directions
-NEGLIGIBLE = 1e-3  # nats per step by which they may differ in any case
+LONGEST_BURN = 100  # steps that are set aside for the frame by default
+WARM_UP_STEPS = 1000  # counted steps, at most, along which the first columns go beforehand
+WARM_COLUMNS = 16  # that do: more than are asked for by default, and few beside all of them
+UNSURE_NATS = 1e-3  # per step: an exponent that rounding may have moved by more is not determined
+SUM_RELATIVE = 64 * EPS  # rounding of sums of logarithms over steps and directions
+NEGLIGIBLE_NATS = 1e-3  # per step, by which two halves of a run may differ in any case
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +113,7 @@ class LyapunovSpectrum:
     def depends_on_start(self) -> bool:
         """Whether most of the first interval is owed to the direction that its measurement began in."""
         half = np.ptp(self.interval[0]) / 2
-        return bool(self.beginning[0] > NEGLIGIBLE and not self.beginning[0] <= half * np.sqrt(0.5))
+        return bool(self.beginning[0] > NEGLIGIBLE_NATS and not self.beginning[0] <= half * np.sqrt(0.5))
 
     @property
     def kaplan_yorke(self) -> float | None:
@@ -121,7 +141,7 @@ class LyapunovSpectrum:
     def determinant_allowed(self, agrees: float) -> float:
         """Return by how much the sum may miss log|det J|: `agrees`, and what rounding of sum and steps explains."""
         total = np.nan_to_num(self.by_sequence, neginf=0).sum(axis=1)
-        return float(agrees + SUMMED * np.abs(total).max() + 10 * self.doubt.sum())
+        return float(agrees + SUM_RELATIVE * np.abs(total).max() + 10 * self.doubt.sum())
 
 
 def lyapunov(
@@ -135,7 +155,7 @@ def lyapunov(
     threads: int = 1,
     progress: Callable[[str], None] | None = None,
 ) -> LyapunovSpectrum:
-    """Measure the rates at which directions grow or shrink along a chain of Jacobians.
+    """Return the Lyapunov spectrum along a chain of Jacobians: the rates at which directions grow or shrink.
 
     Args:
         chain: the Jacobians; they must be finite.
@@ -168,7 +188,7 @@ def lyapunov_tasks(
     sequences: int | None = None,
     orbits: Array | None = None,
     seed: int = 0,
-) -> tuple[list[Task], Callable[[Sequence[Followed]], LyapunovSpectrum]]:
+) -> tuple[list[Task], Callable[[Sequence[FrameGrowth]], LyapunovSpectrum]]:
     """Return what has to be done for `lyapunov`, which has the same arguments, and what puts the results together."""
     n = chain.size
     check_count("values", values, 1)
@@ -183,106 +203,265 @@ def lyapunov_tasks(
     tasks = []
     if chain.diagonal:
         count = sequences or chain.batch
-        tasks.append(Task("Lyapunov exponents", follow_units, (chain.first(count), k, burn, seed)))
+        tasks.append(Task("Lyapunov exponents", _by_unit, (chain.first(count), k, burn, seed)))
     else:
-        each = _work(chain.steps, n, k)
-        # whatever the number of threads: how sequences are put together decides on the last digits
-        groups = max(1, count // max(ceil(TOGETHER * chain.steps / each), ceil(COLUMNS / k)))
+        flops = _flops(chain.steps, n, k)
+        # sequences that are followed together share products; how many decides on the last digits, so it depends on
+        # sizes alone
+        groups = max(1, count // max(ceil(GROUP_FLOPS * chain.steps / flops), ceil(GROUP_COLUMNS / k)))
         for low, high in pairwise(round(i * count / groups) for i in range(groups + 1)):
             arguments = (chain.between(low, high), k, burn, seed)
-            tasks.append(Task("Lyapunov exponents", follow, arguments, {"number": low}, (high - low) * each / SPEED))
+            seconds = (high - low) * flops / SPEED
+            tasks.append(Task("Lyapunov exponents", frame_growth, arguments, {"number": low}, seconds))
 
-    def put_together(parts: Sequence[Followed]) -> LyapunovSpectrum:
-        run = Followed.joined(parts)
+    def put_together(parts: Sequence[FrameGrowth]) -> LyapunovSpectrum:
+        growth = FrameGrowth.joined(parts)
         # the same numbers to the last digit: the same sequence twice
-        same = np.unique(run.grown[-1], axis=0, return_index=True)[1] if orbits is None else orbits[:count]
-        return summary(run.of(np.unique(same)))
+        same = np.unique(growth.at_marks[-1], axis=0, return_index=True)[1] if orbits is None else orbits[:count]
+        return spectrum(growth.of(np.unique(same)))
 
     return tasks, put_together
 
 
 def usual_burn(steps: int) -> int:
-    """Return how many steps only turn the frame unasked."""
+    """Return how many steps only turn the frame by default."""
     return min(steps // 5, LONGEST_BURN)
 
 
 def affordable(steps: int, size: int, values: int) -> int:
-    """Return how many sequences are followed unasked."""
-    return max(1, int(WORK / _work(steps, size, values)))
+    """Return how many sequences are followed by default."""
+    return max(1, int(WORK_FLOPS / _flops(steps, size, values)))
 
 
-def _work(steps: int, size: int, values: int) -> int:
+def _flops(steps: int, size: int, values: int) -> int:
     """Return about how many operations it takes to follow one sequence."""
-    return steps * size * sum(k * (2 * size + 3 * k) for k in (values, min(values, LEADING)))
+    return steps * size * sum(k * (2 * size + 3 * k) for k in (values, min(values, WARM_COLUMNS)))
 
 
-def summary(run: Followed) -> LyapunovSpectrum:
-    """Turn nats at the marks into exponents and their errors."""
-    grown, steps, doubt = run.grown, run.steps, run.doubt
-    last = np.argsort(np.isneginf(grown[-1]), axis=1, kind="stable")  # what is lost comes last, in each sequence
-    grown, doubt = np.take_along_axis(grown, last[None], axis=2), np.take_along_axis(doubt, last, axis=1)
+def benettin(
+    frames: Frames,
+    jacobians: Iterable[Step],
+    burn: int,
+    marks: Sequence[int],
+    *,
+    observe: Callable[[int, Step], None] = lambda t, J: None,
+    restart: Array | None = None,
+) -> Array:
+    """Return how much the columns of frames grow along a chain: the sums of log diag R.
+
+    Args:
+        frames: orthonormal columns for each of S sequences; pushed along.
+        jacobians: J[0], J[1], ... of all sequences.
+        burn: steps that are not counted.
+        marks: steps after which the growth is noted, in rising order; the last one ends the run.
+        observe: called with (t, J[t]) after each step.
+        restart: (S,), sequences whose frames begin once more in random directions where counting begins.
+
+    Returns:
+        (M, S, k), nats; -inf for a column that is lost exactly.
+    """
+    growth: list[Array] = []
+    with np.errstate(over="ignore", invalid="ignore"):  # an interval that overflows is repeated step by step
+        for t, J in enumerate(jacobians):
+            frames.multiply(J)  # Q <- J[t] Q
+            mark = burn if t < burn else marks[len(growth)]
+            if frames.due(min(mark - t - 1, J.left)) or not J.left:
+                frames.orthonormalise()  # Q R <- Q, log_growth <- log_growth + log diag R
+            if t + 1 == burn:
+                frames.start_counting(restart)  # log_growth <- 0
+            observe(t, J)
+            if t + 1 == marks[len(growth)]:
+                growth.append(frames.total_growth())
+                if len(growth) == len(marks):
+                    break
+    return np.array(growth)
+
+
+class FrameGrowth(NamedTuple):
+    """How much the frames of S sequences have grown since the burn-in.
+
+    Attributes:
+        at_marks: (M, S, k), nats until each mark.
+        steps: (M,), steps until each mark.
+        first: (T, S), nats by which the first column has grown until each step.
+        cold: (S, j), nats until mark number `cold_mark` of the first j columns when they began in random directions.
+        cold_mark: number of that mark.
+        burn: steps before those that are counted.
+        size: state variables n.
+        doubt: (S, k), nats that rounding may have moved.
+        log_det: (S,), sums of log|det J[t]|; zeros where the frame is not complete.
+    """
+
+    at_marks: Array
+    steps: Array
+    first: Array
+    cold: Array
+    cold_mark: int
+    burn: int
+    size: int
+    doubt: Array
+    log_det: Array
+
+    def of(self, sequences: Array | slice) -> FrameGrowth:
+        """Return the growth in some of the sequences."""
+        return self._replace(
+            at_marks=self.at_marks[:, sequences],
+            first=self.first[:, sequences],
+            cold=self.cold[sequences],
+            doubt=self.doubt[sequences],
+            log_det=self.log_det[sequences],
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[FrameGrowth]) -> FrameGrowth:
+        """Return the growth with the sequences of several side by side."""
+        return parts[0]._replace(
+            at_marks=np.concatenate([p.at_marks for p in parts], axis=1),
+            first=np.concatenate([p.first for p in parts], axis=1),
+            cold=np.concatenate([p.cold for p in parts]),
+            doubt=np.concatenate([p.doubt for p in parts]),
+            log_det=np.concatenate([p.log_det for p in parts]),
+        )
+
+
+def frame_growth(
+    chain: JacobianChain,
+    k: int,
+    burn: int,
+    seed: int,
+    progress: Callable[[str], None] | None = None,
+    *,
+    number: int = 0,
+) -> FrameGrowth:
+    """Return how much frames of k columns grow along every sequence; the arguments are those of `lyapunov`.
+
+    Where the chain is a part of a longer list of sequences, `number` is that of its first one there: seeds go by it.
+    """
+    report = progress or (lambda _: None)
+    marks, cold_mark = _marks(chain.steps, burn)
+    jacobians, n = FrameJvps(chain), chain.size
+
+    # 1. the first columns go along the run, or a part of it, once to warm up
+    def warming_up(t: int, _: Step) -> None:
+        if t % 16 == 0:
+            report(f"Lyapunov exponents: directions, {t} of {marks[cold_mark]} steps")
+
+    lead = Frames(n, min(k, WARM_COLUMNS), chain.batch, seed, number=number)
+    cold = benettin(lead, jacobians, burn, marks[: cold_mark + 1], observe=warming_up)[-1]
+
+    # 2. all columns, beginning with those
+    frames = Frames(n, k, chain.batch, seed, number=number, lead=lead.Q)
+    first, log_det = FirstColumn(chain.steps - burn, chain.batch, n), np.zeros(chain.batch)
+
+    def observe(t: int, J: Step) -> None:
+        if t >= burn:
+            first.note(t - burn, frames)
+            if k == n:
+                log_det[:] += J.log_abs_det()
+        if t % 16 == 0:
+            report(f"Lyapunov exponents: {t} of {chain.steps} steps")
+
+    growth = benettin(frames, jacobians, burn, marks, observe=observe)
+    doubt = frames.doubt
+
+    # 3. columns that warmed up may lie along units that die; others may be alive where counting begins
+    lost = np.isneginf(growth[-1]).all(axis=1)
+    if lost.any() and burn:
+        frames = Frames(n, k, chain.batch, seed, number=number)
+        again = benettin(frames, jacobians, burn, marks, restart=lost)
+        growth[:, lost], doubt[lost], cold[lost] = again[:, lost], frames.doubt[lost], np.nan
+    return FrameGrowth(growth, np.array(marks) - burn, first.logs(), cold, cold_mark, burn, n, doubt, log_det)
+
+
+def _by_unit(chain: JacobianChain, k: int, burn: int, seed: int, *, progress: Callable[[str], None]) -> FrameGrowth:
+    """Return the growth where no unit sees another: as `frame_growth`, with a frame for each unit."""
+    marks, cold_mark = _marks(chain.steps, burn)
+    report = lambda t: progress(f"Lyapunov exponents: {t} of {chain.steps} steps")  # noqa: E731
+    p, units = len(chain.parts), next(iter(chain.sizes.values()))
+    q = np.random.default_rng([seed, FRAME_SEED]).standard_normal((p, units, chain.batch))
+    cold, _, q = unit_growth(chain, q / np.sqrt(np.square(q).sum(axis=0)), burn, marks[: cold_mark + 1], report)
+    growth, doubt, _ = unit_growth(chain, q, burn, marks, report)
+    largest = np.argsort(-growth[-1].mean(axis=0), kind="stable")[:k]
+    first = np.zeros((chain.steps - burn, chain.batch))
+    if chain.batch == 1:  # the correlation time is asked for of one sequence only
+        unit = int(largest[0]) % units
+        first = unit_growth_by_step(chain, q[:, unit], burn, unit)
+    total = growth[-1].sum(axis=1) if k == chain.size else np.zeros(chain.batch)
+    return FrameGrowth(
+        at_marks=growth[:, :, largest],
+        steps=np.array(marks) - burn,
+        first=first,
+        cold=cold[-1][:, largest],
+        cold_mark=cold_mark,
+        burn=burn,
+        size=chain.size,
+        doubt=doubt[:, largest],
+        log_det=total,
+    )
+
+
+def _marks(steps: int, burn: int) -> tuple[list[int], int]:
+    """Return the steps after which the growth is noted, and the number of the mark where the warm-up ends."""
+    length = max(1, int(np.sqrt(steps - burn)))  # of a batch: Flegal & Jones 2010
+    marks = [*range(burn + length, steps + 1, length)]
+    marks += [steps] if marks[-1] < steps else []
+    return marks, min(len(marks) - 1, int(np.searchsorted(marks, burn + WARM_UP_STEPS)))
+
+
+def spectrum(growth: FrameGrowth) -> LyapunovSpectrum:
+    """Return exponents and their errors from the growth of frames."""
+    # 1. in each sequence, columns that are lost come last
+    at_marks, steps, doubt = growth.at_marks, growth.steps, growth.doubt
+    last = np.argsort(np.isneginf(at_marks[-1]), axis=1, kind="stable")
+    at_marks, doubt = np.take_along_axis(at_marks, last[None], axis=2), np.take_along_axis(doubt, last, axis=1)
+    # 2. means over time, and their statistical errors: over sequences, or over batches of the only one
     lengths = np.diff(steps, prepend=0)
-    alone = grown.shape[1] == 1
+    single = at_marks.shape[1] == 1
     with np.errstate(invalid="ignore"):
-        by_sequence = grown[-1] / steps[-1]
-        pieces = np.diff(grown, axis=0, prepend=0) / lengths[:, None, None]
+        by_sequence = at_marks[-1] / steps[-1]
+        batches = np.diff(at_marks, axis=0, prepend=0) / lengths[:, None, None]
         exponents = by_sequence.mean(axis=0)
-        even = pieces[lengths == lengths[0]]  # without the rest at the end
-        correlation = correlation_time(np.diff(run.first[:, 0], prepend=0.0)) if alone else None
-        error, freedom = batch_error(even[:, 0]) if alone else mean_error(by_sequence)
-    beginning = _beginning(run)
+        even = batches[lengths == lengths[0]]  # without the shorter one at the end
+        correlation = correlation_time(np.diff(growth.first[:, 0], prepend=0.0)) if single else None
+        error, freedom = batch_error(even[:, 0]) if single else mean_error(by_sequence)
+    # 3. what is left of the beginning counts as an independent error
+    beginning = _beginning(growth)
     half = np.hypot(student(freedom) * error, np.nan_to_num(beginning))
+    # 4. an exponent that rounding decides is not determined
     order = np.argsort(-exponents, kind="stable")
-    unsure = (doubt / steps[-1] > UNSURE).any(axis=0) & ~np.isneginf(exponents)
+    unsure = (doubt / steps[-1] > UNSURE_NATS).any(axis=0) & ~np.isneginf(exponents)
     exponents = np.where(unsure, np.nan, exponents)
-    whole = len(exponents) == run.size and not unsure.any()
+    complete = len(exponents) == growth.size and not unsure.any()
     return LyapunovSpectrum(
         exponents=exponents[order],
         standard_errors=error[order],
         interval=np.stack([exponents - half, exponents + half], axis=1)[order],
         by_sequence=by_sequence[:, order],
         steps=steps,
-        running=(grown / steps[:, None, None]).mean(axis=1)[:, order],
-        local=pieces.mean(axis=1)[:, order],
-        burn=run.burn,
-        size=run.size,
-        over="" if np.isnan(error).all() else "batches" if alone else "sequences",
-        drift=_drift(even)[order],
+        running=(at_marks / steps[:, None, None]).mean(axis=1)[:, order],
+        local=batches.mean(axis=1)[:, order],
+        burn=growth.burn,
+        size=growth.size,
+        over="" if np.isnan(error).all() else "batches" if single else "sequences",
+        drift=halves_differ(even, NEGLIGIBLE_NATS)[order],
         doubt=(doubt / steps[-1]).max(axis=0)[order],
         beginning=beginning,
         correlation=correlation,
-        determinant_error=_difference(grown[-1].sum(axis=1), run.logdet) / steps[-1] if whole else None,
+        determinant_error=_difference(at_marks[-1].sum(axis=1), growth.log_det) / steps[-1] if complete else None,
     )
 
 
-def _beginning(run: Followed) -> Array:
-    """Return by how much each exponent depends on where its column began, nats per step; nan: not known."""
-    count = run.before.shape[1]
-    both = (run.before.mean(axis=0), run.grown[run.met, :, :count].mean(axis=0))
-    before, after = (np.sort(x)[::-1] for x in both)  # columns may change places
+def _beginning(growth: FrameGrowth) -> Array:
+    """Return by how much each exponent depends on where its column began, nats per step, (k,); nan: not known."""
+    count = growth.cold.shape[1]
+    both = (growth.cold.mean(axis=0), growth.at_marks[growth.cold_mark, :, :count].mean(axis=0))
+    cold, warm = (np.sort(x)[::-1] for x in both)  # columns may change places
     with np.errstate(invalid="ignore"):
-        change = np.where(before == after, 0.0, np.abs(before - after)) / run.steps[-1]
-    return np.append(np.nan_to_num(change, posinf=0.0), np.full(run.grown.shape[2] - count, np.nan))
+        change = np.where(cold == warm, 0.0, np.abs(cold - warm)) / growth.steps[-1]
+    return np.append(np.nan_to_num(change, posinf=0.0), np.full(growth.at_marks.shape[2] - count, np.nan))
 
 
 def _difference(a: Array, b: Array) -> float:
     """Return the largest |a - b|, with -inf equal to -inf."""
     with np.errstate(invalid="ignore"):
         return float(np.where(a == b, 0.0, np.abs(a - b)).max())
-
-
-def _drift(pieces: Array) -> Array:
-    """Tell of each exponent whether the two halves of the run, (M, S, k), differ by more than chance."""
-    half = len(pieces) // 2
-    if half < 2:
-        return np.zeros(pieces.shape[2], bool)
-    first, second = pieces[:half], pieces[half:]
-    with np.errstate(invalid="ignore"):
-        changes = second.mean(axis=0) - first.mean(axis=0)  # (S, k)
-        if len(changes) > 1:
-            error, freedom = mean_error(changes)
-        else:
-            error = np.hypot(batch_error(first[:, 0])[0], batch_error(second[:, 0])[0])
-            freedom = np.full(error.shape, half - 1)
-        # rounding makes differences of 1e-15 "significant" in systems that do not vary
-        return np.asarray(np.abs(changes.mean(axis=0)) > student(freedom, UNLIKELY) * error + NEGLIGIBLE)

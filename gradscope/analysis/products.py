@@ -24,7 +24,7 @@ from gradscope.analysis.finite import check_finite
 from gradscope.analysis.singular import determined, largest, surviving, vjp_factors
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.kernels.matrices import DenseJacobians
-from gradscope.kernels.units import UNSURE, UnitProduct, in_order, log_norms
+from gradscope.kernels.units import EIGENVALUE_UNSURE_NATS, UnitProduct, in_order, log_norms
 from gradscope.maps.jacobian import Array
 from gradscope.numerics.graded import GradedProduct
 from gradscope.numerics.leading import LeadingProduct
@@ -148,7 +148,7 @@ def _by_unit(chain: JacobianChain, at: Array, k: int, tell: Callable[[str], None
             row = lags.index(steps - start)
             singular[row] = in_order(product.log_singular())[0].T
             moduli, _, errors = product.eigenvalues()
-            radius[row] = np.where(errors > UNSURE, np.nan, moduli).max(axis=(0, 1))
+            radius[row] = np.where(errors > EIGENVALUE_UNSURE_NATS, np.nan, moduli).max(axis=(0, 1))
         tell(f"products: {steps - stop} of {steps} steps back")
     chain.memo[:] = [product]  # of all steps, as `whole` has it
     from_start, step = np.zeros((len(at), sequences)), np.zeros((steps, sequences))

@@ -17,7 +17,7 @@ import numpy as np
 from gradscope.numerics.formats import Array
 from gradscope.numerics.graded_svd import flip, graded_ratio, log_singular_values
 from gradscope.numerics.interval import REDO_ABOVE_NATS, next_interval
-from gradscope.numerics.power import PowerIteration
+from gradscope.numerics.power import SETTLED, PowerIteration
 from gradscope.numerics.qr import SortedQR, column_norms, sorted_qr
 from gradscope.numerics.rounding import RoundingErrors
 from gradscope.numerics.scaled import in_range, log_norm, two_sum_error
@@ -168,7 +168,7 @@ class GradedProduct:
         if not scale:
             return -np.inf
         block, U = self._block / scale * np.exp(self.logs - top), self.U
-        size = self._power.log_norm(lambda v: block @ (U @ v), lambda u: U.T @ (block.T @ u), iterations)
+        size = self._power.log_norm(lambda v: block @ (U @ v), lambda u: U.T @ (block.T @ u), iterations, SETTLED)
         return size + float(np.log(scale)) + top
 
     def log_singular(self) -> Array:

@@ -60,7 +60,7 @@ class LeadingProduct:
         self._steps, self._steps_in_all = 0, 0  # of this stretch, and of all
         self._spread = 0.0  # nats between the values asked for, when the stretch began
         self._rng = np.random.default_rng(0)
-        self._power = PowerIteration(n, self._rng.standard_normal(n))
+        self._power = PowerIteration(n, self._rng.standard_normal(n) / np.sqrt(n))
         self._errors = RoundingErrors(n, self._rng)
 
     @property

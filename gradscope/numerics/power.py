@@ -10,10 +10,10 @@ import scipy.linalg
 from gradscope.numerics.formats import EPS, Array
 from gradscope.numerics.scaled import SAFE_SIZE, max_abs, norm
 
-__all__ = ["PowerIteration", "log_spectral_norm"]
+__all__ = ["SETTLED", "PowerIteration", "log_spectral_norm"]
 
 RANDOM_SHARE = 0.1  # of a fixed random direction in every first vector
-SETTLED_RELATIVE = 8 * EPS  # change of the value from which on iterations change nothing but rounding
+SETTLED = 8 * EPS  # relative change of the value from which on iterations change nothing but rounding
 
 
 class PowerIteration:
@@ -23,18 +23,23 @@ class PowerIteration:
     """
 
     def __init__(self, n: int, direction: Array | None = None) -> None:
-        """Start from a random direction, (n,); `direction` if it is given."""
-        other = np.random.default_rng(0).standard_normal(n) if direction is None else direction
-        self._other: Array = other * (RANDOM_SHARE / norm(other))
+        """Start from a random direction, (n,); `direction`, of length one or about that, if it is given."""
+        if direction is None:
+            direction = np.random.default_rng(0).standard_normal(n)
+            direction /= norm(direction)
+        self._other: Array = RANDOM_SHARE * direction
         self._x: Array = self._other
 
-    def log_norm(self, jvp: Callable[[Array], Array], vjp: Callable[[Array], Array], iterations: int) -> float:
+    def log_norm(
+        self, jvp: Callable[[Array], Array], vjp: Callable[[Array], Array], iterations: int, tolerance: float = 0.0
+    ) -> float:
         """Return the natural log of the spectral norm of a map; -inf for zero.
 
         Args:
             jvp: v -> A v, (n,) -> (m,).
             vjp: u -> A^T u, (m,) -> (n,).
             iterations: at most.
+            tolerance: relative change of the value at which the iteration ends.
         """
         # a bit of another direction is mixed in: the vector that was right for the map before may be orthogonal to
         # what has become the largest now, and would never get there
@@ -48,7 +53,7 @@ class PowerIteration:
             before, size = size, _length(x)
             if not size:
                 return -np.inf
-            if abs(size - before) <= SETTLED_RELATIVE * size:
+            if abs(size - before) <= tolerance * size:
                 break
         if np.isfinite(size):  # else every later iteration would begin with nan
             self._x = x

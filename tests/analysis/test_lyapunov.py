@@ -9,12 +9,12 @@ from scipy.special import digamma, polygamma
 
 import gradscope
 from gradscope import JacobianChain, create, lyapunov, plugins
-from gradscope.analysis.lyapunov import LyapunovSpectrum
+from gradscope.analysis.lyapunov import WARM_COLUMNS, FrameGrowth, LyapunovSpectrum, frame_growth
 from gradscope.dynamics.chain import linearise
 from gradscope.dynamics.drive import drive
 from gradscope.dynamics.trajectory import run
-from gradscope.kernels.follow import LEADING, Followed, Frame, follow
-from gradscope.kernels.push import Chunks
+from gradscope.kernels.frame import Frames
+from gradscope.kernels.jvp import FrameJvps
 from gradscope.numerics.statistics import batch_error, correlation_time
 
 EPS = np.finfo(float).eps
@@ -187,11 +187,13 @@ def test_what_saturated_gates_leave_undetermined_is_said():
 def test_against_a_decomposition_at_every_step(name, monkeypatch):
     """The interval adapts: every exponent, the smallest too, agrees with the plain way from the same frame."""
     chain = along(create(name, hidden_size=16, input_size=4, seed=2), 400)
-    lead = Frame(chain.size, min(chain.size, LEADING), 1, 0)
-    for chunk, i in Chunks(chain):
-        lead.push(chunk.pusher, i, left=0)
-    lead.settle()
-    frame = Frame(chain.size, chain.size, 1, 0, 0, lead.Q)
+    lead = Frames(chain.size, min(chain.size, WARM_COLUMNS), 1, 0)
+    for J in FrameJvps(chain):
+        lead.multiply(J)
+        if lead.due(0):
+            lead.orthonormalise()
+    lead.orthonormalise()
+    frame = Frames(chain.size, chain.size, 1, 0, lead=lead.Q)
     wanted = reference.householder_growth(dense(chain), frame.Q[0].T)[80:].mean(axis=0)
     found = lyapunov(chain, burn=80).by_sequence[0]
     # an interval of 7 nats costs 2e-13 of what is smallest in it; frames drift apart at rounding times the gaps
@@ -204,15 +206,15 @@ def test_parts_of_the_sequences_side_by_side(own):
     chain = along(create("gru", hidden_size=12, input_size=4, seed=2), 200, batch=5)
     if own:
         chain = JacobianChain.from_arrays(np.stack([dense(chain, b) for b in range(5)], axis=1))
-    whole = follow(chain, 12, 40, 7)
-    parts = [follow(chain.between(low, high), 12, 40, 7, number=low) for low, high in ((0, 2), (2, 3), (3, 5))]
-    joined = Followed.joined(parts)
-    for name in ("grown", "first", "before", "logdet"):
+    whole = frame_growth(chain, 12, 40, 7)
+    parts = [frame_growth(chain.between(low, high), 12, 40, 7, number=low) for low, high in ((0, 2), (2, 3), (3, 5))]
+    joined = FrameGrowth.joined(parts)
+    for name in ("at_marks", "first", "cold", "log_det"):
         a, b = getattr(whole, name), getattr(joined, name)
         # intervals are chosen for sequences together: 5e-14 a nat, as above
         assert a.shape == b.shape and np.abs(a - b).max() <= 1e-10 * np.abs(a).max(), name
     assert whole.doubt.shape == joined.doubt.shape
-    assert not np.allclose(parts[0].grown[-1, 0], parts[1].grown[-1, 0])
+    assert not np.allclose(parts[0].at_marks[-1, 0], parts[1].at_marks[-1, 0])
 
 
 def test_the_largest_few_are_those_of_all():
@@ -321,7 +323,7 @@ def test_batch_error_of_constant_batches_is_zero():
 def test_a_frame_begins_where_it_ended():
     """diag(1, e^-g): a column (c, s) has grown by log(c^2 + s^2 e^(-2 g t)) / 2 after t steps, turned or not."""
     gap, steps, burn = 0.01, 100, 20
-    c, s = Frame(2, 1, 1, 4).Q[0, 0]
+    c, s = Frames(2, 1, 1, 4).Q[0, 0]
     until = lambda t: np.log(c * c + s * s * np.exp(-2 * gap * t)) / 2  # noqa: E731
     found = lyapunov(chain_of(np.diag([1, np.exp(-gap)]), times=steps), 1, burn=burn, seed=4)
     before, after = until(steps) - until(burn), until(2 * steps) - until(steps + burn)
@@ -338,7 +340,7 @@ def test_an_interval_allows_for_the_beginning():
     half = np.ptp(found.interval[0]) / 2
     assert half == pytest.approx(np.hypot(statistical, found.beginning[0]), rel=1e-9)
     assert found.interval[0, 0] < 0 < found.interval[0, 1]
-    assert np.isnan(lyapunov(chain_of(np.eye(18)), 18, burn=0).beginning[LEADING:]).all()
+    assert np.isnan(lyapunov(chain_of(np.eye(18)), 18, burn=0).beginning[WARM_COLUMNS:]).all()
 
 
 @pytest.mark.parametrize("a", [-0.5, 0.0, 0.8, 0.95])
@@ -394,13 +396,15 @@ def test_what_later_columns_owe_to_dependent_ones_is_doubted():
     """An LSTM whose gates are shut: the determinant of its last step is missed by what `doubt` says, or less."""
     cell = create("lstm", init="gaussian", gain=30.0, hidden_size=16, input_size=3, seed=62)
     chain = along(cell, 11, batch=8)
-    frame = Frame(chain.size, chain.size, chain.batch, 0)
-    for chunk, i in Chunks(chain):
-        if i == 10:
-            frame.forget()
-            wanted = chunk.log_abs_det(i)
-        frame.push(chunk.pusher, i, left=0)
-    missed = np.abs(frame.settled().sum(axis=1) - wanted)
+    frame = Frames(chain.size, chain.size, chain.batch, 0)
+    for t, J in enumerate(FrameJvps(chain)):
+        if t == 10:
+            frame.start_counting()
+            wanted = J.log_abs_det()
+        frame.multiply(J)
+        if frame.due(0):
+            frame.orthonormalise()
+    missed = np.abs(frame.total_growth().sum(axis=1) - wanted)
     assert missed.max() > 1e-3
     assert (missed <= frame.doubt.sum(axis=1) + 1e-12).all()
 

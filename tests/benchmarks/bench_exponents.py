@@ -18,7 +18,7 @@ from scipy.linalg import blas, lapack
 import gradscope
 from gradscope.dynamics.chain import linearise
 from gradscope.dynamics.trajectory import run
-from gradscope.kernels import follow
+from gradscope.kernels import frame as kernel
 
 INPUTS = 32
 ALLOWED = 1e-10  # relative, of an exponent
@@ -61,10 +61,10 @@ def watched(cell: Any, inputs: np.ndarray) -> Watched:
     """Return the spectrum, and look on."""
     frames: list[np.ndarray] = []
     done: list[bool] = []
-    forget, orthonormal = follow.Frame.forget, follow.orthonormalise
+    forget, orthonormal = kernel.Frames.start_counting, kernel.orthonormalise
 
-    def note_frame(frame: Any) -> None:
-        forget(frame)
+    def note_frame(frame: Any, restart: Any = None) -> None:
+        forget(frame, restart)
         frames.append(frame.Q[0].T.copy())
 
     def note_decomposition(block: np.ndarray, **options: Any) -> Any:
@@ -72,11 +72,11 @@ def watched(cell: Any, inputs: np.ndarray) -> Watched:
         done.append(found is not None and block.shape[0] == block.shape[1])
         return found
 
-    follow.Frame.forget, follow.orthonormalise = note_frame, note_decomposition  # type: ignore[method-assign]
+    kernel.Frames.start_counting, kernel.orthonormalise = note_frame, note_decomposition  # type: ignore[method-assign]
     try:
         growth = ours(cell, inputs)
     finally:
-        follow.Frame.forget, follow.orthonormalise = forget, orthonormal  # type: ignore[method-assign]
+        kernel.Frames.start_counting, kernel.orthonormalise = forget, orthonormal  # type: ignore[method-assign]
     return Watched(growth, frames[-1], sum(done))
 
 

@@ -3,7 +3,7 @@
     python tests/benchmarks/coverage_study.py            # minutes; writes the table of docs/explanation/coverage.md
     python tests/benchmarks/coverage_study.py --quick    # seconds, few runs; only prints
 
-Many runs lie side by side in one chain, and `gradscope.kernels.follow` follows them all; `lyapunov.summary`, which is
+Many runs lie side by side in one chain, and `lyapunov.frame_growth` follows them all; `lyapunov.spectrum`, which is
 what makes the interval, is then called for the sequences of one run at a time, as `gradscope.lyapunov` calls it.
 """
 
@@ -23,12 +23,11 @@ from scipy.special import digamma
 
 import gradscope
 from gradscope.analysis.gradients import gradient_norms
-from gradscope.analysis.lyapunov import LONGEST_BURN, summary, usual_burn
+from gradscope.analysis.lyapunov import LONGEST_BURN, FrameGrowth, frame_growth, spectrum, usual_burn
 from gradscope.analysis.reach import reach
 from gradscope.dynamics.chain import JacobianChain, linearise
 from gradscope.dynamics.loss import random_loss
 from gradscope.dynamics.trajectory import run
-from gradscope.kernels.follow import Followed, follow
 from gradscope.numerics.statistics import mean_error, student
 from gradscope.report.case import Case
 from gradscope.report.sections import lyapunov as exponents_section
@@ -155,14 +154,14 @@ def runs_of(system: System, plan: Plan, count: int, truth: float, rng: np.random
     while len(found) < count:
         now = min(count - len(found), max(1, TOGETHER // plan.sequences))
         measured, longer, burn = system.chains(now * plan.sequences, plan.steps, plan.warmup, rng)
-        followed = follow(longer, 1, burn, int(rng.integers(1 << 31)))
+        followed = frame_growth(longer, 1, burn, int(rng.integers(1 << 31)))
         norms = gradient_norms(measured, random_loss(measured, seed=int(rng.integers(1 << 31)))).state
         for own in (slice(i * plan.sequences, (i + 1) * plan.sequences) for i in range(now)):
             found.append((followed.of(own), reach(norms[:, own]).interval))
         gains.append((norms[0] - norms[-1]) / plan.steps)
     expected = truth if system.exponent is not None else float(np.concatenate(gains).mean())
     for mine, rate in found:
-        growth = summary(mine)
+        growth = spectrum(mine)
         low, high = growth.interval[0]
         yield Run(
             error=float(growth.exponents[0] - truth),
@@ -179,8 +178,8 @@ def _case(system: System, plan: Plan) -> Case:
     return Case({}, model={"source": "python", "cell": kind}, config={"warmup": plan.warmup})
 
 
-def _plain(run: Followed, truth: float) -> bool:
-    samples = run.before[:, 0] / run.steps[run.met]
+def _plain(run: FrameGrowth, truth: float) -> bool:
+    samples = run.cold[:, 0] / run.steps[run.cold_mark]
     error, freedom = mean_error(samples)
     return bool(abs(samples.mean() - truth) <= student(freedom) * error)
 

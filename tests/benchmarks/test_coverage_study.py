@@ -5,15 +5,14 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from gradscope.analysis.lyapunov import lyapunov, summary
-from gradscope.kernels.follow import follow
+from gradscope.analysis.lyapunov import frame_growth, lyapunov, spectrum
 
 
 def test_runs_side_by_side_are_what_lyapunov_finds():
     """The frames of the first sequences are the same, whether others lie beside them or not."""
     chain = study.ginibre().chains(24, 60, 0, np.random.default_rng(0)).longer
     alone = lyapunov(chain.first(8), 1, burn=12, seed=5)
-    together = summary(follow(chain, 1, 12, 5).of(slice(0, 8)))
+    together = spectrum(frame_growth(chain, 1, 12, 5).of(slice(0, 8)))
     # intervals between decompositions may differ: one rounding of each of 48 steps
     assert together.interval == pytest.approx(alone.interval, abs=1e-13)
     assert together.exponents == pytest.approx(alone.exponents, abs=1e-13)

@@ -7,9 +7,9 @@ from gradscope import JacobianChain, create
 from gradscope.dynamics.chain import linearise
 from gradscope.dynamics.drive import drive
 from gradscope.dynamics.trajectory import run
-from gradscope.kernels import push
+from gradscope.kernels import jvp as module
 from gradscope.kernels.bound import sum_bound
-from gradscope.kernels.push import Chunks
+from gradscope.kernels.jvp import FrameJvps
 from gradscope.numerics.qr import log_lengths
 
 EPS = np.finfo(float).eps
@@ -36,10 +36,10 @@ def matrices(chain, t):
 def pushed(chain, columns, seed=0):
     """Yield (found, wanted, largest sum of absolute values) of every step, of random frames."""
     rng = np.random.default_rng(seed)
-    for t, (chunk, i) in enumerate(Chunks(chain)):
+    for t, step in enumerate(FrameJvps(chain)):
         frame = rng.standard_normal((chain.batch, columns, chain.size))
         out = np.full_like(frame, np.nan)
-        chunk.pusher.push(i, frame, out)
+        step.chunk.jvps.jvp(step.i, frame, out)
         J = matrices(chain, t).swapaxes(-1, -2)
         yield out, frame @ J, (np.abs(frame) @ np.abs(J)).max()
 
@@ -50,7 +50,7 @@ def pushed(chain, columns, seed=0):
 @pytest.mark.parametrize("name", list(CELLS))
 def test_both_ways_are_the_matrix(name, least, columns, batch, monkeypatch):
     """Sums of at most 40 terms, of which each may be off by an eps or two."""
-    monkeypatch.setattr(push, "GATHERED", least)
+    monkeypatch.setattr(module, "GATHERED_COST", least)
     for found, wanted, size in pushed(along(name, batch=batch), columns):
         assert np.abs(found - wanted).max() <= 80 * EPS * size
 
@@ -58,9 +58,9 @@ def test_both_ways_are_the_matrix(name, least, columns, batch, monkeypatch):
 def test_more_steps_than_are_gathered_at_once(monkeypatch):
     """Slabs, and chunks, end before the run does."""
     chain = along("gru", steps=11, batch=2)
-    monkeypatch.setattr(push, "SLAB", 6)
-    monkeypatch.setattr(push, "CHUNK_BYTES", 5 * chain.step_bytes)
-    assert sum(i == 0 for _, i in Chunks(chain)) == 3
+    monkeypatch.setattr(module, "SLAB_MATRICES", 6)
+    monkeypatch.setattr(module, "CHUNK_BYTES", 5 * chain.step_bytes)
+    assert sum(step.i == 0 for step in FrameJvps(chain)) == 3
     for found, wanted, size in pushed(chain, 12):
         assert np.abs(found - wanted).max() <= 80 * EPS * size
 
@@ -75,13 +75,13 @@ def test_a_step_taken_apart_is_the_same_step():
     """Gates that are shut: the factors, one after the other, are J."""
     chain = along("lstm", steps=12, batch=2, init="gaussian", gain=20.0)
     seen = 0
-    for t, (chunk, i) in enumerate(Chunks(chain)):
-        maps = chunk.pusher.apart(i)
+    for t, step in enumerate(FrameJvps(chain)):
+        maps = step.chunk.jvps.factors(step.i)
         seen += len(maps) > 1
         frame = np.tile(np.eye(chain.size), (chain.batch, 1, 1))
-        for (pusher, j), _ in maps:
+        for jvps, j, _ in maps:
             out = np.empty_like(frame)
-            pusher.push(j, frame, out)
+            jvps.jvp(j, frame, out)
             frame = out
         wanted = matrices(chain, t).swapaxes(-1, -2)
         assert not maps or np.abs(frame - wanted).max() <= 80 * EPS * np.abs(wanted).max()
@@ -91,16 +91,16 @@ def test_a_step_taken_apart_is_the_same_step():
 def test_a_network_at_ease_is_not_taken_apart_often():
     """Rows within a factor of 1000, which is all but those whose memory is at zero."""
     chain = along("lstm", steps=40)
-    assert sum(bool(chunk.pusher.apart(i)) for chunk, i in Chunks(chain)) < 20
+    assert sum(bool(step.chunk.jvps.factors(step.i)) for step in FrameJvps(chain)) < 20
 
 
 @pytest.mark.parametrize("name", list(CELLS))
 def test_determinants_of_many_steps_at_once(name):
     chain = along(name, batch=2, size=5)
-    for t, (chunk, i) in enumerate(Chunks(chain)):
+    for t, step in enumerate(FrameJvps(chain)):
         J = matrices(chain, t)
         error = chain.size * EPS * np.linalg.cond(J)  # of elimination: log|det| moves by the sum of relative errors
-        assert (np.abs(chunk.log_abs_det(i) - np.linalg.slogdet(J)[1]) <= 10 * error + 1e-13).all()
+        assert (np.abs(step.log_abs_det() - np.linalg.slogdet(J)[1]) <= 10 * error + 1e-13).all()
 
 
 @pytest.mark.parametrize("name", list(CELLS))

@@ -28,7 +28,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil
-from typing import NamedTuple
 
 import numpy as np
 
@@ -36,7 +35,7 @@ from gradscope._workers import Task, finished
 from gradscope.analysis._arguments import check_chain, check_count
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.errors import UsageError
-from gradscope.kernels.frame import FRAME_SEED, FirstColumn, Frames
+from gradscope.kernels.frame import FRAME_SEED, FirstColumn, FrameGrowth, Frames
 from gradscope.kernels.jvp import FrameJvps, Step
 from gradscope.kernels.units import unit_growth, unit_growth_by_step
 from gradscope.numerics.formats import EPS, Array
@@ -44,7 +43,6 @@ from gradscope.numerics.statistics import batch_error, correlation_time, halves_
 
 __all__ = [
     "LONGEST_BURN",
-    "FrameGrowth",
     "LyapunovSpectrum",
     "affordable",
     "benettin",
@@ -275,53 +273,6 @@ def benettin(
                 if len(growth) == len(marks):
                     break
     return np.array(growth)
-
-
-class FrameGrowth(NamedTuple):
-    """How much the frames of S sequences have grown since the burn-in.
-
-    Attributes:
-        at_marks: (M, S, k), nats until each mark.
-        steps: (M,), steps until each mark.
-        first: (T, S), nats by which the first column has grown until each step.
-        cold: (S, j), nats until mark number `cold_mark` of the first j columns when they began in random directions.
-        cold_mark: number of that mark.
-        burn: steps before those that are counted.
-        size: state variables n.
-        doubt: (S, k), nats that rounding may have moved.
-        log_det: (S,), sums of log|det J[t]|; zeros where the frame is not complete.
-    """
-
-    at_marks: Array
-    steps: Array
-    first: Array
-    cold: Array
-    cold_mark: int
-    burn: int
-    size: int
-    doubt: Array
-    log_det: Array
-
-    def of(self, sequences: Array | slice) -> FrameGrowth:
-        """Return the growth in some of the sequences."""
-        return self._replace(
-            at_marks=self.at_marks[:, sequences],
-            first=self.first[:, sequences],
-            cold=self.cold[sequences],
-            doubt=self.doubt[sequences],
-            log_det=self.log_det[sequences],
-        )
-
-    @classmethod
-    def joined(cls, parts: Sequence[FrameGrowth]) -> FrameGrowth:
-        """Return the growth with the sequences of several side by side."""
-        return parts[0]._replace(
-            at_marks=np.concatenate([p.at_marks for p in parts], axis=1),
-            first=np.concatenate([p.first for p in parts], axis=1),
-            cold=np.concatenate([p.cold for p in parts]),
-            doubt=np.concatenate([p.doubt for p in parts]),
-            log_det=np.concatenate([p.log_det for p in parts]),
-        )
 
 
 def frame_growth(

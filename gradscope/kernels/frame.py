@@ -8,6 +8,9 @@ the next factor of the same step mixes them. All arrays stay in place.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 
 from gradscope.kernels.jvp import FrameJvp, Step
@@ -17,7 +20,7 @@ from gradscope.numerics.interval import next_interval
 from gradscope.numerics.qr import log_lengths, orthonormalise
 from gradscope.numerics.scaled import in_range, log_norm
 
-__all__ = ["SPREAD_NATS", "STRETCH", "FirstColumn", "Frames"]
+__all__ = ["FRAME_SEED", "SPREAD_NATS", "STRETCH", "FirstColumn", "FrameGrowth", "Frames"]
 
 SPREAD_NATS = 7.0  # of columns in an interval: the smallest loses e^7 eps = 2e-13 of itself
 STRETCH = 1.15  # times an interval, that it may become longer by where frames have to be decomposed then anyhow
@@ -149,6 +152,53 @@ class Frames:
         # one interval for all sequences: they are pushed together
         self._interval = min(next_interval(steps, row, SPREAD_NATS) for row in logs)
         return True
+
+
+class FrameGrowth(NamedTuple):
+    """How much the frames of S sequences have grown since the burn-in.
+
+    Attributes:
+        at_marks: (M, S, k), nats until each mark.
+        steps: (M,), steps until each mark.
+        first: (T, S), nats by which the first column has grown until each step.
+        cold: (S, j), nats until mark number `cold_mark` of the first j columns when they began in random directions.
+        cold_mark: number of that mark.
+        burn: steps before those that are counted.
+        size: state variables n.
+        doubt: (S, k), nats that rounding may have moved.
+        log_det: (S,), sums of log|det J[t]|; zeros where the frame is not complete.
+    """
+
+    at_marks: Array
+    steps: Array
+    first: Array
+    cold: Array
+    cold_mark: int
+    burn: int
+    size: int
+    doubt: Array
+    log_det: Array
+
+    def of(self, sequences: Array | slice) -> FrameGrowth:
+        """Return the growth in some of the sequences."""
+        return self._replace(
+            at_marks=self.at_marks[:, sequences],
+            first=self.first[:, sequences],
+            cold=self.cold[sequences],
+            doubt=self.doubt[sequences],
+            log_det=self.log_det[sequences],
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[FrameGrowth]) -> FrameGrowth:
+        """Return the growth with the sequences of several side by side."""
+        return parts[0]._replace(
+            at_marks=np.concatenate([p.at_marks for p in parts], axis=1),
+            first=np.concatenate([p.first for p in parts], axis=1),
+            cold=np.concatenate([p.cold for p in parts]),
+            doubt=np.concatenate([p.doubt for p in parts]),
+            log_det=np.concatenate([p.log_det for p in parts]),
+        )
 
 
 class FirstColumn:

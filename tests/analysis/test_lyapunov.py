@@ -9,11 +9,11 @@ from scipy.special import digamma, polygamma
 
 import gradscope
 from gradscope import JacobianChain, create, lyapunov, plugins
-from gradscope.analysis.lyapunov import WARM_COLUMNS, FrameGrowth, LyapunovSpectrum, frame_growth
+from gradscope.analysis.lyapunov import WARM_COLUMNS, LyapunovSpectrum, frame_growth
 from gradscope.dynamics.chain import linearise
 from gradscope.dynamics.drive import drive
 from gradscope.dynamics.trajectory import run
-from gradscope.kernels.frame import Frames
+from gradscope.kernels.frame import FrameGrowth, Frames
 from gradscope.kernels.jvp import FrameJvps
 from gradscope.numerics.statistics import batch_error, correlation_time
 

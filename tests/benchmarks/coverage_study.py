@@ -23,11 +23,12 @@ from scipy.special import digamma
 
 import gradscope
 from gradscope.analysis.gradients import gradient_norms
-from gradscope.analysis.lyapunov import LONGEST_BURN, FrameGrowth, frame_growth, spectrum, usual_burn
+from gradscope.analysis.lyapunov import LONGEST_BURN, frame_growth, spectrum, usual_burn
 from gradscope.analysis.reach import reach
 from gradscope.dynamics.chain import JacobianChain, linearise
 from gradscope.dynamics.loss import random_loss
 from gradscope.dynamics.trajectory import run
+from gradscope.kernels.frame import FrameGrowth
 from gradscope.numerics.statistics import mean_error, student
 from gradscope.report.case import Case
 from gradscope.report.sections import lyapunov as exponents_section

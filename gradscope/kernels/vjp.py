@@ -104,52 +104,50 @@ class _GridVjp:
     """The player for J = through . U + around: J^T u = U^T (through^T u) + around^T u."""
 
     def __init__(self, block: Jacobian, steps: int, batch: int) -> None:
-        partials, U = block.partials, block.U
-        self._first = partials
-        self._pattern = _pattern(partials)
+        self._first, self._pattern = block.partials, _pattern(block.partials)
         self._old, self._new, self._reads = ranges(block.old), ranges(block.new), block.reads
-        # Coefficients that are contiguous already are read where they are; others are copied here at each `load`.
-        self._in_place = partials.stacked if isinstance(partials, ContiguousPartials) else {}
-        arrays = [*([] if U is None else [U]), *_arrays(partials)]
-        dtype = np.result_type(*arrays) if arrays else np.dtype(float)
-        gates = len(partials.through[0]) if partials.through else 0
-        width = 0 if U is None else len(U) // gates
-        rows = [] if U is None else [p for p, row in enumerate(partials.through) if not all(map(absent, row))]
-        self._through_copies = {
-            p: np.zeros((steps, gates, width, batch), dtype) for p in rows if p not in self._in_place
-        }
-        self._around_copies = {
-            (p, o): np.zeros((steps, size, batch), dtype)
-            for p, row in enumerate(partials.around)
+        # Coefficients that are contiguous already are read where they are; `load` copies the others.
+        self._in_place = block.partials.stacked if isinstance(block.partials, ContiguousPartials) else {}
+        self._copies: list[tuple[Array, str, int, int]] = []  # (array, grid, row, column of the entry that it holds)
+        gates, weights = len(block.through[0]), block.U
+        width = 0 if weights is None else len(weights) // gates
+        rows = [] if weights is None else [p for p, row in enumerate(block.through) if not all(map(absent, row))]
+        self._through = {p: self._row(p, (steps, gates, width, batch), block.dtype) for p in rows}
+        self._around = {
+            (p, o): self._entry(p, o, (steps, size, batch), block.dtype)
+            for p in range(len(block.new))
             for o, size in enumerate(block.old)
-            if isinstance(row[o], np.ndarray) and not self._is_in_place(row[o], (steps, size, batch))
+            if not absent(block.around[p][o])
         }
-        self._through: dict[int, Array] = {
-            p: (self._in_place if p in self._in_place else self._through_copies)[p] for p in rows
-        }
-        self._around: dict[tuple[int, int], Entry] = {
-            (p, o): self._around_copies.get((p, o), e)
-            for p, row in enumerate(partials.around)
-            for o, e in enumerate(row)
-            if not absent(e)
-        }
-        self._UT = None if U is None or not rows else U.T
-        self._gates = np.empty((2, gates, width, batch), dtype)  # through^T u, and one more term of it
-        self._spare = np.empty((max([*block.old, *block.new]), batch), dtype)
+        self._UT = weights.T if weights is not None and rows else None
+        self._gates = np.empty((2, gates, width, batch), block.dtype)  # through^T u, and one more term of it
+        self._spare = np.empty((max([*block.old, *block.new]), batch), block.dtype)
 
-    def _is_in_place(self, entry: Array, shape: tuple[int, ...]) -> bool:
-        return bool(self._in_place) and entry.shape == shape
+    def _row(self, p: int, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Return the coefficients of all gates in new part p, (K, gates, H, B)."""
+        if p in self._in_place:
+            return self._in_place[p]
+        row = np.zeros(shape, dtype)
+        present = [g for g, e in enumerate(self._first.through[p]) if not absent(e)]
+        self._copies += [(row[:, g], "through", p, g) for g in present]
+        return row
+
+    def _entry(self, p: int, o: int, shape: tuple[int, ...], dtype: Any) -> Entry:
+        """Return the coefficients of old part o in new part p, (K, H, B), or the number that they all are."""
+        entry = self._first.around[p][o]
+        if not isinstance(entry, np.ndarray) or (self._in_place and entry.shape == shape):
+            return entry
+        array = np.zeros(shape, dtype)
+        self._copies.append((array, "around", p, o))
+        return array
 
     def load(self, block: Any) -> bool:
         partials = block.partials
         if partials is not self._first and (self._in_place or _pattern(partials) != self._pattern):
             return False
-        for p, rows in self._through_copies.items():
-            for g, entry in enumerate(partials.through[p]):
-                if not absent(entry):
-                    _fill(rows[:, g], entry)
-        for (p, o), rows in self._around_copies.items():
-            _fill(rows, partials.around[p][o])
+        for array, grid, row, column in self._copies:
+            entry = getattr(partials, grid)[row][column]
+            array[: len(entry) if np.ndim(entry) else None] = entry  # as many steps as there are
         return True
 
     def calls(self, k: int, u: Array, out: Array) -> list[Call]:
@@ -180,15 +178,6 @@ class _GridVjp:
             calls.append((self._UT.dot, (total.reshape(-1, u.shape[1]), out[self._old[self._reads]])))
             written.add(self._reads)
         return calls
-
-
-def _fill(rows: Array, entry: Entry) -> None:
-    """Write the coefficients of as many steps as there are."""
-    rows[: len(entry) if isinstance(entry, np.ndarray) and entry.ndim else None] = entry
-
-
-def _arrays(partials: Partials) -> list[Array]:
-    return [e for grid in (partials.through, partials.around) for row in grid for e in row if isinstance(e, np.ndarray)]
 
 
 def _pattern(partials: Partials) -> list[Any]:

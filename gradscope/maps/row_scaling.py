@@ -70,17 +70,24 @@ def row_spread(through: Grid, around: Grid, within: Grid | None) -> Array:
     if within is not None and not squares_to_zero(within):
         return np.zeros(1)
     scales, _, _ = _scaled_rows(through, around, within)
-    entries = [e for grid in (through, around, within or ()) for row in grid for e in row]
-    arrays = [e for e in entries if np.ndim(e) == 3]
+    arrays = _arrays(through, around, within or ())
     if not arrays:
         return np.array([max(float(np.ptp(_log(s))) for s in scales)])
+    same_step = [_log(e).max(axis=1) for e in _arrays(within or ()) if not is_zero(e)]
+    spreads = [_spread(_log(s), same_step) for s in scales if np.ndim(s) == 3]
     other_zeros = np.any([~e.any(axis=(1, 2)) & e.any() for e in arrays], axis=0)
-    tops = [_log(e).max(axis=1) for row in within or () for e in row if np.ndim(e) == 3 and not is_zero(e)]
-    spreads = []
-    for logs in (_log(s) for s in scales if np.ndim(s) == 3):
-        top = np.max(np.broadcast_arrays(logs.max(axis=1), *tops), axis=0)
-        spreads.append((top - logs.min(axis=1)).max(axis=1))
     return np.where(other_zeros, np.inf, np.max([np.zeros(len(other_zeros)), *spreads], axis=0))
+
+
+def _arrays(*grids: Grid) -> list[Array]:
+    """Return the entries that differ from step to step, (T, H, B)."""
+    return [e for grid in grids for row in grid for e in row if np.ndim(e) == 3]
+
+
+def _spread(logs: Array, same_step: list[Array]) -> Array:
+    """Return the range of sizes of a row, (T, H, B) -> (T,); `same_step`, (T, B) each, count among the largest."""
+    top = np.max(np.broadcast_arrays(logs.max(axis=1), *same_step), axis=0)
+    return np.asarray((top - logs.min(axis=1)).max(axis=1))
 
 
 def _log(entry: Any) -> Array:

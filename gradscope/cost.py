@@ -172,7 +172,7 @@ def evaluations(size: Size) -> dict[str, tuple[int, int]]:
     ran = (T + size.warmup) * B
     if not size.remade:
         return {"running the cell": (ran, t * B)}
-    room = chain.KEPT_BYTES / (8 * n**2)
+    room = chain.STORED_BYTES / (8 * n**2)
     longer, kept, one = t * B <= room, T * B <= room, T <= room  # with steps before; of all sequences; of the first
     first = t if longer else T if kept else 0
     found = {"running the cell": (ran, 0), "gradients": (0, (T + t + first) * B)}

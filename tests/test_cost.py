@@ -134,7 +134,7 @@ def test_calls_where_memory_is_short(monkeypatch, short, sequences, n, T, B, k, 
     """Up to those of single steps, two in a part, and to a factor of two where a part goes along until it is sure."""
     room = {"all": T * B, "and before": (T + min(w, 100)) * B}
     many = room[sequences] if sequences in room else sequences * T
-    monkeypatch.setattr(chain, "KEPT_BYTES", 8 * n * n * many)
+    monkeypatch.setattr(chain, "STORED_BYTES", 8 * n * n * many)
     k = min(n, k)
     found = evaluations(Size(n, n * n, 0, T, w, B, k, lags, roads=False, remade=True))
     wanted = counted(n, T, B, k, lags, w)
@@ -148,7 +148,7 @@ def test_calls_where_memory_is_short(monkeypatch, short, sequences, n, T, B, k, 
 
 def test_calls_for_every_lag(monkeypatch, short):
     """Large states are not multiplied out: for each lag, columns are pushed and pulled through it a few times."""
-    monkeypatch.setattr(chain, "KEPT_BYTES", 0)
+    monkeypatch.setattr(chain, "STORED_BYTES", 0)
     monkeypatch.setattr(products, "FORMED", 4)
     for lags in (3, 12):
         found = evaluations(Size(8, 64, 0, 80, 20, 2, 3, lags, roads=False, remade=True))["products"][1]

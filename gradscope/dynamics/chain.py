@@ -21,10 +21,10 @@ from gradscope.maps.jacobian import Array, Dense, Linear
 
 __all__ = ["JacobianChain", "linearise"]
 
-PASSING_BYTES = 1 << 21  # of Jacobians that are looked at once, an estimate from above: about a second-level cache
-PASSING_STEPS = 32
-CHUNK_BYTES = 64 << 20  # Jacobians of this size are made at once: enough to hide the loop, little to hold
-KEPT_BYTES = 32 << 20  # up to this size all of them are kept
+BLOCK_BYTES = 1 << 21  # of Jacobians that are read once, an estimate from above: about a second-level cache
+BLOCK_STEPS = 32  # at most: longer blocks are no faster
+CHUNK_BYTES = 64 << 20  # of Jacobians that are computed at once and last: enough to hide the loop, little to hold
+STORED_BYTES = 32 << 20  # up to this size all Jacobians are stored: every analysis asks for them
 
 
 class _Source(Protocol):
@@ -40,7 +40,7 @@ class JacobianChain:
         sizes: {part: size} of the state.
         outputs: the parts of the state, of one size, whose sum the loss sees.
         trajectory: where the chain was linearised, or None for one made from arrays.
-        step_bytes: about how many bytes the Jacobians of one step take, work arrays included.
+        step_bytes: bytes that the Jacobians of one step take, about, work arrays included.
     """
 
     def __init__(
@@ -55,28 +55,27 @@ class JacobianChain:
         dtype: Any = np.float64,
         numbers: int | None = None,
     ) -> None:
-        self._made = source
+        self._compute = source
         self.memo: list[Any] = []  # what an analysis keeps here for others, of all steps
-        self._kept: Linear | None = None  # all of it, where it is small: it is asked for many times
+        self._stored: Linear | None = None  # the Jacobians of all steps, once they are computed
         self.steps = steps
         self.batch = batch
         self.sizes = sizes
         self.outputs = outputs
         self.trajectory = trajectory
         self.dtype = np.dtype(dtype)
-        row = (numbers or self.size**2) * batch * self.dtype.itemsize
-        self.step_bytes = max(row, 1)
+        self.step_bytes = max((numbers or self.size**2) * batch * self.dtype.itemsize, 1)
         self._chunk = max(1, min(steps, CHUNK_BYTES // self.step_bytes))
         whole = trajectory is not None and trajectory.at is None  # nothing of the run is computed again
-        self._keeps = whole and steps * self.step_bytes <= KEPT_BYTES
+        self._stores = whole and steps * self.step_bytes <= STORED_BYTES and self._chunk == steps
 
     def _source(self, start: int, stop: int) -> Linear:
         """Return J[start], ..., J[stop - 1], with a time axis."""
-        if not self._keeps or self._chunk < self.steps:
-            return self._made(start, stop)
-        if self._kept is None:
-            self._kept = self._made(0, self.steps)
-        return self._kept if (start, stop) == (0, self.steps) else self._kept.at(slice(start, stop))
+        if not self._stores:
+            return self._compute(start, stop)
+        if self._stored is None:
+            self._stored = self._compute(0, self.steps)
+        return self._stored if (start, stop) == (0, self.steps) else self._stored.at(slice(start, stop))
 
     @property
     def size(self) -> int:
@@ -89,9 +88,9 @@ class JacobianChain:
         return int(self.outputs[0].stop - self.outputs[0].start)
 
     @property
-    def at_once(self) -> int:
-        """Number of steps whose Jacobians fit into the cache, for those who look at each once."""
-        return max(1, min(self.steps, PASSING_STEPS, int(PASSING_BYTES // self.step_bytes)))
+    def block_steps(self) -> int:
+        """Number of steps whose Jacobians fit into the cache, for a pass that reads each Jacobian once."""
+        return max(1, min(self.steps, BLOCK_STEPS, int(BLOCK_BYTES // self.step_bytes)))
 
     @cached_property
     def parts(self) -> dict[str, slice]:
@@ -101,7 +100,7 @@ class JacobianChain:
 
     @classmethod
     def from_arrays(cls, jacobians: Any) -> Self:
-        """Make a chain from your own Jacobians.
+        """Return a chain of given Jacobians.
 
         Args:
             jacobians: (T, n, n), or (T, B, n, n) for B sequences; rows are outputs, and
@@ -127,12 +126,12 @@ class JacobianChain:
 
     @cached_property
     def first_nonfinite(self) -> int | None:
-        """The first step whose Jacobian is not finite, or None."""
+        """Number of the first step whose Jacobian is not finite, or None."""
         ones = np.ones((self.size, self.batch), self.dtype)
-        sure = float(np.finfo(self.dtype).max) / 2  # whatever is rounded
+        finite_below = float(np.finfo(self.dtype).max) / 2  # whatever is rounded
         with np.errstate(over="ignore", invalid="ignore"):
-            for start, stop, block in self._passed():
-                if sum_bound(block) < sure:
+            for start, stop, block in self.blocks():
+                if sum_bound(block) < finite_below:
                     continue
                 for t in range(start, stop):
                     J = block.at(t - start)
@@ -154,11 +153,11 @@ class JacobianChain:
         return JacobianChain(source, self.steps, high - low, self.sizes, self.outputs, dtype=self.dtype)
 
     def after(self, steps: int) -> JacobianChain:
-        """Return the chain of what comes after the first `steps` steps of a run; what is kept, is kept once."""
+        """Return the chain of the steps after the first `steps` of a run."""
         assert self.trajectory is not None
         rest = linearise(self.trajectory.after(steps))
-        if self._keeps:
-            rest._keeps, rest._made = False, lambda start, stop: self._source(steps + start, steps + stop)
+        if self._stores:  # one store for both chains
+            rest._stores, rest._compute = False, lambda start, stop: self._source(steps + start, steps + stop)
         return rest
 
     def at(self, t: int) -> Linear:
@@ -184,17 +183,21 @@ class JacobianChain:
 
     @cached_property
     def diagonal(self) -> bool:
-        """Whether the Jacobians are `Linear.diagonal`."""
+        """Whether units do not interact: `Linear.diagonal` of the Jacobians."""
         return self.at(0).diagonal
 
     def units(self, cuts: Iterable[int] = (), *, backward: bool = False) -> Iterator[tuple[int, int, Array]]:
-        """Yield (start, stop, matrices of all units in these steps) where units are apart, none across a cut.
+        """Yield (start, stop, `Linear.unit_blocks` of these steps) of a diagonal chain, a few steps at a time.
+
+        Args:
+            cuts: numbers of steps; no block goes across one.
+            backward: whether the last steps come first.
 
         Returns:
-            (p, p, stop - start, H, B) of `Linear.unit_blocks`, a few steps at a time, last ones first if `backward`.
+            (p, p, stop - start, H, B) each.
         """
         cuts = sorted(cuts)
-        for start, stop, block in self._passed(backward=backward):
+        for start, stop, block in self.blocks(backward=backward):
             matrices = block.unit_blocks()
             assert matrices is not None
             if matrices.ndim == 4:  # the same at every step
@@ -215,14 +218,14 @@ class JacobianChain:
                 yield t, block.at(t - start)
 
     def passing(self) -> Iterator[tuple[int, Linear]]:
-        """Yield (t, J[t]) from the first step to the last, for those who look at each once: J[t] does not last."""
-        for start, stop, block in self._passed():
+        """Yield (t, J[t]) from the first step to the last; J[t] is valid until the next one."""
+        for start, stop, block in self.blocks():
             for t in range(start, stop):
                 yield t, block.at(t - start)
 
-    def _passed(self, *, backward: bool = False) -> Iterator[tuple[int, int, Linear]]:
-        """Yield (start, stop, Jacobians of these steps) from the first to the last, or back: they do not last."""
-        size = self.at_once
+    def blocks(self, *, backward: bool = False) -> Iterator[tuple[int, int, Linear]]:
+        """Yield (start, stop, Jacobians of these steps) from the first to the last, or back; valid until the next."""
+        size = self.block_steps
         read = self.reader(size)
         starts = range(0, self.steps, size)
         for start in reversed(starts) if backward else starts:

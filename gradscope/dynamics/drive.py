@@ -1,4 +1,4 @@
-"""Made-up inputs: what a cell is run along when there is no data."""
+"""Synthetic inputs: what a cell is run along when there is no data."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from gradscope.maps.jacobian import Array
 __all__ = ["DRIVES", "LEAD_IN", "drive"]
 
 DRIVES = ("noise", "zeros", "sine")
-LEAD_IN = 50  # steps of noise that set a network going, each sequence its own way, before it is left to itself
+LEAD_IN = 50  # steps of noise that a closed loop reads first, so that each sequence starts in another state
 
 
 def drive(kind: str, batch: int, steps: int, size: int, *, scale: float = 1.0, seed: int = 0) -> Array:
-    """Make input sequences, (batch, steps, size), float64.
+    """Return synthetic input sequences, (batch, steps, size), float64.
 
     Args:
         kind: "noise" (white, standard normal), "zeros", or "sine" (each input a sine of its own period,
@@ -28,20 +28,20 @@ def drive(kind: str, batch: int, steps: int, size: int, *, scale: float = 1.0, s
     Raises:
         UsageError: the kind is not known.
     """
-    with np.errstate(over="ignore"):  # inf is found and reported
-        return np.asarray(scale * _made(kind, batch, steps, size, seed))
+    with np.errstate(over="ignore"):  # inf is reported by the reader of the states
+        return np.asarray(scale * _unscaled(kind, batch, steps, size, seed))
 
 
-def _made(kind: str, batch: int, steps: int, size: int, seed: int) -> Array:
+def _unscaled(kind: str, batch: int, steps: int, size: int, seed: int) -> Array:
     if kind == "noise":
-        # one stream a sequence, so that a sequence does not depend on how many there are or how long
+        # One stream a sequence: a sequence does not depend on how many there are, or how long they are.
         streams = [np.random.default_rng([seed, 1, b]) for b in range(batch)]
         return np.stack([g.standard_normal((steps, size)) for g in streams])
     if kind == "zeros":
         return np.zeros((batch, steps, size))
     if kind == "sine":
         periods = np.geomspace(5, 100, size)
-        rng = np.random.default_rng([seed, 1])  # apart from the stream that draws weights
+        rng = np.random.default_rng([seed, 1])  # another stream than that of the weights
         phases = rng.uniform(0, 2 * np.pi, (batch, 1, size))
         return np.sin(2 * np.pi * np.arange(steps)[:, None] / periods + phases)
     raise UsageError(f"there is no drive named '{kind}'", f"known: {', '.join(DRIVES)}")

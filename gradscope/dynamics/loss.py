@@ -1,4 +1,4 @@
-"""The loss whose gradient goes back: what it adds to dL/dh_t directly, at each step."""
+"""The loss whose gradient is propagated back: its direct gradient dL/dh_t at each step."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Loss:
     direct: Array
 
     def at(self, t: int, steps: int) -> Array | None:
-        """Return dL/dh_t without the part that comes through later steps, (H, B), or None for none."""
+        """Return dL/dh_t without the part that comes through later steps, (H, B); None where it is zero."""
         if self.direct.ndim == 3:
             return np.asarray(self.direct[t - 1]) if t else None
         return self.direct if t == steps else None
@@ -48,12 +48,12 @@ class Loss:
         return int(with_loss[-1]) + 1 if with_loss.size else None
 
     def last_only(self) -> Loss:
-        """Return the part of the loss that reads the last state."""
+        """Return the term of the loss that reads the last state."""
         return Loss("last", np.asarray(self.direct[-1])) if self.at_every_step else self
 
 
 def random_loss(chain: JacobianChain, name: str = "last", seed: int = 0) -> Loss:
-    """Draw a readout of length one for each sequence, and read the last h with it, or every h.
+    """Return the loss of a random readout w of length one for each sequence.
 
     Args:
         chain: the chain whose output is read.
@@ -66,7 +66,7 @@ def random_loss(chain: JacobianChain, name: str = "last", seed: int = 0) -> Loss
     if name not in LOSSES:
         raise UsageError(f"there is no loss named '{name}'", f"known: {', '.join(LOSSES)}")
     size = chain.output_size
-    rng = np.random.default_rng([seed, 2])  # apart from the streams of weights and inputs
+    rng = np.random.default_rng([seed, 2])  # another stream than those of weights and inputs
     w = rng.standard_normal((chain.batch, size)).T
     w = (w / np.linalg.norm(w, axis=0)).astype(chain.dtype)
     if name == "last":
@@ -75,7 +75,7 @@ def random_loss(chain: JacobianChain, name: str = "last", seed: int = 0) -> Loss
 
 
 def given_loss(chain: JacobianChain, gradient: Array) -> Loss:
-    """Take dL/dh as the user has it: (H,) or (B, H) for the last h, (B, T, H) for every h_t, t = 1..T.
+    """Return the loss whose gradient dL/dh the user gives: (H,) or (B, H) for the last h, (B, T, H) for every h_t.
 
     Raises:
         InputError: the shape is none of these, or the values are not real, finite numbers of the chain's precision.
@@ -96,7 +96,7 @@ def given_loss(chain: JacobianChain, gradient: Array) -> Loss:
 
 
 def _representable(g: Array, dtype: np.dtype[Any]) -> Array:
-    """Convert to the precision of the run, and refuse what it cannot hold."""
+    """Return the gradient in the precision of the run; refuse one that overflows or is rounded to zero."""
     with np.errstate(over="ignore"):
         cast = g.astype(dtype)
     if not np.isfinite(cast).all():

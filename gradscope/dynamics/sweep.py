@@ -103,7 +103,7 @@ def sweep_from(chain: JacobianChain, loss: Loss, u: Array, first: int, last: int
 
 
 def _pieces(chain: JacobianChain, loss: Loss, u: Array, exponent: Array, begin: int, end: int) -> Iterator[Piece]:
-    rows = _Block(chain, max(1, min(end - begin, chain.at_once)), with_loss=loss.at_every_step)
+    rows = _Block(chain, max(1, min(end - begin, chain.block_steps)), with_loss=loss.at_every_step)
     for stop in range(end, begin, -rows.size):
         start = max(begin, stop - rows.size)
         block = rows.read(start, stop)

@@ -287,7 +287,7 @@ def test_chunks_do_not_matter(name, monkeypatch):
 
     def found(size):
         monkeypatch.setattr(chain_module, "CHUNK_BYTES", size)
-        monkeypatch.setattr(chain_module, "PASSING_BYTES", size)
+        monkeypatch.setattr(chain_module, "BLOCK_BYTES", size)
         chain = linearise(run(cell, inputs))
         return (
             sum(1 for _ in chain.backward()),

@@ -123,8 +123,8 @@ def test_pieces_between_checkpoints_are_computed_once_a_pass(monkeypatch):
     inner = trajectory._again
     monkeypatch.setattr(trajectory, "_again", lambda path, number: made.append(number) or inner(path, number))
     pieces = list(range(len(longer.trajectory.at) - 1))
-    assert len(pieces) > 10 and longer.at_once < longer.steps
-    ways = (lambda: list(longer.passing()), lambda: list(longer._passed(backward=True)), lambda: longer.first_nonfinite)
+    assert len(pieces) > 10 and longer.block_steps < longer.steps
+    ways = (lambda: list(longer.passing()), lambda: list(longer.blocks(backward=True)), lambda: longer.first_nonfinite)
     for way in ways:
         longer.trajectory._last.clear()
         made.clear()

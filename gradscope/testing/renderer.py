@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from types import ModuleType
 
-from gradscope.report.model import Column, Finding, Report, Table
+from gradscope.report.model import Column, Curve, Finding, Panel, Report, Table
 from gradscope.testing.plugin import check_call, check_docstring, require
 
 __all__ = ["check_renderer"]
@@ -20,7 +21,7 @@ def check_renderer(renderer: ModuleType, reports: Sequence[Report] = ()) -> None
 
     Args:
         renderer: the module of the plug-in.
-        reports: what to render; by default an analysis of a small network, and reports that others have failed on.
+        reports: what to render; by default a plain report, one with hostile texts, and one that is nearly empty.
 
     Raises:
         AssertionError: a rule of the room is broken; the message says which.
@@ -54,12 +55,17 @@ def _check_content(renderer: ModuleType, content: str | bytes, kind: str) -> Non
 
 
 def _examples() -> list[Report]:
-    """Return the report of a small analysis, one with hostile texts, and one that is nearly empty."""
-    from gradscope.api import analyze
-    from gradscope.networks.create import create
-
-    analysis = analyze(create("gru", hidden_size=4, input_size=2, seed=0), steps=12, batch=2, lags=4).report
-    table = Table(HOSTILE, (Column(HOSTILE), Column("n", ".3g")), ((HOSTILE, None), ("=1+1", float("inf"))))
+    """Return a report with a table and a panel, one with hostile texts, and one that is nearly empty."""
+    lags = list(range(20))
+    norm, missing = [-0.2 * k for k in lags], [None if k > 9 else -0.1 * k for k in lags]
+    curves = (Curve("whole state", lags, norm), Curve("h", lags, missing, role=1, style="dashed"))
+    panel = Panel("decay", "Gradient norm", "steps back", "|dL/ds|", curves, log10=True)
+    columns = (Column("lag", "d"), Column("log10 norm", ".3g"))
+    table = Table("Gradient norms", columns, tuple(zip(lags, missing, strict=True)))
+    document = {"kind": "analysis", "metrics": {"rate": -0.2, "half_life": None}}
+    shown = ("analysis", "VANISHING: the gradient halves every 1.5 steps", "vanishing")
+    good = Report(*shown, (), (table,), table, (panel,), "gradscope, seed 0", document)
+    bad_table = Table(HOSTILE, (Column(HOSTILE), Column("n", ".3g")), ((HOSTILE, None), ("=1+1", math.inf)))
     finding = Finding("GS-NOTE", "info", HOSTILE, HOSTILE)
-    hostile = Report("analysis", HOSTILE, "vanishing", (finding,), (table,), table, footer=HOSTILE)
-    return [analysis, hostile, Report("analysis", "Nothing was measured.")]
+    hostile = Report("analysis", HOSTILE, "vanishing", (finding,), (bad_table,), bad_table, footer=HOSTILE)
+    return [good, hostile, Report("analysis", "Nothing was measured.")]

@@ -1,4 +1,4 @@
-"""Which of the dictionaries of a checkpoint is the network, and the prefixes that wrappers add to names."""
+"""Which dictionary of a checkpoint is the network's state dict?  Prefixes that wrappers add to names are stripped."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 from gradscope.errors import UsageError
 from gradscope.files.checkpoints._base import Array, Tensors
-from gradscope.files.display import printable
+from gradscope.files.display import listing, printable
 
 __all__ = ["choose_state", "state_prefix"]
 
@@ -45,20 +45,25 @@ def choose_state(tensors: Tensors, key: str | None = None) -> dict[str, Tensors]
         UsageError: nothing in the file lies under `key`.
     """
     keys = tensors.states if key is None else (key.rstrip("."),)
+    others = [f"{k}." for k in tensors.states if k] if key is None else []
     chosen: dict[str, Tensors] = {}
     for prefix in keys:
-        others = tuple(f"{k}." for k in tensors.states if k and k != prefix) if key is None else ()
         start = f"{prefix}." if prefix else ""
-        inner = tuple(o for o in others if o.startswith(start))
-        own = {
+        inner = tuple(other for other in others if other.startswith(start) and other != start)
+        below = {
             name[len(start) :]: array
             for name, array in tensors.arrays.items()
-            if name.startswith(start) and not name.startswith(inner or "\0")
+            if name.startswith(start) and not name.startswith(inner)
         }
-        arrays, notes = _unwrapped(own)
+        arrays, notes = _unwrapped(below)
         chosen[prefix] = Tensors(arrays, [*tensors.notes, *notes], tensors.format)
     if key is not None and not chosen[keys[0]].arrays:
-        first = dict.fromkeys(name.split(".")[0] for name in tensors.arrays)
-        known = ", ".join(printable(k) for k in [*filter(None, tensors.states), *first][:10])
-        raise UsageError(f"nothing in the file lies under '{printable(key)}'", f"known: {known}")
+        raise _nothing_below(tensors, key)
     return chosen
+
+
+def _nothing_below(tensors: Tensors, key: str) -> UsageError:
+    """Return the error for a key that no tensor lies under, with the keys that there are."""
+    first = dict.fromkeys(name.split(".")[0] for name in tensors.arrays)
+    known = listing([*filter(None, tensors.states), *first], 10)
+    return UsageError(f"nothing in the file lies under '{printable(key)}'", f"known: {known}")

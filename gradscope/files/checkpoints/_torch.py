@@ -5,6 +5,7 @@ Format: `torch/serialization.py` and `torch/_utils.py` of PyTorch 0.4 to 2.13.
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Callable
@@ -51,7 +52,11 @@ HARMLESS = frozenset(
     ]
 )
 HOSTILE = ("torch.hub", "torch.utils.cpp_extension", "torch.jit", "torch.package", "numpy.testing", "numpy.f2py")
-MAX_DEPTH, MAX_DIMENSIONS, MAX_SIZE, MAX_NAMES = 32, 32, 2**48, 10_000
+MAX_DEPTH = 32  # of dictionaries in dictionaries
+MAX_DIMENSIONS = 32
+MAX_SIZE = 2**48  # of any one axis, stride, offset or storage, in elements
+MAX_SHAPE_BITS = 60  # of an empty tensor, so that numpy can represent its shape
+MAX_NAMES = 10_000  # that a pickle may ask to import
 
 
 class Storage(NamedTuple):
@@ -113,22 +118,18 @@ class TorchWorld(World):
                 raise InputError(f"refused: asks to import more than {MAX_NAMES} names")
 
     def call(self, name: Name, args: tuple[Any, ...]) -> Any:
-        module, attribute = name
         if name == ("torch._tensor", "_rebuild_from_type_v2") and len(args) == 4 and isinstance(args[0], Name):
-            (module, attribute), args = args[0], args[2]
+            name, args = args[0], args[2]  # a subclass of Tensor
+        module, attribute = name
         if module == "torch._utils" and attribute in TENSORS and len(args) >= 4:
             kind = args[6] if attribute.endswith("v3") and len(args) > 6 else None
             return TensorRef(args[0], args[1], args[2], args[3], _kind(kind) if isinstance(kind, Name) else "")
-        if module == "torch._utils" and attribute in PARAMETERS and args:
-            return args[0]
-        if name == ("torch", "Size") and len(args) == 1:
+        if args and ((module == "torch._utils" and attribute in PARAMETERS) or name == ("torch", "Size")):
             return args[0]
         if module == "collections" and attribute in ("OrderedDict", "defaultdict"):
-            pairs = args[0] if args and isinstance(args[0], list) else []
-            return {p[0]: p[1] for p in pairs if isinstance(p, (list, tuple)) and len(p) == 2 and isinstance(p[0], str)}
-        if module in ("copyreg", "copy_reg") and args and isinstance(args[0], Name):
-            return Thing(printable(args[0]))
-        return Thing(printable(name))
+            return _dictionary(args)
+        wrapped = module in ("copyreg", "copy_reg") and args and isinstance(args[0], Name)
+        return Thing(printable(args[0] if wrapped else name))
 
     def persistent(self, pid: Any) -> Any:
         if not isinstance(pid, tuple) or len(pid) < 2:
@@ -148,40 +149,63 @@ class TorchWorld(World):
         return storage
 
 
-def _array(name: str, ref: TensorRef, data: Callable[[str], NDArray[np.uint8]], big_endian: bool) -> tuple[Array, str]:
-    """Return the elements of a tensor, after its geometry was compared with the bytes that are there."""
-    storage, shape, strides = ref.storage, ref.shape, ref.strides
-    if not isinstance(storage, Storage) or not isinstance(shape, tuple) or not isinstance(strides, tuple):
+def _itemsize(kind: str) -> int:
+    """Return the bytes of an element; those of types that numpy does not know are float8."""
+    return {"bfloat16": 2, "?": 1}.get(kind) or (int(kind[1:]) if kind[1:].isdigit() else 1)
+
+
+def _check_geometry(name: str, ref: TensorRef) -> int:
+    """Return the number of elements of a tensor, once its numbers are sizes.
+
+    Raises:
+        InputError: shape, strides or offset are no sizes, or repeat elements.
+    """
+    shape, strides = ref.shape, ref.strides
+    if not (isinstance(ref.storage, Storage) and isinstance(shape, tuple) and isinstance(strides, tuple)):
         raise InputError(f"the tensor {name} is damaged: it has no storage")
     numbers = (ref.offset, *shape, *strides)
     if len(shape) != len(strides) or len(shape) > MAX_DIMENSIONS or any(type(n) is not int for n in numbers):
         raise InputError(f"the tensor {name} is damaged: its shape is not a shape")
     if any(not 0 <= n <= MAX_SIZE for n in numbers):
-        raise InputError(f"the tensor {name} is damaged: a size or stride is negative or beyond reason")
-    count = 1
-    for n in shape:
-        count *= n
-    kind = ref.kind or storage.kind
-    itemsize = {"bfloat16": 2, "?": 1}.get(kind) or (int(kind[1:]) if kind[1:].isdigit() else 1)
-    unit = 1 if ref.kind else int(storage.kind[1:]) if storage.kind[1:].isdigit() else itemsize
-    if count == 0:
-        if sum(n.bit_length() for n in shape) > 60:
-            raise InputError(f"the tensor {name} is damaged: its shape is beyond reason")
-        return np.zeros(shape, np.float32 if kind == "bfloat16" else kind if kind[1:].isdigit() else np.uint8), ""
-    if any(stride == 0 and n > 1 for n, stride in zip(shape, strides, strict=True)):
+        raise InputError(f"the tensor {name} is damaged: a size or stride is negative or too large")
+    count = math.prod(shape)
+    if count == 0 and sum(n.bit_length() for n in shape) > MAX_SHAPE_BITS:
+        raise InputError(f"the tensor {name} is damaged: its shape is too large for any memory")
+    if count and any(stride == 0 and n > 1 for n, stride in zip(shape, strides, strict=True)):
         raise InputError(f"the tensor {name} repeats one element (stride 0)", "save tensor.contiguous() instead")
+    return count
+
+
+def _dictionary(args: tuple[Any, ...]) -> dict[str, Any]:
+    """Return a dictionary of the pairs that OrderedDict is called with."""
+    pairs = args[0] if args and isinstance(args[0], list) else []
+    return {p[0]: p[1] for p in pairs if isinstance(p, (list, tuple)) and len(p) == 2 and isinstance(p[0], str)}
+
+
+def _array(name: str, ref: TensorRef, data: Callable[[str], NDArray[np.uint8]], big_endian: bool) -> tuple[Array, str]:
+    """Return the elements of a tensor as a view of the file, and a note on a conversion or "".
+
+    Raises:
+        InputError: the tensor does not fit the bytes that are there.
+    """
+    count = _check_geometry(name, ref)
+    storage, shape, kind = ref.storage, ref.shape, ref.kind or ref.storage.kind
+    if count == 0:
+        return np.zeros(shape, np.float32 if kind == "bfloat16" else kind if kind[1:].isdigit() else np.uint8), ""
+    itemsize = _itemsize(kind)
+    unit = 1 if ref.kind else _itemsize(storage.kind)  # of sizes and offsets: bytes, if the tensor names its type
     raw = data(storage.key)
     first = storage.offset * unit
     if first + storage.size * unit > len(raw):
         claims = f"its storage claims {storage.size * unit} bytes, the file holds {len(raw)}"
         raise InputError(f"the tensor {name} is damaged: {claims}")
-    here = storage.size * unit // itemsize
-    last = ref.offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
-    if last >= here or count > here:
-        needs = f"it needs {max(last + 1, count)} elements, its storage has {here}"
+    held = storage.size * unit // itemsize
+    last = ref.offset + sum((n - 1) * stride for n, stride in zip(shape, ref.strides, strict=True))
+    if last >= held or count > held:
+        needs = f"it needs {max(last + 1, count)} elements, its storage has {held}"
         raise InputError(f"the tensor {name} is damaged: {needs}")
-    flat, note = decode(raw[first : first + here * itemsize], kind, big_endian)
-    bytewise = [stride * flat.itemsize for stride in strides]
+    flat, note = decode(raw[first : first + held * itemsize], kind, big_endian)
+    bytewise = [stride * flat.itemsize for stride in ref.strides]
     return np.lib.stride_tricks.as_strided(flat[ref.offset :], shape, bytewise, writeable=False), note
 
 
@@ -190,39 +214,42 @@ def _is_weight(path: tuple[str, ...]) -> bool:
 
 
 def read_tree(stream: Stream, world: TorchWorld) -> dict[tuple[str, ...], TensorRef]:
-    """Read the pickle and return its tensors by path, dictionaries and lists alike.
+    """Read the pickle; return its tensors by path, through dictionaries and lists alike.
 
     Raises:
         InputError: the pickle is damaged or refused, or holds a whole model.
     """
     root = unpickle(stream, world)
-    found: dict[tuple[str, ...], TensorRef] = {}
+    tensors: dict[tuple[str, ...], TensorRef] = {}
     models: list[str] = []
     seen: set[int] = set()
-    todo: list[tuple[tuple[str, ...], Any]] = [((), root)]
+    todo: list[tuple[tuple[str, ...], Any]] = [((), root)]  # a list and no recursion: nesting is up to the file
     while todo:
         path, value = todo.pop()
         if isinstance(value, TensorRef):
-            found[path or ("tensor",)] = value
+            tensors[path or ("tensor",)] = value
             continue
         if isinstance(value, Thing) and isinstance(value.state, dict) and "_modules" in value.state:
             models.append(value.name)
         table = value.items if isinstance(value, Thing) else value
-        if not isinstance(table, (dict, list, tuple)) or id(table) in seen or len(path) >= MAX_DEPTH:
-            continue
-        seen.add(id(table))
-        pairs = list(table.items() if isinstance(table, dict) else enumerate(table))
-        keyed = [(k, v) for k, v in pairs if isinstance(k, str) or (type(k) is int and abs(k) < 10**9)]
-        todo += [((*path, str(k)), v) for k, v in reversed(keyed)]
-    if models and not any(_is_weight(path) for path in found):
+        if isinstance(table, (dict, list, tuple)) and id(table) not in seen and len(path) < MAX_DEPTH:
+            seen.add(id(table))
+            todo += [((*path, key), inner) for key, inner in reversed(_children(table))]
+    if models and not any(_is_weight(path) for path in tensors):
         raise InputError(f"it holds a whole model ({models[0]}), which would have to be executed", SAVE_STATE_DICT)
-    if not found and isinstance(root, Thing):
+    if not tensors and isinstance(root, Thing):
         raise InputError(f"it holds an object of type {root.name}, no tensors", SAVE_STATE_DICT)
-    return found
+    return tensors
+
+
+def _children(table: Any) -> list[tuple[str, Any]]:
+    """Return the entries of a dictionary, list or tuple whose keys are names or small numbers."""
+    pairs = list(table.items() if isinstance(table, dict) else enumerate(table))
+    return [(str(k), v) for k, v in pairs if isinstance(k, str) or (type(k) is int and abs(k) < 10**9)]
 
 
 def tensors_of(
-    found: dict[tuple[str, ...], TensorRef],
+    tree: dict[tuple[str, ...], TensorRef],
     data: Callable[[str], NDArray[np.uint8]],
     world: TorchWorld,
     big_endian: bool = False,
@@ -236,7 +263,7 @@ def tensors_of(
     notes: dict[str, None] = {}
     states: dict[str, None] = {}
     left_out: dict[str, int] = {}
-    for path, ref in found.items():
+    for path, ref in tree.items():
         if not _is_weight(path):
             left_out[path[0]] = left_out.get(path[0], 0) + 1
             continue

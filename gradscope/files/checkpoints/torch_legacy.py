@@ -43,7 +43,7 @@ def read(path: Path) -> Tensors:
         raise InputError("it is a Python pickle that torch.save did not write", SAVE_STATE_DICT)
     for _ in range(2):
         unpickle(stream, world)
-    found = read_tree(stream, world)
+    tree = read_tree(stream, world)
     keys = unpickle(stream, world)
     if not isinstance(keys, list):
         raise InputError("its pickle is damaged (no list of storages)", "download or save it again")
@@ -68,4 +68,4 @@ def read(path: Path) -> Tensors:
             raise InputError(f"not complete: the storage {printable(key)} is missing", "download or save it again")
         return storages[key]
 
-    return tensors_of(found, storage, world)
+    return tensors_of(tree, storage, world)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import re
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from gradscope.errors import InputError
 from gradscope.files.checkpoints._base import Tensors, mapped
 from gradscope.files.checkpoints._torch import TorchWorld, read_tree, tensors_of
-from gradscope.files.display import printable
+from gradscope.files.display import listing, printable
 from gradscope.files.unsupported import SAVE_STATE_DICT
 from gradscope.files.zipped import first_member, members, stored, zip_errors
 
@@ -47,41 +48,48 @@ def read(path: Path) -> Tensors:
     """Read every tensor of the file.
 
     Raises:
-        InputError: not complete, not of torch.save, or a tensor does not fit its bytes.
+        InputError: the file is not complete, not of torch.save, or a tensor does not fit its bytes.
     """
     with zip_errors(), zipfile.ZipFile(path) as archive:
         entries = members(archive)
+    root = _root(entries)
+    data = np.frombuffer(mapped(path), np.uint8)
+    for entry in entries.values():
+        if entry.compress_type:
+            stored(data, entry)  # raises, naming the member
+    storages: dict[str, NDArray[np.uint8]] = {}
+
+    def storage(key: str) -> NDArray[np.uint8]:
+        if key not in storages:
+            entry = entries.get(f"{root}/data/{key}")
+            if entry is None:
+                raise InputError(f"not complete: the storage {printable(key)} is missing", "download or save it again")
+            storages[key] = stored(data, entry)
+        return storages[key]
+
+    order = entries.get(f"{root}/byteorder")
+    big_endian = order is not None and stored(data, order).tobytes().strip() == b"big"
+    world = TorchWorld()
+    tree = read_tree(io.BytesIO(stored(data, entries[f"{root}/data.pkl"]).tobytes()), world)
+    return tensors_of(tree, storage, world, big_endian)
+
+
+def _root(entries: Mapping[str, zipfile.ZipInfo]) -> str:
+    """Return the folder in which all members of a file of torch.save lie.
+
+    Raises:
+        InputError: it is another kind of file.
+    """
     parts = [tuple(name.split("/")) for name in entries]
-    if any(p[1:2] in (("code",), ("constants.pkl",), ("bytecode.pkl",)) for p in parts):
+    inside = {p[1] for p in parts if len(p) > 1}
+    if inside & {"code", "constants.pkl", "bytecode.pkl"}:
         recipe = f"load it with torch.jit.load, then {SAVE_STATE_DICT}"
         raise InputError("it is a TorchScript archive, a program with its weights", recipe)
-    exported = ("archive_format", "models")
-    if any(p[1:2] and p[1] in exported for p in parts) or ("serialized_exported_program.json",) in parts:
+    if inside & {"archive_format", "models"} or "serialized_exported_program.json" in entries:
         recipe = f"load it with torch.export.load, then {SAVE_STATE_DICT}"
         raise InputError("it is a torch.export archive (.pt2)", recipe)
     roots = [p[0] for p in parts if len(p) == 2 and p[1] == "data.pkl"]
     if len(roots) != 1:
-        listed = ", ".join(printable(n, 40) for n in list(entries)[:5])
-        raise InputError(
-            f"it is a zip file, but not one of torch.save; it holds {listed or 'nothing'}", SAVE_STATE_DICT
-        )
-    root = roots[0]
-    data = np.frombuffer(mapped(path), np.uint8)
-    cache: dict[str, NDArray[np.uint8]] = {}
-
-    def storage(key: str) -> NDArray[np.uint8]:
-        if key not in cache:
-            entry = entries.get(f"{root}/data/{key}")
-            if entry is None:
-                raise InputError(f"not complete: the storage {printable(key)} is missing", "download or save it again")
-            cache[key] = stored(data, entry)
-        return cache[key]
-
-    for entry in entries.values():
-        if entry.compress_type:
-            stored(data, entry)  # raises, naming the member
-    order = entries.get(f"{root}/byteorder")
-    big_endian = order is not None and stored(data, order).tobytes().strip() == b"big"
-    world = TorchWorld()
-    found = read_tree(io.BytesIO(stored(data, entries[f"{root}/data.pkl"]).tobytes()), world)
-    return tensors_of(found, storage, world, big_endian)
+        message = f"it is a zip file, but not one of torch.save; it holds {listing(entries, 5) or 'nothing'}"
+        raise InputError(message, SAVE_STATE_DICT)
+    return roots[0]

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gradscope.errors import UsageError
 
 if TYPE_CHECKING:
+    import ast
     from importlib.metadata import EntryPoint
 
 __all__ = [
@@ -244,9 +245,18 @@ def outline(room: str, name: str) -> Outline:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     doc = ast.get_docstring(tree) or ""
     public = [n for n in tree.body if isinstance(n, ast.ClassDef) and not n.name.startswith("_")]
+    constants, settings = _literals(public[-1].body if public else tree.body)
+    class_doc = (ast.get_docstring(public[-1]) or "") if public else ""
+    return Outline(doc.split("\n")[0], doc, class_doc, constants, settings)
+
+
+def _literals(body: list[ast.stmt]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the constants and the settings of an `Outline`: names that are assigned a literal."""
+    import ast
+
     constants: dict[str, Any] = {}
     settings: dict[str, Any] = {}
-    for node in public[-1].body if public else tree.body:
+    for node in body:
         target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
         value = getattr(node, "value", None)
         if not isinstance(target, ast.Name) or value is None:
@@ -258,5 +268,4 @@ def outline(room: str, name: str) -> Outline:
         is_field = isinstance(node, ast.AnnAssign) and "ClassVar" not in ast.unparse(node.annotation)
         if is_field and constants[target.id] is not None:  # None: an array, which is no setting
             settings[target.id] = constants[target.id]
-    class_doc = (ast.get_docstring(public[-1]) or "") if public else ""
-    return Outline(doc.split("\n")[0], doc, class_doc, constants, settings)
+    return constants, settings

@@ -23,6 +23,7 @@ from gradscope.files.display import amount, printable
 __all__ = ["MAGIC", "Header", "check_npz", "read_header", "read_member", "read_values"]
 
 MAGIC = b"\x93NUMPY"
+VERSIONS = (b"\x01", b"\x02", b"\x03")
 MAX_HEADER_BYTES = 1 << 16  # all that version 1 can say; plain arrays need about 100 bytes
 MAX_AXES = 32
 MAX_SHAPE_BITS = 60  # of all axes and of the element, so that no index overflows, even where an axis is zero
@@ -79,17 +80,7 @@ def read_header(stream: IO[bytes], what: str, *, text: bool = False) -> Header:
     Raises:
         InputError: the header is damaged, or the elements are not numbers.
     """
-    start = stream.read(8)
-    wide = start[6:7] != b"\x01"  # versions 2 and 3 have four bytes for the length of the header
-    size = stream.read(4 if wide else 2)
-    if start[:6] != MAGIC or len(start) < 8 or len(size) < (4 if wide else 2) or start[6] not in (1, 2, 3):
-        raise InputError(f"{what} is not a complete .npy array: its first bytes are wrong", AGAIN)
-    length = int.from_bytes(size, "little")
-    if length > MAX_HEADER_BYTES:
-        raise InputError(f"{what} is damaged: its header claims {amount(length)}, a plain array needs about 100 bytes")
-    raw = stream.read(length)
-    if len(raw) < length:
-        raise InputError(f"{what} is not a complete .npy array: its header is cut off", AGAIN)
+    raw, length = _raw_header(stream, what)
     header = raw.decode("latin-1")
     if RECORDS.search(header):
         raise InputError(f"{what} holds records (a structured array), not plain numbers", "save one plain array")
@@ -99,7 +90,27 @@ def read_header(stream: IO[bytes], what: str, *, text: bool = False) -> Header:
     if len(fields) < 3:
         raise InputError(f"{what} has a header that is not supported: {printable(header.strip(), 80)}")
     dtype = _dtype(fields["descr"], what, text)
-    return Header(_shape(fields["shape"], what), dtype, fields["fortran"] == "True", len(start) + len(size) + length)
+    return Header(_shape(fields["shape"], what), dtype, fields["fortran"] == "True", length)
+
+
+def _raw_header(stream: IO[bytes], what: str) -> tuple[bytes, int]:
+    """Return the text of a header, and the bytes before the first element.
+
+    Raises:
+        InputError: it is not that of a .npy array, too long, or cut off.
+    """
+    start = stream.read(8)
+    digits = 2 if start[6:7] == b"\x01" else 4  # versions 2 and 3 have four bytes for the length of the header
+    size = stream.read(digits)
+    if not start.startswith(MAGIC) or start[6:7] not in VERSIONS or len(start) + len(size) < 8 + digits:
+        raise InputError(f"{what} is not a complete .npy array: its first bytes are wrong", AGAIN)
+    length = int.from_bytes(size, "little")
+    if length > MAX_HEADER_BYTES:
+        raise InputError(f"{what} is damaged: its header claims {amount(length)}, a plain array needs about 100 bytes")
+    raw = stream.read(length)
+    if len(raw) < length:
+        raise InputError(f"{what} is not a complete .npy array: its header is cut off", AGAIN)
+    return raw, len(start) + len(size) + length
 
 
 def _shape(text: str, what: str) -> tuple[int, ...]:

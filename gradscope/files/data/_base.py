@@ -97,7 +97,7 @@ def pick(array: Array, options: DataOptions) -> Array:
 
 
 def pick_columns(wanted: str, names: Sequence[str], width: int) -> list[int]:
-    """Turn '--columns' into indices: a name where there is one, else a 0-based index.
+    """Return the indices of the columns that `--columns` names: each by name if there is one, else 0-based index.
 
     Raises:
         UsageError: a column is unknown, ambiguous or named twice.
@@ -108,19 +108,28 @@ def pick_columns(wanted: str, names: Sequence[str], width: int) -> list[int]:
         raise UsageError(f"--columns '{printable(wanted)}': {error}") from error
     picked: list[int] = []
     for field in fields:
-        if names.count(field) > 1:
-            raise UsageError(f"--columns: several columns are called '{printable(field)}'", "give the 0-based index")
-        if field in names:
-            index = names.index(field)
-        elif field.isascii() and field.isdigit() and len(field) < 10 and int(field) < width:
-            index = int(field)
-        else:
-            known = f"known: {listing(names)}" if names else f"columns are numbered 0 to {width - 1}"
-            hint = printable(suggest(field, [n.lower() for n in names])) + " " if names else ""
-            raise UsageError(f"--columns: there is no column '{printable(field)}'", f"{hint}{known}".strip())
+        index = _column(field, names, width)
         if index in picked:
             raise UsageError(f"--columns: '{printable(field)}' is named twice")
         picked.append(index)
     if not picked:
         raise UsageError("--columns is empty", "give names or 0-based indices: --columns a,b")
     return picked
+
+
+def _column(field: str, names: Sequence[str], width: int) -> int:
+    """Return the index of one column.
+
+    Raises:
+        UsageError: no column has that name, or several have.
+    """
+    if names.count(field) > 1:
+        raise UsageError(f"--columns: several columns are called '{printable(field)}'", "give the 0-based index")
+    if field in names:
+        return names.index(field)
+    if field.isascii() and field.isdigit() and len(field) < 10 and int(field) < width:
+        return int(field)
+    hint = f"columns are numbered 0 to {width - 1}"
+    if names:
+        hint = f"{printable(suggest(field, [n.lower() for n in names]))} known: {listing(names)}".strip()
+    raise UsageError(f"--columns: there is no column '{printable(field)}'", hint)

@@ -120,10 +120,10 @@ class _Table:
                 return list(map(float, chosen))
             except ValueError:  # an empty cell, or text
                 pass
-        found = [number(cell, self.dialect.decimal) for cell in chosen]
-        numbers = [x for x in found if x is not None]
-        if len(numbers) < len(found):
-            place = found.index(None)
+        values = [number(cell, self.dialect.decimal) for cell in chosen]
+        numbers = [x for x in values if x is not None]
+        if len(numbers) < len(values):
+            place = values.index(None)
             raise self._text(chosen[place], place if self.picked is None else self.picked[place], line)
         return numbers
 

@@ -1,4 +1,4 @@
-"""How a text table is written: its delimiter, its decimal sign, its header, judged from its first rows."""
+"""How is a text table written?  Its delimiter, its decimal sign and its header, from its first rows."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from gradscope.errors import UsageError
 __all__ = ["Dialect", "COMMENT", "SEPARATOR", "detect", "number"]
 
 SAMPLE_ROWS = 100
+NAMED_DELIMITERS = {"tab": "\t", "\\t": "\t", "space": " "}
 CANDIDATES = "\t;|, "  # the comma late, because it may be a decimal sign; the space last, because text holds spaces
 MISSING = {"", "na", "n/a", "#n/a", "null", "none"}
 COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?", re.ASCII)
@@ -25,7 +26,7 @@ SEPARATOR = re.compile(r"sep=(.)\s*", re.IGNORECASE)  # Excel's own first line
 
 
 class Dialect(NamedTuple):
-    """What was found or given, and the first rows read with it."""
+    """How a table is written, as detected or given, and its first rows."""
 
     delimiter: str
     decimal: str
@@ -50,30 +51,44 @@ def number(cell: str, decimal: str) -> float | None:
 
 
 def detect(lines: Sequence[str], delimiter: str | None, decimal: str | None) -> Dialect:
-    """Judge a table by its first lines; what is given is not questioned.
+    """Return the dialect of a table, from its first lines and what the user said.
 
     Raises:
         UsageError: the delimiter or the decimal sign cannot be one.
     """
-    delimiter = {"tab": "\t", "\\t": "\t", "space": " "}.get(delimiter, delimiter) if delimiter else None
+    delimiter = NAMED_DELIMITERS.get(delimiter or "", delimiter)
+    _check_given(delimiter, decimal)
+    if delimiter is None and lines and (stated := SEPARATOR.fullmatch(lines[0])):
+        delimiter = stated[1]
+    content = ["" if COMMENT.match(line) or SEPARATOR.fullmatch(line) else line for line in lines]
+    delimiter = delimiter or _delimiter(content, decimal)
+    rows = _rows(content, delimiter)
+    decimal = decimal or _decimal(rows, delimiter)
+    trailing = bool(rows) and all(len(row) > 1 and not row[-1] for row in rows)
+    header = _header([row[:-1] for row in rows] if trailing else rows, decimal)
+    return Dialect(delimiter, decimal, header, trailing, rows)
+
+
+def _check_given(delimiter: str | None, decimal: str | None) -> None:
+    """Check what the user said of a table.
+
+    Raises:
+        UsageError: the delimiter or the decimal sign cannot be one.
+    """
     if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n\0#.' or delimiter.isalnum()):
         raise UsageError("--delimiter must be one character, or 'tab' or 'space'", "for example --delimiter ';'")
     if decimal not in (None, ".", ","):
         raise UsageError("--decimal must be '.' or ','")
     if delimiter == "," == decimal:
         raise UsageError("the delimiter and the decimal sign are both ','", "give another --delimiter")
-    if delimiter is None and lines and (stated := SEPARATOR.fullmatch(lines[0])):
-        delimiter = stated[1]
-    content = ["" if COMMENT.match(line) or SEPARATOR.fullmatch(line) else line for line in lines]
-    delimiter = delimiter or _delimiter(content, decimal)
-    rows = _rows(content, delimiter)
-    if decimal is None:
-        cells = [c.strip() for row in rows for c in row]
-        comma = delimiter != "," and any(map(COMMA.fullmatch, cells)) and not any(map(DOT.fullmatch, cells))
-        decimal = "," if comma else "."
-    trailing = bool(rows) and all(len(row) > 1 and not row[-1] for row in rows)
-    header = _header([row[:-1] for row in rows] if trailing else rows, decimal)
-    return Dialect(delimiter, decimal, header, trailing, rows)
+
+
+def _decimal(rows: list[list[str]], delimiter: str) -> str:
+    """Return the decimal sign: a comma if some cells have one and none has a point."""
+    if delimiter == ",":
+        return "."
+    cells = [cell.strip() for row in rows for cell in row]
+    return "," if any(map(COMMA.fullmatch, cells)) and not any(map(DOT.fullmatch, cells)) else "."
 
 
 def _rows(lines: Sequence[str], delimiter: str) -> list[list[str]]:
@@ -91,30 +106,41 @@ def _rows(lines: Sequence[str], delimiter: str) -> list[list[str]]:
 
 
 def _delimiter(lines: Sequence[str], decimal: str | None) -> str:
-    candidates = [c for c in CANDIDATES if c != decimal]
+    """Return the first candidate with which all rows have the same width, else one with which most have."""
     ragged = ""
-    for candidate in candidates:
+    for candidate in CANDIDATES:
+        if candidate == decimal:
+            continue
         widths = Counter(len(row) for row in _rows(lines, candidate))
         if len(widths) == 1 and min(widths) > 1:
             return candidate
-        width, count = max(widths.items(), key=lambda pair: pair[1], default=(1, 0))
+        width, count = widths.most_common(1)[0] if widths else (1, 0)
         if width > 1 and 2 * count >= widths.total() and candidate != " ":
             ragged = ragged or candidate
     return ragged or ("," if decimal != "," else ";")
 
 
 def _header(rows: list[list[str]], decimal: str) -> bool:
+    """Return whether the first row is a header: text where the second row has numbers, or text throughout."""
     if not rows:
         return False
     first = [cell.strip() for cell in rows[0]]
     second = rows[1] if len(rows) > 1 else []
     text = [i for i, cell in enumerate(first) if number(cell, decimal) is None]
-    if not text:  # pandas writes an index without a name and numbered columns as ",0,1,2"
-        numbered = first[1:] == [str(i) for i in range(len(first) - 1)]
-        return len(first) > 1 and not first[0] and numbered and bool(second) and bool(second[0].strip())
+    if not text:
+        return _numbered(first, second)
     if any(ALMOST.fullmatch(first[i]) for i in text):
         return False
     if not all(i in text or not cell or LABEL.fullmatch(cell) for i, cell in enumerate(first)):
         return False
-    below = any(i < len(second) and second[i].strip() and number(second[i], decimal) is not None for i in text)
-    return below or len(text) == sum(1 for cell in first if cell)
+    return any(_is_number(second, i, decimal) for i in text) or len(text) == len([cell for cell in first if cell])
+
+
+def _numbered(first: list[str], second: list[str]) -> bool:
+    """Return whether a row is a header such as ",0,1,2": pandas writes an index without a name so."""
+    labels = first[1:] == [str(i) for i in range(len(first) - 1)]
+    return len(first) > 1 and not first[0] and labels and bool(second) and bool(second[0].strip())
+
+
+def _is_number(row: list[str], i: int, decimal: str) -> bool:
+    return i < len(row) and bool(row[i].strip()) and number(row[i], decimal) is not None

@@ -84,8 +84,9 @@ def load_tokens(path: str | Path, *, key: str | None = None) -> NDArray[np.int64
         array.dtype.kind == "f" and bool(np.isfinite(array).all()) and bool((array == np.rint(array)).all())
     )
     if array.ndim not in (1, 2) or not array.size or not whole:
-        found = f"{array.dtype} of shape {array.shape}"
-        raise InputError(f"{what} holds {found}", "tokens are whole numbers of shape (T,) or (B, T)")
+        raise InputError(
+            f"{what} holds {array.dtype} of shape {array.shape}", "tokens are whole numbers of shape (T,) or (B, T)"
+        )
     if array.ndim == 2 and array.shape[1] == 1:  # one column of a table is one sequence
         array = array.T
     return np.atleast_2d(array).astype(np.int64)

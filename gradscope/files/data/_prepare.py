@@ -1,4 +1,4 @@
-"""From a file's array to input sequences of shape (B, T, m), with everything that was assumed said aloud."""
+"""Which input sequences, of shape (B, T, m), are in the array of a file?  What is assumed becomes a note."""
 
 from __future__ import annotations
 
@@ -90,6 +90,7 @@ def _shaped(raw: RawData, size: int, what: str, layout: str | None, notes: list[
 
 
 def _misfit(raw: RawData, size: int, what: str) -> InputError:
+    """Return the error for an array whose last axis is not the model's input size, with what may have been meant."""
     array, shape = raw.array, raw.array.shape
     if array.dtype.kind in "iu" and array.ndim < 3:
         message = f"{what} holds integers of shape {shape}; a model with input size {size} needs embeddings of them"
@@ -101,15 +102,20 @@ def _misfit(raw: RawData, size: int, what: str) -> InputError:
         message = f"{what} is one column (shape {shape}), but the model's input size is {size}"
         return InputError(message, raw.hint or f"save it with shape (steps, {size})")
     message = f"{what} has {shape[-1]} features per step (shape {shape}), but the model's input size is {size}"
+    hints = [raw.hint, _other_axis(shape, size, bool(raw.hint))]
+    return InputError(message, "; or ".join(hint for hint in hints if hint))
+
+
+def _other_axis(shape: tuple[int, ...], size: int, table: bool) -> str:
+    """Return how to move an axis that has the model's input size to the end; "" if there is none."""
     axes = [axis for axis, n in enumerate(shape[:-1]) if n == size]
-    hint = ""
-    if axes and array.ndim == 2:
-        hint = f"the first axis has length {size}: transpose the array (x.T)"
-    elif axes:
-        hint = f"axis {axes[-1]} has length {size}: move it to the end (numpy.moveaxis(x, {axes[-1]}, -1))"
-    elif size == 1 and array.ndim == 2 and not raw.hint:
-        hint = f"if these are {shape[0]} sequences of single numbers, save them with shape {(*shape, 1)}"
-    return InputError(message, "; or ".join(part for part in (raw.hint, hint) if part))
+    if axes and len(shape) == 2:
+        return f"the first axis has length {size}: transpose the array (x.T)"
+    if axes:
+        return f"axis {axes[-1]} has length {size}: move it to the end (numpy.moveaxis(x, {axes[-1]}, -1))"
+    if size == 1 and len(shape) == 2 and not table:
+        return f"if these are {shape[0]} sequences of single numbers, save them with shape {(*shape, 1)}"
+    return ""
 
 
 def converted(array: Array, dtype: DTypeLike, what: str, notes: list[str]) -> NDArray[np.floating[Any]]:
@@ -137,12 +143,12 @@ def records(values: Array, path: str = "data") -> tuple[NonFinite, ...]:
     """Count what is not finite, by kind, with the first place of each."""
     if np.isfinite(values).all():
         return ()
-    found: list[NonFinite] = []
+    counts: list[NonFinite] = []
     for kind, mask in (("nan", np.isnan(values)), ("inf", np.isposinf(values)), ("-inf", np.isneginf(values))):
         if count := int(np.count_nonzero(mask)):
             first = [int(i) for i in np.unravel_index(int(mask.argmax()), mask.shape)]
-            found.append({"path": path, "kind": kind, "count": count, "first": first})
-    return tuple(found)
+            counts.append({"path": path, "kind": kind, "count": count, "first": first})
+    return tuple(counts)
 
 
 def _repaired(

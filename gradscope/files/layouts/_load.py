@@ -106,9 +106,9 @@ def choose_layers(layers: Sequence[RecurrentLayer], name: str | None) -> list[Re
     dotted = name.strip(".")
     exact = [layer for layer in layers if layer.name == dotted]
     suffix = [layer for layer in layers if layer.name.endswith(f".{dotted}")]
-    prefix = [layer for layer in layers if layer.name.startswith(f"{dotted}.")]
     if len(exact) == 1 or len(suffix) == 1:
         return exact or suffix
+    prefix = [layer for layer in layers if layer.name.startswith(f"{dotted}.")]
     if prefix and not suffix:
         return prefix
     known = [layer.name for layer in layers]

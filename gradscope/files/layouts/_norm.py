@@ -1,4 +1,4 @@
-"""Weights that PyTorch keeps in pieces: weight_norm (both ways of writing it) and pruning.
+"""Which weights do the pieces of a parametrisation stand for?  weight_norm, both ways of writing it, and pruning.
 
 w = g v / |v|, with the norm over every axis along which g has size 1; pruned, w = orig * mask.
 Source: torch.nn.utils.weight_norm, torch.nn.utils.parametrizations.weight_norm, torch.nn.utils.prune.
@@ -50,6 +50,11 @@ def combined(tensors: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, 
 
 
 def _combine(name: str, parts: dict[str, Array]) -> Array:
+    """Return the weights that pieces stand for.
+
+    Raises:
+        InputError: pieces are missing, do not fit, or are of a parametrisation that is not known.
+    """
     shown = printable(name)
     for array in parts.values():
         if array.dtype.kind not in "fbu":
@@ -58,14 +63,22 @@ def _combine(name: str, parts: dict[str, Array]) -> Array:
         return np.asarray(_wide(parts["_orig"]) * parts["_mask"].astype(_wide(parts["_orig"]).dtype))
     for magnitude, direction in PAIRS:
         if parts.keys() == {magnitude, direction}:
-            g, v = _wide(parts[magnitude]), _wide(parts[direction])
-            if g.ndim not in (0, v.ndim) or any(n not in (1, m) for n, m in zip(g.shape, v.shape, strict=bool(g.ndim))):
-                raise InputError(f"the pieces of {shown} do not fit: {g.shape} and {v.shape}")
-            axes = tuple(i for i in range(v.ndim) if g.ndim == 0 or g.shape[i] == 1)
-            with np.errstate(all="ignore"):  # a row of zeros is nan, as in PyTorch
-                return np.asarray(g * (v / np.sqrt(np.sum(v * v, axis=axes, keepdims=True))))
+            return _scaled(shown, _wide(parts[magnitude]), _wide(parts[direction]))
     hint = "remove the parametrisation before saving: torch.nn.utils.parametrize.remove_parametrizations"
-    raise InputError(f"{shown} is kept in pieces of an unknown kind ({', '.join(parts)})", hint)
+    raise InputError(f"{shown} consists of pieces of an unknown kind ({', '.join(parts)})", hint)
+
+
+def _scaled(shown: str, g: Array, v: Array) -> Array:
+    """Return g v / |v|, the norm taken over every axis along which g has size 1.
+
+    Raises:
+        InputError: the shapes do not fit.
+    """
+    if g.ndim not in (0, v.ndim) or any(n not in (1, m) for n, m in zip(g.shape, v.shape, strict=bool(g.ndim))):
+        raise InputError(f"the pieces of {shown} do not fit: {g.shape} and {v.shape}")
+    axes = tuple(i for i in range(v.ndim) if g.ndim == 0 or g.shape[i] == 1)
+    with np.errstate(all="ignore"):  # a row of zeros is nan, as in PyTorch
+        return np.asarray(g * (v / np.sqrt(np.sum(v * v, axis=axes, keepdims=True))))
 
 
 def _wide(array: Array) -> Array:

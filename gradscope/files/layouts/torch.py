@@ -77,25 +77,31 @@ def find(tensors: Mapping[str, Array], options: LayoutOptions) -> list[Recurrent
         InputError: the weights of a module do not fit together.
     """
     arrays, pieces = combined(tensors)
-    modules: dict[str, dict[Place, Group]] = {}
-    suffixed: set[str] = set()  # modules whose names have _l0: nn.LSTM and not nn.LSTMCell
-    for name, array in arrays.items():
-        if match := PARAMETER.fullmatch(name):
-            module, parameter, layer, reverse = match.groups()
-            place = (int(layer or 0), bool(reverse))
-            modules.setdefault(module or "", {}).setdefault(place, {})[parameter] = (name, array)
-            suffixed |= {module or ""} if layer else set()
+    modules, suffixed = _modules(arrays)
     layers: list[RecurrentLayer] = []
-    for module, places in modules.items():
-        beside = _beside(module, arrays)
-        if module not in suffixed and "bias_n" in beside:  # an equinox GRU, whose biases differ
+    for path, places in modules.items():
+        beside = _beside(path, arrays)
+        if path not in suffixed and "bias_n" in beside:  # an equinox GRU, whose biases differ
             continue
-        if module not in suffixed and "bias" in beside and "bias_ih" not in places[0, False]:  # an equinox LSTM
-            key = f"{module}.bias" if module else "bias"
+        if path not in suffixed and "bias" in beside and "bias_ih" not in places[0, False]:  # an equinox LSTM
+            key = f"{path}.bias" if path else "bias"
             places[0, False]["bias_ih"] = (key, arrays[key])
             beside.remove("bias")
-        layers += _layers(Module(printable(module) or options.root, places, beside, pieces), options)
+        layers += _layers(Module(printable(path) or options.root, places, beside, pieces), options)
     return layers
+
+
+def _modules(arrays: Mapping[str, Array]) -> tuple[dict[str, dict[Place, Group]], set[str]]:
+    """Return {path: tensors of each layer and direction}, and the paths whose names have _l0: nn.LSTM, not its cell."""
+    modules: dict[str, dict[Place, Group]] = {}
+    suffixed: set[str] = set()
+    for name, array in arrays.items():
+        if match := PARAMETER.fullmatch(name):
+            path, parameter, layer, reverse = match[1] or "", match[2], match[3], match[4]
+            place = (int(layer or 0), bool(reverse))
+            modules.setdefault(path, {}).setdefault(place, {})[parameter] = (name, array)
+            suffixed |= {path} if layer else set()
+    return modules, suffixed
 
 
 def _beside(module: str, arrays: Mapping[str, Array]) -> list[str]:

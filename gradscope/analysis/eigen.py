@@ -23,7 +23,7 @@ from gradscope.analysis.singular import SPARE, jvp_factors
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.errors import UsageError
 from gradscope.kernels.matrices import DenseJacobians
-from gradscope.kernels.units import in_order, whole
+from gradscope.kernels.units import in_order
 from gradscope.maps.jacobian import Array
 from gradscope.numerics.frames import random_frame
 from gradscope.numerics.graded import GradedProduct
@@ -86,7 +86,7 @@ def eigenvalues(
 
 def _of_units(chain: JacobianChain, values: int | None) -> list[Eigenvalues]:
     """Take those of every unit: in closed form."""
-    logs, phases, errors = in_order(*whole(chain).eigenvalues())
+    logs, phases, errors = in_order(*chain.unit_product.eigenvalues())
     logs = np.where(errors > UNSURE, np.nan, logs)
     return [Eigenvalues(*(x[:values, b] for x in (logs, phases, errors))) for b in range(chain.batch)]
 

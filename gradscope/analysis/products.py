@@ -150,7 +150,6 @@ def _by_unit(chain: JacobianChain, at: Array, k: int, tell: Callable[[str], None
             moduli, _, errors = product.eigenvalues()
             radius[row] = np.where(errors > EIGENVALUE_UNSURE_NATS, np.nan, moduli).max(axis=(0, 1))
         tell(f"products: {steps - stop} of {steps} steps back")
-    chain.memo[:] = [product]  # of all steps, as `whole` has it
     from_start, step = np.zeros((len(at), sequences)), np.zeros((steps, sequences))
     product = UnitProduct(p, n // p, sequences)
     for start, stop, matrices in chain.units(lags):

@@ -20,7 +20,7 @@ import numpy as np
 
 from gradscope.analysis._arguments import check_chain, check_count
 from gradscope.dynamics.chain import JacobianChain
-from gradscope.kernels.units import in_order, whole
+from gradscope.kernels.units import in_order
 from gradscope.maps.jacobian import Array, Linear
 from gradscope.maps.row_scaling import factors
 from gradscope.numerics.frames import random_frame
@@ -70,7 +70,7 @@ def singular_values(chain: JacobianChain, values: int | None = None) -> Singular
 
 
 def _of_units(chain: JacobianChain, values: int | None) -> list[tuple[Array, Array]]:
-    product = whole(chain)
+    product = chain.unit_product
     logs, errors = in_order(product.log_singular(), np.broadcast_to(product.errors, product.log_singular().shape))
     errors = np.where(np.isneginf(logs), 0.0, errors)
     logs = np.where(errors > UNSURE, np.nan, logs)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradscope.dynamics.chain import JacobianChain
-from gradscope.kernels.units import near_one, whole
+from gradscope.kernels.units import near_one
 from gradscope.maps.jacobian import Array
 
 __all__ = ["NEAR", "TimeScales", "time_scales"]
@@ -39,7 +39,7 @@ def time_scales(chain: JacobianChain) -> TimeScales | None:
     if not chain.diagonal:
         return None
     near = sum(int(near_one(matrices, NEAR).sum()) for _, _, matrices in chain.units())
-    rate = whole(chain).log_singular().max(axis=0) / chain.steps
+    rate = chain.unit_product.log_singular().max(axis=0) / chain.steps
     with np.errstate(divide="ignore"):
         constants = np.where(rate < 0, -1 / rate, np.inf)
     return TimeScales(constants, near / (chain.steps * rate.size))

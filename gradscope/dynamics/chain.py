@@ -17,6 +17,7 @@ import numpy as np
 from gradscope.dynamics.trajectory import Trajectory
 from gradscope.errors import InputError
 from gradscope.kernels.bound import sum_bound
+from gradscope.kernels.units import UnitProduct
 from gradscope.maps.jacobian import Array, Dense, Linear
 
 __all__ = ["JacobianChain", "linearise"]
@@ -56,7 +57,6 @@ class JacobianChain:
         numbers: int | None = None,
     ) -> None:
         self._compute = source
-        self.memo: list[Any] = []  # what an analysis keeps here for others, of all steps
         self._stored: Linear | None = None  # the Jacobians of all steps, once they are computed
         self.steps = steps
         self.batch = batch
@@ -185,6 +185,14 @@ class JacobianChain:
     def diagonal(self) -> bool:
         """Whether units do not interact: `Linear.diagonal` of the Jacobians."""
         return self.at(0).diagonal
+
+    @cached_property
+    def unit_product(self) -> UnitProduct:
+        """The product of all Jacobians of a diagonal chain, unit by unit."""
+        product = UnitProduct(len(self.parts), self.size // len(self.parts), self.batch)
+        for _, _, steps in self.units():
+            product.multiply(steps)
+        return product
 
     def units(self, cuts: Iterable[int] = (), *, backward: bool = False) -> Iterator[tuple[int, int, Array]]:
         """Yield (start, stop, `Linear.unit_blocks` of these steps) of a diagonal chain, a few steps at a time.

@@ -15,12 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 from scipy.linalg import lapack
 
-from gradscope.dynamics.chain import JacobianChain
 from gradscope.kernels.columns import jvp_columns
 from gradscope.maps.composition import Composite
 from gradscope.maps.determinant import log_abs
@@ -28,6 +27,9 @@ from gradscope.maps.grid import Entry, absent
 from gradscope.maps.jacobian import Array, Dense, Jacobian, Linear, Partials, ranges
 from gradscope.maps.row_scaling import STEEP, factors, row_spread
 from gradscope.maps.same_step import identity_plus, without_same_step
+
+if TYPE_CHECKING:
+    from gradscope.dynamics.chain import JacobianChain
 
 __all__ = ["FrameJvp", "FrameJvps", "Step", "frame_jvp"]
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from gradscope.dynamics.chain import JacobianChain
 from gradscope.maps.linear import Array, Linear
+
+if TYPE_CHECKING:
+    from gradscope.dynamics.chain import JacobianChain
 
 __all__ = ["CACHE_BYTES", "DenseJacobians"]
 

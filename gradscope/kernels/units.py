@@ -9,11 +9,14 @@ log|det M| is a sum over steps.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gradscope.dynamics.chain import JacobianChain
 from gradscope.numerics.formats import EPS, LN2, Array
+
+if TYPE_CHECKING:
+    from gradscope.dynamics.chain import JacobianChain
 
 __all__ = [
     "EIGENVALUE_UNSURE_NATS",
@@ -23,7 +26,6 @@ __all__ = [
     "near_one",
     "unit_growth",
     "unit_growth_by_step",
-    "whole",
 ]
 
 PLAIN_SIZE, PLAIN_STEPS = 2.0**30, 32  # so many matrices of up to this size, or its inverse, stay within float64
@@ -147,18 +149,6 @@ def _larger_root(m: Array, det: Array) -> tuple[Array, Array, Array, Array]:
     is_complex = (inner < 0) & ~triangular
     gap = np.where(triangular, np.inf, np.sqrt(np.abs(inner)))
     return np.where(triangular, larger, real), is_complex, np.arctan2(np.sqrt(np.maximum(-inner, 0)), half), gap
-
-
-def whole(chain: JacobianChain) -> UnitProduct:
-    """Return the product of all steps; it is stored with the chain, since several analyses ask for it."""
-    stored = chain.memo[0] if chain.memo else None
-    if isinstance(stored, UnitProduct):
-        return stored
-    product = UnitProduct(len(chain.parts), chain.size // len(chain.parts), chain.batch)
-    for _, _, steps in chain.units():
-        product.multiply(steps)
-    chain.memo.append(product)
-    return product
 
 
 def _det(matrix: Array) -> Array:

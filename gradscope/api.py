@@ -76,7 +76,6 @@ def analyze(
     step_spectra: int | None = None,
     threshold: float = THRESHOLD,
     remedies: bool = False,
-    threads: int = 1,
     max_memory: int | None = None,
     name: str | None = None,
     progress: Progress | None = None,
@@ -100,8 +99,6 @@ def analyze(
         step_spectra: of how many steps spectra are taken; None for as many as are quick.
         threshold: the fraction of the gradient that `reach` asks for.
         remedies: where the gradient vanishes or explodes, also measure what changes of the weights do to it.
-        threads: how many processor cores may be used. Products, exponents and the other spectra are taken in processes
-            of their own, each with one BLAS thread, where that pays. The numbers are the same however many there are.
         max_memory: bytes; where not all of the run fits, less of it is kept, and the rest computed again. The numbers
             are the same but for rounding. None for half of what is free, and 1 GiB at most.
         name: what the model is called in the sentence.
@@ -121,7 +118,7 @@ def analyze(
         raise UsageError("steps and batch are for made-up inputs", "cut the inputs themselves: inputs[:batch, :steps]")
     steps = 200 if steps is None else steps
     counts = {"steps": steps, "batch": BATCH if batch is None else batch, "warmup": warmup or 0}
-    _check_range(threshold, **counts, seed=seed, lags=lags, spectrum=spectrum, threads=threads)
+    _check_range(threshold, **counts, seed=seed, lags=lags, spectrum=spectrum)
     tell = progress or (lambda _: None)
     storage = EVERYTHING
     if isinstance(cell, JacobianChain):
@@ -147,7 +144,7 @@ def analyze(
     ):
         loss_gradient = np.asarray(loss_gradient)[:, ::-1]  # it runs from the last step of the data to the first
     readout = random_loss(chain, loss, seed) if loss_gradient is None else given_loss(chain, loss_gradient)
-    wanted = Wanted(lags, spectrum, step_spectra, threshold, burn, seed, threads)
+    wanted = Wanted(lags, spectrum, step_spectra, threshold, burn, seed)
     answers, missing = measure(chain, longer, readout, origin.nonfinite, wanted, tell)
     facts = _facts(cell) | dict(origin.model)
     config = dict(origin.config) | ({} if lead_in is None else {"lead_in": np.shape(lead_in)[-2]})
@@ -180,7 +177,7 @@ def analyze(
     tried: tuple[Remedy, ...] | None = () if remedies else None
     if along is not None and inputs is not None and isinstance(cell, BaseCell):
         try:
-            tried = try_changes(cell, inputs, lead_in, warmup, readout, answers, along, storage, tell, threads)
+            tried = try_changes(cell, inputs, lead_in, warmup, readout, answers, along, storage, tell)
         except Interrupted:
             tried, missing = None, ("remedies",)
     tell("report")

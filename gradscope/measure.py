@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from gradscope._workers import Task, finished
 from gradscope.analysis import finite
-from gradscope.analysis import steps as single_steps
 from gradscope.analysis.crossings import crossings
 from gradscope.analysis.depth import LayerGradient, depth
 from gradscope.analysis.eigen import Eigenvalues, eigenvalues
 from gradscope.analysis.gates import gate_statistics
 from gradscope.analysis.gradients import GradientNorms, Gradients, gradient_norms
-from gradscope.analysis.lyapunov import SPEED, lyapunov_tasks
+from gradscope.analysis.lyapunov import lyapunov
 from gradscope.analysis.orbits import orbits
 from gradscope.analysis.paths import paths
-from gradscope.analysis.products import Products, products
+from gradscope.analysis.products import products
 from gradscope.analysis.reach import reach
-from gradscope.analysis.steps import StepSpectra
+from gradscope.analysis.steps import step_spectra
 from gradscope.analysis.timescales import time_scales
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.dynamics.loss import Loss
@@ -38,7 +36,6 @@ SPECTRA = [PRODUCTS, EXPONENTS, EIGENVALUES, STEPS]
 
 EIGEN_WORK = 1.0e11  # operations of one round of all eigenvalues that are spent unasked: a few seconds
 DRAWN = 1e-6  # nats to which they are taken
-UNIT = 500.0  # operations a step and state variable, as they are counted here, where units are apart
 LAST = 256  # steps from which a cell tells what is special to it
 FEW = 16  # eigenvalues that are taken where all of them would take longer
 
@@ -54,7 +51,6 @@ class Wanted:
         threshold: the fraction of the gradient that `reach` asks for.
         burn: steps of the longer chain that only turn the frame of the exponents; None: it decides.
         seed: seed of frames.
-        threads: how many processor cores may be used.
     """
 
     lags: int
@@ -63,7 +59,6 @@ class Wanted:
     threshold: float
     burn: int | None
     seed: int
-    threads: int = 1
 
 
 def measure(
@@ -140,7 +135,7 @@ def _answer(
     wanted: Wanted,
     tell: Callable[[str], None],
 ) -> None:
-    """Fill in `answers` by name, one after the other, or several at once where there are processors for it."""
+    """Fill in `answers` by name, one after the other."""
     if GATES in asked:
         tell(GATES)
         assert chain.trajectory is not None
@@ -164,24 +159,15 @@ def _answer_spectra(
     wanted: Wanted,
     tell: Callable[[str], None],
 ) -> None:
-    whole = None if wanted.spectrum >= chain.size else wanted.spectrum
-    parts, put_together = lyapunov_tasks(longer, whole, burn=wanted.burn, orbits=together, seed=wanted.seed)
-    # how long they take decides only on whether they are done at once, and in which order
-    each = UNIT * chain.size if chain.diagonal else chain.size**3
-    cube, every = chain.steps * each / SPEED, whole is None
-    tasks = [
-        Task(PRODUCTS, _products, (chain, wanted.lags, whole), seconds=(30 if every else 10) * cube),
-        *(replace(part, name=EXPONENTS) for part in parts),
-        Task(EIGENVALUES, _eigenvalues, (chain.first(1), whole), seconds=(60 if every else 5) * cube),
-        Task(STEPS, _step_spectra, (chain, wanted.step_spectra), seconds=0.2),
-    ]
-    done: dict[int, Any] = {}
-    for number, found in finished(tasks, wanted.threads, tell):
-        done[number] = found
-        if tasks[number].name != EXPONENTS:
-            answers[tasks[number].name] = found
-        elif all(i in done for i, task in enumerate(tasks) if task.name == EXPONENTS):
-            answers[EXPONENTS] = put_together([done[i + 1] for i in range(len(parts))])
+    values = None if wanted.spectrum >= chain.size else wanted.spectrum
+    tell(PRODUCTS)
+    answers[PRODUCTS] = products(chain, lags=wanted.lags, values=values, progress=tell)
+    tell(EXPONENTS)
+    answers[EXPONENTS] = lyapunov(longer, values, burn=wanted.burn, orbits=together, seed=wanted.seed, progress=tell)
+    tell(EIGENVALUES)
+    answers[EIGENVALUES] = _eigenvalues(chain.first(1), values)
+    tell(STEPS)
+    answers[STEPS] = step_spectra(chain, steps=wanted.step_spectra)
 
 
 def _facts(chain: JacobianChain) -> dict[str, Fact]:
@@ -206,16 +192,8 @@ def _has_roads(chain: JacobianChain) -> bool:
     return bool(roads.around.any()) or len(roads.through) > 1
 
 
-def _products(chain: JacobianChain, lags: int, values: int | None, *, progress: Callable[[str], None]) -> Products:
-    return products(chain, lags=lags, values=values, progress=progress)
-
-
-def _eigenvalues(chain: JacobianChain, values: int | None, *, progress: Callable[[str], None]) -> Eigenvalues:
+def _eigenvalues(chain: JacobianChain, values: int | None) -> Eigenvalues:
     """Take eigenvalues of the first sequence: all that are asked for, or a few where that takes long."""
     whole = 12 * chain.steps * chain.size**3
     few = min(FEW, chain.size) if values is None and whole > EIGEN_WORK else values
     return eigenvalues(chain, few, settled=DRAWN)
-
-
-def _step_spectra(chain: JacobianChain, steps: int | None, *, progress: Callable[[str], None]) -> StepSpectra:
-    return single_steps.step_spectra(chain, steps=steps)

@@ -1,7 +1,7 @@
 """What would help? Each change of the weights is made, run on the same inputs, and measured.
 
 Only gradient norms are taken of a changed cell, one sweep back along its run, and only one changed cell exists at a
-time, unless there are processors for several: without products and spectra, a change costs a small part of an analysis.
+time. Without products and spectra, a change costs a small part of an analysis.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from gradscope._workers import Task, finished
 from gradscope.analysis import finite
 from gradscope.analysis.gradients import Gradients, gradient_norms
 from gradscope.analysis.orbits import joined, orbits
@@ -30,7 +29,6 @@ from gradscope.report.verdict import state_of
 __all__ = ["try_changes"]
 
 LARGEST = 700.0  # exp of more overflows
-CALLS, FLOP = 1.0e-4, 6.0e-10  # seconds of a step, and of each number of the weights and each sequence in it, roughly
 
 
 def try_changes(
@@ -43,7 +41,6 @@ def try_changes(
     along: Array,
     storage: str,
     tell: Callable[[str], None],
-    threads: int = 1,
 ) -> tuple[Remedy, ...]:
     """Measure every change that the cell knows, best first; none where the gradient neither vanishes nor explodes.
 
@@ -57,7 +54,6 @@ def try_changes(
         along: the orbits of its sequences, (B,).
         storage: what is kept of a run.
         tell: called with a word when a change begins.
-        threads: how many processor cores may be used.
     """
     before, state, far = answers["gradients"].followed.state, state_of(Case(answers)), answers["reach"]
     if state not in KINDS:
@@ -65,15 +61,11 @@ def try_changes(
     base = Base(state, far.rate, bool(np.isneginf(before[0]).all()))
     lack = math.inf if far.rate is None else math.exp(min(-far.rate, LARGEST))
     last, steps, threshold = loss.last_only(), far.steps, far.threshold
-    names = list(cell.changes(lack, steps))
-    numbers = last.direct.shape[-1] * sum(w.size for w in cell.weights().values())
-    seconds = np.shape(inputs)[-2] * (CALLS + FLOP * numbers)
-    rest = (steps, inputs, lead_in, warmup, last, threshold, storage)
-    tasks = [Task(f"remedies: {n}", _changed, (cell, n, lack, *rest), seconds=seconds) for n in names]
-    tried = dict(finished(tasks, threads, tell))
+    rest = (inputs, lead_in, warmup, last, threshold, storage)
     found = []
-    for number, name in enumerate(names):
-        after, kept, other = tried[number]
+    for name, make in cell.changes(lack, steps).items():
+        tell(f"remedies: {name}")
+        after, kept, other = _changed(make(), *rest)
         shift = rate_change(before, after["gradients"].norms.state, joined(along[kept], other))
         new, r = state_of(Case(after)), after["reach"]
         better = helps(base, new, r.rate, shift)
@@ -82,21 +74,15 @@ def try_changes(
 
 
 def _changed(
-    cell: BaseCell,
-    name: str,
-    lack: float,
-    steps: int,
+    changed: BaseCell,
     inputs: Array,
     lead_in: Array | None,
     warmup: int,
     loss: Loss,
     threshold: float,
     storage: str,
-    *,
-    progress: Callable[[str], None],
 ) -> tuple[dict[str, Any], Array, Array]:
-    """Make a change, run it, and return what `_gradients` does."""
-    changed = cell.changes(lack, steps)[name]()
+    """Run a changed cell, and return what `_gradients` does."""
     start = start_of(changed, lead_in)
     chain = linearise(run(changed, inputs, warmup=warmup, start=start, storage=storage))
     return _gradients(chain, loss, threshold)

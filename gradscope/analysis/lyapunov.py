@@ -31,7 +31,6 @@ from math import ceil
 
 import numpy as np
 
-from gradscope._workers import Task, finished
 from gradscope.analysis._arguments import check_chain, check_count
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.errors import UsageError
@@ -48,7 +47,6 @@ __all__ = [
     "benettin",
     "frame_growth",
     "lyapunov",
-    "lyapunov_tasks",
     "spectrum",
     "usual_burn",
 ]
@@ -56,7 +54,6 @@ __all__ = [
 WORK_FLOPS = 4.0e11  # that are spent by default: ten to twenty seconds on one core
 GROUP_FLOPS = 1.0e7  # in a step of the sequences that are followed together: below, overhead is what counts
 GROUP_COLUMNS = 64  # of their frames: fewer make slow products
-SPEED = 5.0e10  # operations a second, for how long it takes, roughly
 LONGEST_BURN = 100  # steps that are set aside for the frame by default
 WARM_UP_STEPS = 1000  # counted steps, at most, along which the first columns go beforehand
 WARM_COLUMNS = 16  # that do: more than are asked for by default, and few beside all of them
@@ -150,7 +147,6 @@ def lyapunov(
     sequences: int | None = None,
     orbits: Array | None = None,
     seed: int = 0,
-    threads: int = 1,
     progress: Callable[[str], None] | None = None,
 ) -> LyapunovSpectrum:
     """Return the Lyapunov spectrum along a chain of Jacobians: the rates at which directions grow or shrink.
@@ -163,8 +159,6 @@ def lyapunov(
         orbits: (B,), sequences with the same number run along one orbit, and count once; all that differ unless
             given.
         seed: seed of the frame.
-        threads: how many processor cores may be used. Sequences are followed in processes of their own, each with one
-            BLAS thread, where there are several and it takes long. The numbers are the same however many there are.
         progress: called with a word now and then.
 
     Raises:
@@ -172,22 +166,6 @@ def lyapunov(
         InputError: a Jacobian is not finite.
     """
     check_chain(chain)
-    check_count("threads", threads, 1)
-    tasks, put_together = lyapunov_tasks(chain, values, burn=burn, sequences=sequences, orbits=orbits, seed=seed)
-    done = dict(finished(tasks, threads, progress or (lambda _: None)))
-    return put_together([done[i] for i in range(len(tasks))])
-
-
-def lyapunov_tasks(
-    chain: JacobianChain,
-    values: int | None = None,
-    *,
-    burn: int | None = None,
-    sequences: int | None = None,
-    orbits: Array | None = None,
-    seed: int = 0,
-) -> tuple[list[Task], Callable[[Sequence[FrameGrowth]], LyapunovSpectrum]]:
-    """Return what has to be done for `lyapunov`, which has the same arguments, and what puts the results together."""
     n = chain.size
     check_count("values", values, 1)
     check_count("burn", burn, 0, chain.steps - 1)
@@ -198,27 +176,24 @@ def lyapunov_tasks(
     k = min(values or n, n)
     burn = usual_burn(chain.steps) if burn is None else burn
     count = min(chain.batch, sequences or affordable(chain.steps, n, k))
-    tasks = []
+    tell = progress or (lambda _: None)
     if chain.diagonal:
         count = sequences or chain.batch
-        tasks.append(Task("Lyapunov exponents", _by_unit, (chain.first(count), k, burn, seed)))
+        parts = [_by_unit(chain.first(count), k, burn, seed, progress=tell)]
     else:
-        flops = _flops(chain.steps, n, k)
         # sequences that are followed together share products; how many decides on the last digits, so it depends on
         # sizes alone
+        flops = _flops(chain.steps, n, k)
         groups = max(1, count // max(ceil(GROUP_FLOPS * chain.steps / flops), ceil(GROUP_COLUMNS / k)))
-        for low, high in pairwise(round(i * count / groups) for i in range(groups + 1)):
-            arguments = (chain.between(low, high), k, burn, seed)
-            seconds = (high - low) * flops / SPEED
-            tasks.append(Task("Lyapunov exponents", frame_growth, arguments, {"number": low}, seconds))
-
-    def put_together(parts: Sequence[FrameGrowth]) -> LyapunovSpectrum:
-        growth = FrameGrowth.joined(parts)
-        # the same numbers to the last digit: the same sequence twice
-        same = np.unique(growth.at_marks[-1], axis=0, return_index=True)[1] if orbits is None else orbits[:count]
-        return spectrum(growth.of(np.unique(same)))
-
-    return tasks, put_together
+        ends = [round(i * count / groups) for i in range(groups + 1)]
+        parts = [
+            frame_growth(chain.between(low, high), k, burn, seed, number=low, progress=tell)
+            for low, high in pairwise(ends)
+        ]
+    growth = FrameGrowth.joined(parts)
+    # the same numbers to the last digit: the same sequence twice
+    same = np.unique(growth.at_marks[-1], axis=0, return_index=True)[1] if orbits is None else orbits[:count]
+    return spectrum(growth.of(np.unique(same)))
 
 
 def usual_burn(steps: int) -> int:

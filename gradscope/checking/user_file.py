@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import pickle
 import sys
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType, ModuleType
@@ -22,14 +21,13 @@ import numpy as np
 
 from gradscope import plugins
 from gradscope.errors import GradscopeError, InputError, UsageError
-from gradscope.maps.jacobian import Array
 from gradscope.networks.cell import Cell
 from gradscope.networks.create import checked
 from gradscope.networks.function import FunctionCell, unproven
 from gradscope.networks.interface import BaseCell
 from gradscope.networks.sound import refuse_unsound_cell, refuse_unsound_class
 
-__all__ = ["Own", "blamed", "made_of", "own_in", "reduced", "run_file"]
+__all__ = ["Own", "blamed", "made_of", "own_in", "run_file"]
 
 PREFIX = "_gradscope_file_"
 MAKER = ("hidden", "input_size", "rng")  # arguments of a function that makes a step or a cell
@@ -147,13 +145,10 @@ def _line(error: BaseException, path: str) -> str:
 
 def blamed(error: BaseException) -> str:
     """Return file, line and words of an error that came out of such a file; "" where it did not."""
-    told = "".join(getattr(error, "__notes__", ()))  # of an error in another process
     for module in [m for n, m in sys.modules.items() if n.startswith(PREFIX)]:
         path = str(module.__dict__["__spec_path__"])
         if line := _line(error, path):
             return f"{path}{line} {_words(error)}"
-        if f'File "{path}"' in told:
-            return f"{path}: {_words(error)}"
     return ""
 
 
@@ -239,7 +234,6 @@ def made_of(
             known = f"known for {own.name}: {', '.join(own.settings)}" if own.settings else "it has none"
             raise UsageError(f"there is no setting named '{key}'", f"{plugins.suggest(key, [*own.settings])}{known}")
     values = {k: checked(k, v, own.settings[k]) for k, v in settings.items()}
-    recipe = (str(own.path.resolve()), own.module.__name__, own.name, hidden, inputs, seed, dict(settings))
     try:
         function: Any = partial(own.what, **values) if values else own.what
         if own.makes:
@@ -260,10 +254,9 @@ def made_of(
     if isinstance(cell, Cell):
         refuse_unsound_class(type(cell))
         refuse_unsound_cell(cell)
-    if not isinstance(cell, FunctionCell):
-        return cell
-    _starts(own, cell)
-    return replace(cell, recipe=recipe)
+    if isinstance(cell, FunctionCell):
+        _starts(own, cell)
+    return cell
 
 
 SIZES = "--hidden and --input-size set these sizes, or state_size = ... and input_size = ... in the file"
@@ -307,65 +300,3 @@ def _parameters(function: Any) -> list[inspect.Parameter]:
 
 def _positional(function: Any) -> list[str]:
     return [p.name for p in _parameters(function) if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty]
-
-
-def reduced(value: Any) -> Any:
-    """Return how pickle sends what a file defines to another process; NotImplemented where that is none of this.
-
-    The other process runs the file again. What it makes has to do the same step as here: a file may draw random
-    numbers without a seed.
-    """
-    if isinstance(value, FunctionCell) and value.recipe:
-        return _made_again, (value.recipe, *_probe(value))
-    if isinstance(value, BaseCell) and type(value).__module__.startswith(PREFIX):
-        return _revived, (type(value), value.__dict__, *_probe(value))
-    if isinstance(value, type) or inspect.isfunction(value):
-        if not str(value.__module__).startswith(PREFIX):
-            return NotImplemented
-        module = sys.modules.get(value.__module__)
-        if module is None or "<locals>" in value.__qualname__:
-            raise pickle.PicklingError(f"{value.__qualname__} has no name in its file")
-        return _named, (module.__file__, value.__module__, value.__qualname__)
-    return NotImplemented
-
-
-def _probe(cell: BaseCell) -> tuple[Array, Array, Array]:
-    rng = np.random.default_rng(0)
-    x, s = rng.standard_normal((cell.input_size, 1)), rng.standard_normal((cell.state_size, 1))
-    return x, s, cell.evolve(x.astype(cell.dtype), s.astype(cell.dtype))
-
-
-def _same_step(cell: BaseCell, x: Array, s: Array, new: Array) -> None:
-    found = cell.evolve(x.astype(cell.dtype), s.astype(cell.dtype))
-    room = 1e3 * float(np.finfo(cell.dtype).eps)  # for another order of summation, and nothing more
-    if not np.allclose(found, new, rtol=room, atol=room, equal_nan=True):
-        raise pickle.UnpicklingError("the file makes another cell each time that it is run")
-
-
-def _module_again(path: str, name: str) -> ModuleType:
-    module = run_file(path)
-    if module.__name__ != name:
-        raise pickle.UnpicklingError(f"{path} was changed")
-    return module
-
-
-def _named(path: str, module: str, name: str) -> Any:
-    found: Any = _module_again(path, module)
-    for word in name.split("."):
-        found = getattr(found, word)
-    return found
-
-
-def _revived(cls: type[BaseCell], state: dict[str, Any], x: Array, s: Array, new: Array) -> BaseCell:
-    cell = object.__new__(cls)
-    cell.__dict__.update(state)
-    _same_step(cell, x, s, new)
-    return cell
-
-
-def _made_again(recipe: tuple[Any, ...], x: Array, s: Array, new: Array) -> BaseCell:
-    path, module, name, hidden, inputs, seed, settings = recipe
-    _module_again(path, module)
-    cell = made_of(own_in(path, name), hidden, inputs, seed, settings)
-    _same_step(cell, x, s, new)
-    return cell

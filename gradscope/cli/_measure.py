@@ -6,22 +6,35 @@ Heavy modules are imported inside the functions, after the number of BLAS thread
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
+from threading import Event, Lock
 from typing import TYPE_CHECKING, Any
 
+from gradscope.cli._mine import is_own
 from gradscope.cli._models import Model
 from gradscope.cli._output import shown
 from gradscope.cli._request import Request
 from gradscope.cli._signals import Stop
-from gradscope.cost import Size, rough_seconds
-from gradscope.dynamics.budget import EVERYTHING, Plan, allowed_bytes
+from gradscope.dynamics.budget import Plan, allowed_bytes, operations
 from gradscope.errors import InputError, Interrupted, UsageError
 
 if TYPE_CHECKING:
     from gradscope.maps.jacobian import Array
     from gradscope.result import Result
 
-__all__ = ["Job", "jobs_of", "lengths", "measure", "measure_all", "plan_of", "size_of", "sorted_out"]
+__all__ = [
+    "Job",
+    "calls_of",
+    "jobs_of",
+    "lengths",
+    "measure",
+    "measure_all",
+    "operations_of",
+    "plan_of",
+    "sorted_out",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,31 +78,79 @@ def jobs_of(request: Request, models: list[Model]) -> list[Job]:
 def measure_all(
     jobs: list[Job], threads: int, tell: Callable[[str], None], stop: Stop
 ) -> list[Result | InputError | None]:
-    """Measure every model, several at once where that pays and memory allows it; None: asked to stop before."""
-    from gradscope._workers import Task, finished
+    """Measure every model, up to `threads` at once as far as memory allows; None: interrupted before its gradients.
+
+    Threads, since large products release Python's lock: as measured, processes take 15 to 40 % more processor time, and
+    a second to start. Parts of one analysis are not run at once: the longest of them takes about two thirds of it.
+    """
     from gradscope.result import Result
 
-    outcomes: list[Result | InputError | None] = [None] * len(jobs)
     at_once = min(threads, len(jobs), *(_room(job) for job in jobs)) if threads > 1 else 1
-    several = len(jobs) > 1
-    tasks = []
-    for job in jobs:
-        prefix = f"{job.model.label}: " if several else ""
-        batch, steps = job.request.batch or 8, (job.request.steps or 200) + job.request.warmup_steps
-        seconds = rough_seconds(size_of(job.request, job.model, batch, steps)) if at_once > 1 else 0.0
-        own = {"prefix": prefix, "threads": threads // at_once}
-        tasks.append(Task(f"{prefix}input", _measured, (job,), own, seconds))
-    try:
-        for number, outcome in finished(tasks, at_once, tell):
-            if isinstance(outcome, InputError) and not jobs[number].among:
-                raise outcome
-            outcomes[number] = outcome
+    tells = [_prefixed(tell, f"{job.model.label}: " if len(jobs) > 1 else "") for job in jobs]
+    measured = _one_by_one if at_once == 1 else partial(_at_once, at_once)
+    outcomes = measured(jobs, tells, stop)
+    if stop.code and not any(isinstance(o, Result) for o in outcomes):
+        raise Interrupted(stop.code)
+    return outcomes
+
+
+def _one_by_one(jobs: list[Job], tells: list[Callable[[str], None]], stop: Stop) -> list[Result | InputError | None]:
+    """Measure models in this thread, where a signal raises `Interrupted` wherever it is."""
+    outcomes: list[Result | InputError | None] = [None] * len(jobs)
+    with suppress(Interrupted):
+        for number, (job, tell) in enumerate(zip(jobs, tells, strict=True)):
+            outcomes[number] = _measured(job, tell)
             if stop.code:  # it came while this one was measured
                 break
-    except Interrupted:
-        if not any(isinstance(o, Result) for o in outcomes):
-            raise
     return outcomes
+
+
+def _at_once(
+    threads: int, jobs: list[Job], tells: list[Callable[[str], None]], stop: Stop
+) -> list[Result | InputError | None]:
+    """Measure models in several threads; one that is interrupted notices when it reports progress."""
+    from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+
+    abandoned = Event()
+    users = Lock()  # a user's file may hold arrays that its functions write to: one of its cells at a time
+
+    def measured(job: Job, tell: Callable[[str], None]) -> Result | InputError | None:
+        with users if is_own(job.request.cell or "") else nullcontext(), suppress(Interrupted):
+            return _measured(job, _interruptible(tell, stop, abandoned))
+        return None
+
+    with ThreadPoolExecutor(threads) as pool:
+        futures = [pool.submit(measured, job, tell) for job, tell in zip(jobs, tells, strict=True)]
+        try:
+            with suppress(Interrupted):  # raised here, in the main thread; the others see stop.code
+                wait(futures, return_when=FIRST_EXCEPTION)
+        except BaseException:  # a second signal
+            abandoned.set()
+            raise
+        finally:
+            for future in futures:
+                future.cancel()
+            if any(f.done() and not f.cancelled() and f.exception() for f in futures):
+                abandoned.set()
+    return [None if future.cancelled() else future.result() for future in futures]
+
+
+def _interruptible(tell: Callable[[str], None], stop: Stop, abandoned: Event) -> Callable[[str], None]:
+    """Return `tell`, which raises `Interrupted` once where a signal has come, and always where all is given up."""
+    interrupted = False
+
+    def report(text: str) -> None:
+        nonlocal interrupted
+        if abandoned.is_set() or (stop.code and not interrupted):
+            interrupted = True
+            raise Interrupted(stop.code)
+        tell(text)
+
+    return report
+
+
+def _prefixed(tell: Callable[[str], None], prefix: str) -> Callable[[str], None]:
+    return lambda text: tell(prefix + text)
 
 
 def sorted_out(models: list[Model], outcomes: list[Result | InputError | None]) -> dict[str, Result]:
@@ -109,12 +170,13 @@ def sorted_out(models: list[Model], outcomes: list[Result | InputError | None]) 
     return results
 
 
-def _measured(job: Job, *, prefix: str, threads: int, progress: Callable[[str], None]) -> Result | InputError:
+def _measured(job: Job, tell: Callable[[str], None]) -> Result | InputError:
     """Analyze one model; the error is returned where data do not fit one of several."""
     from gradscope.api import Origin, analyze
     from gradscope.files.data._load import load_array
 
     request, model = job.request, job.model
+    tell("input")
     gradient = None if request.loss_gradient is None else load_array(request.loss_gradient)
     try:
         ways = _inputs(request, model)
@@ -122,7 +184,6 @@ def _measured(job: Job, *, prefix: str, threads: int, progress: Callable[[str], 
         if not job.among or not request.data:
             raise
         return error
-    plan = plan_of(request, model, ways.batch, ways.steps)
     return analyze(
         model.cell,
         ways.inputs,
@@ -138,9 +199,8 @@ def _measured(job: Job, *, prefix: str, threads: int, progress: Callable[[str], 
         threshold=request.threshold,
         remedies=request.remedies,
         max_memory=request.max_memory,
-        threads=1 if threads == 1 else plan.processes(threads, request.max_memory),
         name=model.title,
-        progress=lambda text: progress(prefix + text),
+        progress=tell,
         origin=Origin(model.facts, request.config(), (*model.warnings, *ways.warnings), ways.records),
     )
 
@@ -186,28 +246,32 @@ def plan_of(request: Request, model: Model, batch: int, steps: int) -> Plan:
     return plan.fitting(request.max_memory)
 
 
-def size_of(request: Request, model: Model, batch: int, steps: int) -> Size:
-    """Return what decides on how long a run takes; `steps` include the warm-up. A function is called a few times."""
-    from gradscope.networks.function import FunctionCell
+def operations_of(request: Request, model: Model, batch: int, steps: int) -> dict[str, float]:
+    """Return the number of floating-point operations of each part of a run; `steps` include the warm-up."""
+    from gradscope.analysis.lyapunov import affordable
+    from gradscope.analysis.steps import WORK
     from gradscope.networks.stack import cells_of
 
-    cell, measured = model.cell, steps - request.warmup_steps
-    function = cell if isinstance(cell, FunctionCell) else None
-    return Size(
-        state=cell.state_size,
-        diagonal=cell.diagonal,
-        recurrent=function.n**2 if function else sum(c.U.size for c in cells_of(cell) if c.U is not None),
-        weights=sum(w.size for w in cell.weights().values()),
-        steps=max(1, measured),
-        warmup=request.warmup_steps,
-        batch=batch,
-        values=min(request.spectrum, cell.state_size),
+    n, measured, cells = model.cell.state_size, max(1, steps - request.warmup_steps), cells_of(model.cell)
+    values = min(request.spectrum, n)
+    return operations(
+        plan_of(request, model, batch, steps),
+        # Jacobians of a function are matrices
+        recurrent=sum(c.U.size for c in cells if c.U is not None) if cells else n**2,
+        measured=measured,
+        values=values,
         lags=min(request.lags, measured),
-        step_spectra=request.spectra_of,
-        roads=any(len(c.gates) > 1 for c in cells_of(cell)),
-        own=function.seconds if function else None,
-        remade=function is not None and plan_of(request, model, batch, steps).storage != EVERYTHING,
+        sequences=min(batch, affordable(steps, n, values)),
+        spectra=min(measured * batch, request.spectra_of or max(6, int(WORK / n**3))),
+        paths=any(len(c.gates) > 1 for c in cells),
     )
+
+
+def calls_of(model: Model, batch: int, steps: int) -> int:
+    """Return the number of calls of a user's function: for the run, and once for its Jacobians; 0 for other cells."""
+    from gradscope.networks.function import FunctionCell
+
+    return steps * batch * (1 + model.cell.jacobian_calls) if isinstance(model.cell, FunctionCell) else 0
 
 
 def lengths(request: Request, model: Model) -> tuple[int, int]:

@@ -331,7 +331,7 @@ Threads = Annotated[
         panel=ANALYSIS,
         metavar="N",
         parser=count("--threads"),
-        help="Processor cores: models and parts of an analysis in N processes, where that pays (1).",
+        help="Models that are measured at once, where there are several: each takes a processor core (1).",
     ),
 ]
 MaxMemory = Annotated[

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
 __all__ = ["Progress", "note", "progress", "silence"]
 
+COUNTED = re.compile(r"\b(\d+) of (\d+)\b")
 EVERY = 5.0  # seconds between plain lines that only count on
 
 
@@ -26,43 +28,26 @@ class Progress:
     def __init__(
         self, show: Callable[[Any], None] | None, *, plain: bool = False, now: Callable[[], float] = time.monotonic
     ) -> None:
-        from gradscope.cli._remaining import Remaining  # a list of commands has no use for it
-
         self._show, self._plain, self._now = show, plain, now
-        self._remaining = Remaining(now)
         self._text, self._last = "", -EVERY
-
-    @property
-    def shown(self) -> bool:
-        """Whether anybody sees it."""
-        return self._show is not None
-
-    def expect(self, parts: Sequence[tuple[str, float]]) -> None:
-        """Take what the run is predicted to take, for estimates of the whole; see `Remaining`."""
-        self._remaining.expect(parts)
 
     def __call__(self, text: str) -> None:
         """Take a word."""
         if self._show is None:
             return
         self._text = text
-        counts = self._remaining.heard(text)
+        counts = COUNTED.search(text)
         if not self._plain:
             self._show(self)
         elif not counts or self._now() - self._last >= EVERY:
             self._last = self._now()
-            self._show(f"{self.line} ...")
-
-    @property
-    def line(self) -> str:
-        """What is going on now, and how much longer."""
-        return self._text + self._remaining.text
+            self._show(f"{text} ...")
 
     def __rich__(self) -> Any:
         """Give what a terminal shows, each time that it is drawn anew."""
         from rich.text import Text
 
-        return Text(self.line)
+        return Text(self._text)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""How much memory a run needs, and how much there is: asked before anything is allocated."""
+"""How much memory a run needs, how much there is, and how many operations it takes: asked before it begins."""
 
 from __future__ import annotations
 
@@ -8,13 +8,27 @@ from dataclasses import dataclass, replace
 
 from gradscope.errors import ResourceError
 
-__all__ = ["CHECKPOINTS", "EVERYTHING", "STATES", "STORAGE", "Plan", "allowed_bytes", "available_bytes", "human"]
+__all__ = [
+    "CHECKPOINTS",
+    "EVERYTHING",
+    "STATES",
+    "STORAGE",
+    "Plan",
+    "allowed_bytes",
+    "available_bytes",
+    "human",
+    "operations",
+]
 
 EVERYTHING, STATES, CHECKPOINTS = STORAGE = ("states and what a step keeps", "states", "checkpoints")
 FLOOR = 200 << 20  # the libraries, and the Jacobians of a chunk of steps
 MODEST = 1 << 30  # what is used unasked, where less would take longer
 NORMS = 24  # numbers a step and sequence: norms, shares of roads, and their percentiles
 FALLBACK = 4 << 30  # where the system does not tell
+
+EIGENVALUES = 25  # n^3 of them are the operations of all eigenvalues (Golub & Van Loan 2013, section 7.5.6)
+PASSES = 20  # of a column that is one of the largest k: two rounds back and forth, and all lags add up to about 5 T
+SINGULAR_VALUES = 4  # likewise of all singular values, without vectors (section 8.6.4: 4 m n^2 - 4 n^3 / 3)
 
 
 @dataclass(frozen=True)
@@ -101,11 +115,6 @@ class Plan:
             f"{plan._advice(largest, allowed)}; --max-memory raises the limit",
         )
 
-    def processes(self, wanted: int, limit: int | None = None) -> int:
-        """Return in how many processes parts of the run fit beside it, each with a copy of what it works on."""
-        each = self.total - self.parts["weights"]
-        return max(1, min(wanted, (allowed_bytes(limit) - self.total) // each))
-
     def _advice(self, largest: str, allowed: int) -> str:
         """Say what would help, after looking whether it does."""
         without = replace(self, dense=False)
@@ -125,6 +134,42 @@ class Plan:
             also = " with --lags 0" if self.dense else ""
             return f"--dtype float32{also} needs {human(half.total)}"
         return "use fewer steps (--steps) or sequences (--batch)"
+
+
+def operations(
+    plan: Plan, *, recurrent: int, measured: int, values: int, lags: int, sequences: int, spectra: int, paths: bool
+) -> dict[str, float]:
+    """Return the number of floating-point operations of each part of a run, about.
+
+    Products with matrices and dense decompositions are counted, element-wise formulas are not. What is repeated until
+    it has converged (eigenvalues of the product, largest singular values of large states) counts as two rounds.
+
+    Args:
+        plan: sizes of the run, n state variables among them.
+        recurrent: numbers in the recurrent weights.
+        measured: steps T, without the warm-up.
+        values: Lyapunov exponents, singular values and eigenvalues that are asked for, k of each.
+        lags: at how many lags the product of the Jacobians is decomposed.
+        sequences: along how many sequences Lyapunov exponents are measured.
+        spectra: of how many single Jacobians spectra are taken.
+        paths: whether the gradient has several, so that its shares are measured.
+
+    Returns:
+        {part: operations}, in the order of the run.
+    """
+    n, k, T = plan.state, values, measured  # noqa: N806  as in the formulas
+    sweep = 2 * recurrent * T * plan.batch  # one cotangent of every sequence through every step
+    parts = {"running the cell": 2 * plan.weights * plan.steps * plan.batch, "gradients": sweep, "paths": paths * sweep}
+    if plan.dense:
+        jacobian = 2 * min(recurrent, n * n)  # times one column; the matrix of a step is formed where it is the smaller
+        frame = 2 * n * k**2  # a QR decomposition of k columns (Golub & Van Loan 2013, section 5.2.9)
+        parts |= {
+            "products": T * min(n, PASSES * k) * jacobian + SINGULAR_VALUES * lags * n**3,
+            "Lyapunov exponents": sequences * plan.steps * (k * jacobian + frame),
+            "eigenvalues of the product": 2 * T * (k * jacobian + frame) + EIGENVALUES * k**3,
+            "spectra of single steps": spectra * (EIGENVALUES + SINGULAR_VALUES) * n**3,
+        }
+    return {part: float(count) for part, count in parts.items() if count}
 
 
 def allowed_bytes(limit: int | None = None) -> int:

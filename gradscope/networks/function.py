@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-import timeit
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -24,7 +22,6 @@ __all__ = ["FunctionCell", "from_step", "unproven"]
 # are looked at: the small ones are for what saturates, and of no use where there is a kink at 0.
 TELLING = 4
 POINTS = ((1, 0.1), (1, 1), (1, 1), (1, 3), (0.1, 0.1), (0.01, 0.01), (0.001, 0.001))
-CALLS = 3  # of each kind are timed: the shortest is the one that nothing came between
 ALIKE = 1e-5  # differences err by about 1e-10, and an imaginary part that is lost by the whole
 EPS, EPS32 = float(np.finfo(float).eps), float(np.finfo(np.float32).eps)
 AGAIN = 1e3 * EPS  # relative: sums in another order, and nothing more
@@ -114,7 +111,6 @@ class FunctionCell(BaseCell):
     Attributes:
         trust: whether the function is analytic, so that complex steps may be taken: {"complex": bool}; and
             {"single": True} where its results are in single precision.
-        recipe: how another process makes it again, where it comes from a file; () where it cannot.
         held: what came of holding the Jacobian that was given against the step; see `prove`.
     """
 
@@ -124,7 +120,6 @@ class FunctionCell(BaseCell):
     derivative: Step | None
     sizes: dict[str, int]
     trust: dict[str, bool] = field(default_factory=dict, repr=False)
-    recipe: tuple[Any, ...] = field(default=(), repr=False)
     held: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
@@ -175,18 +170,10 @@ class FunctionCell(BaseCell):
         """Whether the Jacobian that was given is meant to be another one than the derivative."""
         return self.derivative is not None and bool(self.held.get("surrogate", False))
 
-    @cached_property
-    def seconds(self) -> tuple[float, float]:
-        """Seconds of a step and of a Jacobian, the latter of one of its columns: the shortest of a few calls each."""
-        x, s = np.random.default_rng(0).standard_normal(self.inputs), np.zeros(self.n)  # where every run begins
-        e = np.eye(1, self.n)[0]
-        column = self.by_complex_step if self.trust["complex"] else self.by_differences
-        calls = partial(self.once, x, s), partial(column, x, s, e)
-        if self.derivative is not None:
-            calls = calls[0], partial(self._jacobian, x, s)
-        with np.errstate(all="ignore"):
-            step, one = (min(timeit.repeat(call, number=1, repeat=CALLS)) for call in calls)
-        return step, one if self.derivative is not None else self.n * one
+    @property
+    def jacobian_calls(self) -> int:
+        """How often a function is called for the Jacobian of one step of one sequence."""
+        return 1 if self.derivative is not None else self.n * (1 if self.trust["complex"] else 2)
 
     def _held_in_words(self) -> str:
         states, wrong = self.held.get("states", 0), self.held.get("wrong", 0)

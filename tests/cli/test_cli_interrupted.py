@@ -1,7 +1,6 @@
 """Ctrl-C and SIGTERM while a run goes on: real signals, sent when a progress line says where it is."""
 
 import json
-import os
 import signal
 from pathlib import Path
 
@@ -127,27 +126,23 @@ def test_a_comparison_keeps_what_is_finished(process, schema, begins, names):
     assert "lyapunov" in document["results"][0]["series"]
 
 
-def marked(mark):
-    """Return the processes whose environment has a mark."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            found += [path.name] if mark.encode() in (path / "environ").read_bytes() else []
-        except OSError:
-            continue
-    return found
+@pytest.mark.parametrize(("sent", "code"), [(INT, 130), (TERM, 143)])
+def test_several_threads(process, schema, sent, code):
+    """Each model that is being measured is kept as far as it is; one that has not begun is left out."""
+    line = ("compare", GRU, "gru:hidden=201", "rnn", *SHORT, "--threads", "2", "--json")
+    done, out, _ = interrupted(process, sent, f"{GRU}: products ...", *line)
+    assert done == code
+    document = json.loads(out)
+    jsonschema.validate(document, schema)
+    assert GRU in [r["name"] for r in document["results"]]
+    assert "rnn" not in [r["name"] for r in document["results"]]
+    assert document["warnings"][-1]["code"] == "GS-INTERRUPTED"
+    notes = document["results"][0]["warnings"]
+    assert "Lyapunov exponents" in next(w["message"] for w in notes if w["code"] == "GS-INTERRUPTED")
 
 
-def test_with_processes(process):
-    """What is finished in one of them is kept, and none of them stays."""
-    size = ("--hidden", "160", "--steps", "1500", "--batch", "2", "--spectrum", "full", "--lags", "2", "--threads", "2")
-    mark = f"test-{os.getpid()}"
-    started = process("analyze", "--cell", "gru", *size, *PLAIN, "--json", env={"GRADSCOPE_TEST_MARK": mark})
-    while not (line := started.stderr.readline()).startswith(b"products"):
-        assert line
-    assert len(marked(mark)) == 3  # the command and two others
-    started.send_signal(INT)
-    out, err = started.communicate(timeout=60)
-    assert (started.returncode, b"Traceback" in err) == (130, False), err
-    assert "products" in json.loads(out)["warnings"][-1]["message"]
-    assert marked(mark) == []
+def test_several_threads_the_second_time(process, tmp_path):
+    line = ("compare", GRU, "gru:hidden=201", *SHORT, "--threads", "2", "-o", tmp_path / "r.json")
+    code, out, err = interrupted(process, INT, f"{GRU}: products ...", *line, again=(INT, "gru"))
+    assert (code, out, err[-1]) == (130, "", "interrupted")
+    assert list(tmp_path.iterdir()) == []

@@ -1,18 +1,16 @@
 """--cell FILE.py, compare FILE.py: cells of the user's own, as classes and as functions."""
 
 import json
-import pickle
 import sys
 
 import numpy as np
 import pytest
 
 from gradscope import analyze, create, from_step
-from gradscope._workers import Task, _packed
-from gradscope.checking.user_file import made_of, own_in
+from gradscope.cli._measure import calls_of
 from gradscope.cli._mine import named
+from gradscope.cli._models import Model
 from gradscope.errors import UsageError
-from gradscope.networks.function import FunctionCell
 from gradscope.testing import derivatives, load_cell_file
 
 CELL = '''
@@ -274,20 +272,36 @@ def test_settings_go_to_set(write, refused):
 
 
 @pytest.mark.parametrize("text", [CELL, STEP, MAKE], ids=["class", "step", "make"])
-def test_processes_change_no_number(write, finished, text):
-    """They run the file again; the folder of the file is no package, and the module has no name to import."""
+def test_threads_change_no_number(write, run, text):
     path = write("print('words of the file')\n" + text)
-    more = () if text == STEP else ("--hidden", "40")
-    base = ("analyze", "--cell", path, *more, "--steps", "150", "--json", "--reproducible")
-    one, two = finished(*base), finished(*base, "--threads", "2")
-    assert (one.code, two.code) == (0, 0), two.err
-    assert json.loads(one.out)["metrics"] == json.loads(two.out)["metrics"]
+    more = () if text == STEP else ("--hidden", "20")
+    base = ("compare", path, path, "gru", *more, "--steps", "60", "--json", "--reproducible")
+    one, three = run(*base), run(*base, "--threads", "3")
+    assert (one.code, three.code) == (0, 0), three.err
+    assert one.out == three.out
     assert "words of the file" in one.err
+
+
+def test_a_function_that_has_one_array_for_all_its_results(write, run):
+    """Cells of one file would write into it at once."""
+    text = """
+import numpy as np
+state_size, input_size = 6, 2
+U, W, scratch = 0.5 * np.eye(6)[::-1], np.ones((6, 2)), np.zeros(6)
+def step(x, s):
+    scratch[:] = 0
+    for k in range(6):
+        scratch[:] += U[:, k] * s.real[k]
+    return np.tanh(scratch + W @ x)
+"""
+    path = write(text)
+    base = ("compare", *[f"{path}:step"] * 4, "--steps", "80", "--lags", "3", "--json", "--reproducible")
+    assert run(*base).out == run(*base, "--threads", "4").out
 
 
 def chatty(text):
     """Let a file talk when it is run, and in each of its functions."""
-    lines = ["import os, sys", "print('the file, run by', os.getpid())"]
+    lines = ["import sys", "print('words of a file')"]
     for line in text.splitlines():
         lines.append(line)
         if line.lstrip().startswith("def "):
@@ -296,25 +310,22 @@ def chatty(text):
     return "\n".join(lines).replace("return lambda x, s: ", "return lambda x, s: print('words of a step') or ")
 
 
-ALWAYS = "from gradscope import _workers; _workers._pays = lambda *_: True; from gradscope.cli.app import main; main()"
-
-
 @pytest.mark.parametrize("text", [CELL, STEP, MAKE], ids=["class", "step", "make"])
 def test_what_a_cell_prints_is_no_result(write, finished, text):
-    """Neither here nor in processes, which are made although so little is done quicker without."""
+    """Neither here nor in other threads."""
     quiet, loud = write(text, "quiet.py"), write(chatty(text), "loud.py")
     options = ("--steps", "9", "--batch", "2", *(() if text == STEP else ("--hidden", "4")), "--json", "--reproducible")
     for command in (("analyze", "--cell"), ("compare", "rnn")):
         one = finished(*command, quiet, *options)
         loud_one = finished(*command, loud, *options)
-        loud_two = finished(*command, loud, *options, "--threads", "2", command=(sys.executable, "-c", ALWAYS))
+        loud_two = finished(*command, loud, *options, "--threads", "2")
         assert (one.code, one.err, loud_one.code, loud_two.code) == (0, "", 0, 0), loud_one.err + loud_two.err
         documents = [json.loads(done.out) for done in (one, loud_one, loud_two)]
-        wanted, *found = ([r["metrics"] for r in d.get("results", [d])] for d in documents)
-        assert found == [wanted, wanted]
-        for done, fewest in ((loud_one, 1), (loud_two, 2)):
-            assert "words of a" in done.err
-            assert len({line for line in done.err.splitlines() if line.startswith("the file, run by")}) >= fewest
+        wanted, *others = ([r["metrics"] for r in d.get("results", [d])] for d in documents)
+        assert others == [wanted, wanted]
+        for done in (loud_one, loud_two):
+            assert "words of a file" in done.err
+            assert "words of a function" in done.err
 
 
 @pytest.mark.parametrize("text", [CELL, STEP, MAKE], ids=["class", "step", "make"])
@@ -333,45 +344,29 @@ def test_a_plan_is_all_there_is_of_a_plan(write, run):
     assert run("analyze", "--cell", write(chatty(STEP)), *options).out.startswith("step of mine.py, state of 6: ")
 
 
-def test_what_another_process_makes_is_held_against_what_is_here(write):
-    functions = [made_of(own_in(write(text, name)), 4, 2) for text, name in ((STEP, "step.py"), (MAKE, "make.py"))]
-    cells = [*functions, create(load_cell_file(write(CELL)), hidden_size=4)]
-    unseeded = made_of(own_in(write(STEP.replace("default_rng(7)", "default_rng()"), "unseeded.py")), 6, 3)
-    frames = [_packed(Task("", abs, (cell,))) for cell in (*cells, unseeded)]
-    for name in [n for n in sys.modules if n.startswith("_gradscope_file_")]:
-        del sys.modules[name]  # as in a process that has run none of the files
-    for cell, frame in zip(cells, frames[:-1], strict=True):
-        again = pickle.loads(frame).arguments[0]
-        assert type(again) is not type(cell) or isinstance(again, FunctionCell)
-        x, s = np.ones(cell.input_size), np.full(cell.state_size, 0.5)
-        assert np.array_equal(again.step(x, s), cell.step(x, s))
-    with pytest.raises(pickle.UnpicklingError, match="another cell each time"):
-        pickle.loads(frames[-1])
-
-
-def test_how_long_the_calls_of_a_function_take(write, run):
-    """It is called a few times, and is silent on standard output; that of a class needs no calls of Python."""
-    assert "  calls of the function: about " in run("analyze", "--cell", write(chatty(STEP)), "--dry-run").out
-    assert "calls of the function" not in run("analyze", "--cell", write(CELL), "--dry-run").out
-
-
-@pytest.mark.parametrize(("change", "calls"), [("", 1), ("abs", 2), ("jacobian", 0)])
-def test_what_is_timed(change, calls):
-    """Of a Jacobian by complex steps or by differences one column, which is all of its calls over n."""
+@pytest.mark.parametrize("change", ["", "abs", "jacobian"])
+def test_a_plan_counts_the_calls_of_a_function(change):
+    """Of a Jacobian by the complex step or by differences there are several."""
     seen = []
 
     def step(x, s):
-        seen.append(np.iscomplexobj(s))
+        seen.append(s)
         return np.tanh(np.abs(s) if change == "abs" else s)
 
-    jacobian = (lambda x, s: np.diag(1 - np.tanh(s) ** 2)) if change == "jacobian" else None
-    cell = from_step(step, state_size=7, input_size=2, jacobian=jacobian)
+    def jacobian(x, s):
+        seen.append(s)
+        return np.diag(1 - np.tanh(s) ** 2)
+
+    given = {"jacobian": jacobian} if change == "jacobian" else {}
+    cell = from_step(step, state_size=7, input_size=2, **given)
     seen.clear()
-    found = cell.seconds
-    assert len(seen) == 3 * (1 + calls)
-    assert sum(seen) == (3 if calls == 1 else 0)
-    assert min(found) > 0
-    assert cell.seconds == found and len(seen) == 3 * (1 + calls)
+    analyze(cell, np.ones((3, 20, 2)), lags=0)
+    assert calls_of(Model("", "", cell, {}), 3, 20) == len(seen)
+
+
+def test_only_calls_of_functions_are_counted(write, run):
+    assert "  about 14000 calls of the function\n" in run("analyze", "--cell", write(STEP), "--dry-run").out
+    assert "calls of the function" not in run("analyze", "--cell", write(CELL), "--dry-run").out
 
 
 # --- files that are wrong

@@ -193,7 +193,7 @@ def test_one_that_fails_is_named_by_who_needs_it_and_disturbs_nobody_else(instal
         assert "Traceback" not in done.err
 
 
-def test_a_plug_in_may_make_cells_in_processes(install):
+def test_a_plug_in_may_make_cells_in_threads(install):
     run = install({"elsewhere": GOOD}, [("gradscope.cells", "elsewhere", "elsewhere")])
     size = ("--hidden", "24", "--steps", "300", "--json", "--reproducible")
     one, two = run("compare", "elsewhere", "gru", *size), run("compare", "elsewhere", "gru", *size, "--threads", "2")

@@ -10,11 +10,11 @@ import typer
 from gradscope.cli import _options as o
 from gradscope.cli._failon import parse
 from gradscope.cli._idle import refuse_idle
-from gradscope.cli._measure import jobs_of, measure
+from gradscope.cli._measure import measure
 from gradscope.cli._mine import aside
 from gradscope.cli._models import Model, existing_or_suggest, models_of_cell, models_of_file
 from gradscope.cli._output import Sink, is_picture, write_stdout
-from gradscope.cli._plan import expect, plan_text
+from gradscope.cli._plan import plan_text
 from gradscope.cli._progress import Progress
 from gradscope.cli._progress import progress as progress_line
 from gradscope.cli._request import Request, one_blas_thread
@@ -134,7 +134,6 @@ def command(
 def _measured(
     request: Request, models: list[Model], tell: Progress, stop: Stop, *, diagram: bool
 ) -> tuple[dict[str, Result], Report]:
-    expect(tell, jobs_of(request, models))
     results = measure(request, models, tell, stop)
     stop.hold()
     from gradscope.api import combine

@@ -17,7 +17,6 @@ from gradscope.cli._mine import OF_INIT, aside, fetch, is_own, refuse_idle_setti
 from gradscope.cli._mine import named as own_named
 from gradscope.cli._models import models_of_cell, models_of_file
 from gradscope.cli._output import Sink, shown
-from gradscope.cli._plan import expect
 from gradscope.cli._progress import Progress
 from gradscope.cli._progress import progress as progress_line
 from gradscope.cli._request import Request, exists, one_blas_thread, settings_of
@@ -149,7 +148,6 @@ def _results(
             named = [replace(m, label=stem if len(models) == 1 else f"{stem}:{m.label}") for m in models]
             groups.append((jobs_of(request, named), {}))
     jobs = [job for some, _ in groups for job in some]
-    expect(tell, jobs)
     outcomes = iter(measure_all(jobs, request.threads, tell, stop))
     found: dict[str, Result] = {}
     missing: list[str] = []

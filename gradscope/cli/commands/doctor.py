@@ -14,11 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import gradscope
-from gradscope.cli import _options as o
-from gradscope.cli._calibrate import calibrate as measure_speed
-from gradscope.cli._calibrate import calibration_file, read_speeds
 from gradscope.cli._output import terminal_width, write_stdout
-from gradscope.cli._progress import progress as progress_line
 from gradscope.cli._request import one_blas_thread
 from gradscope.dynamics.budget import available_bytes, human
 
@@ -34,22 +30,10 @@ def command(
         bool,
         typer.Option("--selftest", help="Run all closed forms; takes a few seconds.", show_default=False),
     ] = False,
-    calibrate: Annotated[
-        bool,
-        typer.Option(
-            "--calibrate",
-            help="Measure how fast this machine is, for half a minute, so that --dry-run and progress know how long.",
-            show_default=False,
-        ),
-    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.", show_default=False)] = False,
-    progress: o.Progress = "auto",
 ) -> None:
     """Show versions, BLAS, threads and memory, and check the installation against closed forms."""
     one_blas_thread()
-    if calibrate:
-        with progress_line(progress) as tell:
-            measure_speed(tell)
     from gradscope.report import environment
     from gradscope.selftest import run_selftest
 
@@ -62,7 +46,6 @@ def command(
         "blas architecture": os.environ.get("OPENBLAS_CORETYPE", "detected"),
         "threads": environment.threads(),
         "free memory": human(available_bytes()),
-        "calibrated": _calibrated(),
     }
     warnings = _warnings()
     checks = run_selftest(full=selftest)
@@ -79,11 +62,6 @@ def command(
         write_stdout("\n".join(lines) + "\n")
     if not all(c.passed for c in checks):
         raise typer.Exit(1)
-
-
-def _calibrated() -> str:
-    speeds = read_speeds()
-    return "no: gradscope doctor --calibrate" if speeds is None else f"{speeds.when}, in {calibration_file()}"
 
 
 def _row(c: Check) -> dict[str, Any]:

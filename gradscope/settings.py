@@ -236,9 +236,8 @@ class Settings:
     seed: int = analysis(0, "Seed of weights, input and readout", Count(0), python=True, record=SHOWN)
     threads: int = analysis(
         1,
-        "Processor cores for models and independent parts of an analysis",
+        "Number of models that are measured at the same time, each on one processor core",
         Count(),
-        python=True,
         record=NEVER,
         repeat=False,
     )

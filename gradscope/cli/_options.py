@@ -331,7 +331,7 @@ Threads = Annotated[
         panel=ANALYSIS,
         metavar="N",
         parser=count("--threads"),
-        help="Models that are measured at once, where there are several: each takes a processor core (1).",
+        help="Number of models that are measured at the same time, each on one processor core (1).",
     ),
 ]
 MaxMemory = Annotated[

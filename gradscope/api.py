@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,11 @@ from gradscope import plugins
 from gradscope.analysis import finite
 from gradscope.analysis.lyapunov import LONGEST_BURN, usual_burn
 from gradscope.analysis.orbits import orbits
-from gradscope.analysis.reach import THRESHOLD
 from gradscope.dynamics.budget import EVERYTHING, Plan
 from gradscope.dynamics.chain import JacobianChain, linearise
 from gradscope.dynamics.drive import drive
 from gradscope.dynamics.loss import given_loss, random_loss
-from gradscope.dynamics.start import BATCH, lead_in_of, start_of
+from gradscope.dynamics.start import lead_in_of, start_of
 from gradscope.dynamics.trajectory import run
 from gradscope.errors import Interrupted, UsageError
 from gradscope.maps.jacobian import Array
@@ -37,8 +36,9 @@ from gradscope.report.case import Case
 from gradscope.report.remedy import Remedy
 from gradscope.report.tables import count
 from gradscope.result import Result
+from gradscope.settings import Settings, from_keywords, with_keywords
 
-__all__ = ["Origin", "Result", "analyze", "combine", "compare", "cut_short"]
+__all__ = ["Origin", "Result", "analyze", "combine", "compare", "cut_short", "run_analysis"]
 
 Progress = Callable[[str], None]
 
@@ -60,26 +60,16 @@ class Origin:
     nonfinite: Sequence[finite.NonFinite] = ()
 
 
+@with_keywords
 def analyze(
     cell: BaseCell | JacobianChain,
     inputs: Array | None = None,
     *,
     lead_in: Array | None = None,
-    loss: str = "last",
     loss_gradient: Array | None = None,
-    steps: int | None = None,
-    batch: int | None = None,
-    warmup: int | None = None,
-    seed: int = 0,
-    lags: int = 32,
-    spectrum: int = 16,
-    step_spectra: int | None = None,
-    threshold: float = THRESHOLD,
-    remedies: bool = False,
-    max_memory: int | None = None,
     name: str | None = None,
     progress: Progress | None = None,
-    origin: Origin | None = None,
+    **settings: Any,
 ) -> Result:
     """Run a cell along its input, linearise every step, and measure how far gradients reach.
 
@@ -88,50 +78,72 @@ def analyze(
         inputs: (B, T, m) or (T, m); None for seeded white noise. A closed loop has none.
         lead_in: (B, N, m) or (N, m): what the network reads first, from a zero state; the run starts in the state
             where this leaves it. None for nothing; for a closed loop, 50 steps of seeded white noise.
-        loss: "last", "mean" or "sum": a random readout of length one of the last h, or of every h.
-        loss_gradient: your own dL/dh instead: (H,), (B, H) or (B, T, H), in the order of the inputs.
-        steps: measured steps of made-up inputs; 200.
-        batch: sequences of made-up inputs; 8.
-        warmup: steps run before the measured ones; 50 without inputs, 0 with.
-        seed: seed of noise and readout.
-        lags: at how many lags the Jacobian product is measured; 0 leaves products and spectra out.
-        spectrum: how many singular values are kept.
-        step_spectra: of how many steps spectra are taken; None for as many as are quick.
-        threshold: the fraction of the gradient that `reach` asks for.
-        remedies: where the gradient vanishes or explodes, also measure what changes of the weights do to it.
-        max_memory: bytes; where not all of the run fits, less of it is kept, and the rest computed again. The numbers
-            are the same but for rounding. None for half of what is free, and 1 GiB at most.
-        name: what the model is called in the sentence.
+        loss_gradient: your own dL/dh: (H,), (B, H) or (B, T, H), in the order of the inputs; it replaces `loss`.
+        name: name of the model in the sentence.
         progress: called with a word when a part begins, and with "products: 16 of 200 steps back" and the like.
+        **settings: the options of an analysis.
+
+    Raises:
+        InputError: shapes do not fit.
+        UsageError: an unknown setting, or a value out of range.
+    """
+    options = from_keywords(settings)
+    _check_cell(cell)
+    chain = isinstance(cell, JacobianChain)
+    if lead_in is not None and chain:
+        raise UsageError("a chain of Jacobians has no lead-in", "leave lead_in out")
+    if (options.steps, options.batch) != (None, None) and (inputs is not None or chain):
+        raise UsageError(
+            "steps and batch are for synthetic inputs", "cut the inputs themselves: inputs[:batch, :steps]"
+        )
+    if options.warmup is None and inputs is not None:
+        options = replace(options, warmup=0)
+    return run_analysis(
+        cell, inputs, options, lead_in=lead_in, loss_gradient=loss_gradient, name=name, progress=progress
+    )
+
+
+def run_analysis(
+    cell: BaseCell | JacobianChain,
+    inputs: Array | None,
+    settings: Settings,
+    *,
+    lead_in: Array | None = None,
+    loss_gradient: Array | None = None,
+    name: str | None = None,
+    progress: Progress | None = None,
+    origin: Origin | None = None,
+) -> Result:
+    """Analyze a cell with checked settings; see `analyze`.
+
+    Args:
+        cell: a cell or a chain.
+        inputs: as for `analyze`, warm-up included.
+        settings: the options; `steps` and `batch` are for synthetic inputs, drawn where `inputs` is None.
+        lead_in: as for `analyze`.
+        loss_gradient: as for `analyze`.
+        name: as for `analyze`.
+        progress: as for `analyze`.
         origin: what is known of model and input, for the document.
 
     Raises:
         InputError: shapes do not fit.
-        UsageError: an unknown loss, or a number out of range.
     """
     started, clock = datetime.now(UTC), time.perf_counter()
-    origin = origin or Origin()
-    _check_cell(cell)
-    if lead_in is not None and isinstance(cell, JacobianChain):
-        raise UsageError("a chain of Jacobians has no lead-in", "leave lead_in out")
-    if (steps, batch) != (None, None) and (inputs is not None or isinstance(cell, JacobianChain)):
-        raise UsageError("steps and batch are for made-up inputs", "cut the inputs themselves: inputs[:batch, :steps]")
-    steps = 200 if steps is None else steps
-    counts = {"steps": steps, "batch": BATCH if batch is None else batch, "warmup": warmup or 0}
-    _check_range(threshold, **counts, seed=seed, lags=lags, spectrum=spectrum)
+    origin = origin or Origin(config=settings.config(python=True))
+    seed, batch, warmup = settings.seed, settings.batch, settings.warmup_steps
     tell = progress or (lambda _: None)
     storage = EVERYTHING
     if isinstance(cell, JacobianChain):
         chain, longer, warmup, burn = cell, cell, 0, None
     else:
-        warmup = (50 if inputs is None else 0) if warmup is None else warmup
         tell("running the cell")
         lead_in = lead_in_of(cell, inputs, lead_in, batch, seed)
         if inputs is None:
-            batch = len(lead_in) if batch is None and lead_in is not None else batch or BATCH
-            inputs = drive("noise", batch, steps + warmup, cell.network_input_size, seed=seed)
+            batch = len(lead_in) if batch is None and lead_in is not None else settings.sequences
+            inputs = drive("noise", batch, settings.measured_steps + warmup, cell.network_input_size, seed=seed)
         lead = min(warmup, LONGEST_BURN)  # the end of the warm-up turns the frame of the exponents, too
-        storage = _storage(cell, inputs, dense=lags > 0 and not cell.diagonal, limit=max_memory)
+        storage = _storage(cell, inputs, dense=settings.lags > 0 and not cell.diagonal, limit=settings.max_memory)
         whole = run(cell, inputs, warmup=warmup, keep=lead, start=start_of(cell, lead_in), storage=storage)
         longer = linearise(whole)
         chain = longer.after(lead)
@@ -143,8 +155,8 @@ def analyze(
         and backward(cell)
     ):
         loss_gradient = np.asarray(loss_gradient)[:, ::-1]  # it runs from the last step of the data to the first
-    readout = random_loss(chain, loss, seed) if loss_gradient is None else given_loss(chain, loss_gradient)
-    wanted = Wanted(lags, spectrum, step_spectra, threshold, burn, seed)
+    readout = random_loss(chain, settings.loss, seed) if loss_gradient is None else given_loss(chain, loss_gradient)
+    wanted = Wanted(settings.lags, settings.spectrum, settings.step_spectra, settings.threshold, burn, seed)
     answers, missing = measure(chain, longer, readout, origin.nonfinite, wanted, tell)
     facts = _facts(cell) | dict(origin.model)
     config = dict(origin.config) | ({} if lead_in is None else {"lead_in": np.shape(lead_in)[-2]})
@@ -154,11 +166,12 @@ def analyze(
         "warmup": warmup,
         "loss": readout.name,
         "seed": seed,
-        "lags": lags,
-        "spectrum": min(spectrum, chain.size),
+        "lags": settings.lags,
+        "spectrum": min(settings.spectrum, chain.size),
         "step_spectra": len(answers["steps"].timestep) if "steps" in answers else 0,
-        "threshold": threshold,
+        "threshold": settings.threshold,
     }
+    remedies = settings.remedies
     if missing and remedies:
         remedies, missing = False, (*missing, "remedies")
     if remedies:
@@ -213,22 +226,25 @@ def cut_short(names: Sequence[str], where: str) -> dict[str, str]:
     return {"code": "GS-INTERRUPTED", "message": f"Interrupted; not measured: {', '.join(names)}.", "where": where}
 
 
-def _check_range(threshold: float, **counts: int) -> None:
-    if not 0 < threshold < 1:
-        raise UsageError(f"the threshold of reach must lie between 0 and 1, not {threshold:g}")
-    for what, value in counts.items():
-        least = 0 if what in ("warmup", "seed", "lags") else 1
-        if value < least:
-            raise UsageError(f"{what} must be at least {least}, not {value}")
-
-
-def compare(models: Mapping[str, BaseCell | Result], inputs: Array | None = None, **options: Any) -> Result:
+@with_keywords
+def compare(
+    models: Mapping[str, BaseCell | Result],
+    inputs: Array | None = None,
+    *,
+    lead_in: Array | None = None,
+    loss_gradient: Array | None = None,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Result:
     """Analyze several cells on the same inputs, side by side.
 
     Args:
         models: {name: cell or result}; a result is taken as it is.
         inputs: (B, T, m) or (T, m), the same for all cells; None for seeded white noise.
-        **options: as for `analyze`.
+        lead_in: as for `analyze`.
+        loss_gradient: as for `analyze`.
+        progress: as for `analyze`.
+        **settings: the options of an analysis.
 
     Raises:
         UsageError: there are no models.
@@ -236,8 +252,9 @@ def compare(models: Mapping[str, BaseCell | Result], inputs: Array | None = None
     """
     if not models:
         raise UsageError("there is nothing to compare", "name at least one cell, checkpoint or saved result")
-    results = [m if isinstance(m, Result) else analyze(m, inputs, name=n, **options) for n, m in models.items()]
-    return combine(dict(zip(models, results, strict=True)))
+    given: dict[str, Any] = {"lead_in": lead_in, "loss_gradient": loss_gradient, "progress": progress, **settings}
+    results = {n: m if isinstance(m, Result) else analyze(m, inputs, name=n, **given) for n, m in models.items()}
+    return combine(results)
 
 
 def combine(results: Mapping[str, Result]) -> Result:

@@ -12,12 +12,31 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, ClassVar
 
 from gradscope import plugins
 from gradscope.errors import UsageError
 
-__all__ = ["Choice", "Count", "Option", "Pairs", "Plain", "Real", "Size", "Where", "option", "table"]
+__all__ = [
+    "ALWAYS",
+    "FILE",
+    "FLAG",
+    "GIVEN",
+    "NEVER",
+    "SHOWN",
+    "TEXT",
+    "Choice",
+    "Count",
+    "Option",
+    "Pairs",
+    "Plain",
+    "Real",
+    "Size",
+    "Where",
+    "option",
+    "table",
+]
 
 SUFFIXES = {"k": 10**3, "m": 10**6, "g": 10**9}
 BYTES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
@@ -180,6 +199,9 @@ class Pairs:
             if not equals or not key:
                 raise UsageError(f"a setting is written KEY=VALUE, not '{key}'", "for instance forget_bias=1")
         return {key.strip(): text.strip() for key, _, text in split}
+
+
+FLAG, TEXT, FILE = Plain(bool), Plain(str), Plain(Path)
 
 
 def _whole(text: str) -> int | None:

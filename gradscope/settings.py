@@ -7,19 +7,39 @@ takes a line here, and the place where it acts.
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import shlex
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from gradscope import plugins
 from gradscope.errors import UsageError
-from gradscope.options import ALWAYS, GIVEN, NEVER, SHOWN, Choice, Count, Pairs, Plain, Real, Size, Where, option, table
+from gradscope.options import (
+    ALWAYS,
+    FILE,
+    FLAG,
+    GIVEN,
+    NEVER,
+    SHOWN,
+    TEXT,
+    Choice,
+    Count,
+    Pairs,
+    Real,
+    Size,
+    Where,
+    option,
+    table,
+)
 
-__all__ = ["Settings", "command_options", "config_schema", "footer_parts", "from_keywords"]
+__all__ = ["Settings", "command_options", "config_schema", "footer_parts", "from_keywords", "with_keywords"]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 STEPS, BATCH, WARMUP, INPUT_SIZE = 200, 8, 50, 32  # of synthetic input, where nothing else is asked for
 
@@ -48,7 +68,6 @@ RANDOM_LOSS = Where(
 RUN = Where(lambda _, kinds: bool(kinds), "runs models again, and a saved result is none", "name a cell or a file")
 
 READING = ("analyze", "compare", "inspect")  # commands that read checkpoints
-FLAG, TEXT, FILE = Plain(bool), Plain(str), Plain(Path)
 model, inputs, analysis = (partial(option, panel=panel) for panel in ("Model", "Input", "Analysis"))
 
 
@@ -73,7 +92,7 @@ class Settings:
         Count(),
         where=(BUILT,),
         record=NEVER,
-        usual="32; with --data, those of the data",
+        usual="32; with real data, theirs",
     )
     layers: int = model(1, "Number of layers", Count(), where=(DRAWN,), record=ALWAYS)
     residual: bool = model(
@@ -101,6 +120,7 @@ class Settings:
         "Setting of the cell or of the initialisation: forget_bias=1, activation=relu, tmax=200. Repeatable",
         Pairs(),
         where=(BUILT,),
+        commands=("analyze", "compare", "check-cell"),
         record=ALWAYS,
         repeat=False,
     )
@@ -171,17 +191,17 @@ class Settings:
         1.0, "Scale of the synthetic input", Real(), metavar="S", where=(SYNTHETIC,), record=ALWAYS
     )
     steps: int | None = inputs(
-        None, "Number of measured time steps", Count(), python=True, usual="200; with --data, all", metavar="T"
+        None, "Number of measured time steps", Count(), python=True, usual="200; with real data, all", metavar="T"
     )
     batch: int | None = inputs(
-        None, "Number of independent sequences", Count(), python=True, usual="8; with --data, all", metavar="B"
+        None, "Number of independent sequences", Count(), python=True, usual="8; with real data, all", metavar="B"
     )
     warmup: int | None = inputs(
         None,
-        "Steps run before the measured ones; with --drive self, in the closed loop",
+        "Steps run before the measured ones; in a closed loop, steps of the loop",
         Count(0),
         python=True,
-        usual="50; 0 with --data, unless --drive self",
+        usual="50; 0 with real data",
     )
 
     loss: str = analysis(
@@ -235,11 +255,7 @@ class Settings:
     dtype: str = analysis("float64", "Floating-point precision", Choice("float64", "float32"), record=SHOWN)
     seed: int = analysis(0, "Seed of weights, input and readout", Count(0), python=True, record=SHOWN)
     threads: int = analysis(
-        1,
-        "Number of models that are measured at the same time, each on one processor core",
-        Count(),
-        record=NEVER,
-        repeat=False,
+        1, "Number of models analyzed at once, as far as memory allows", Count(), record=NEVER, repeat=False
     )
     max_memory: int | None = analysis(
         None,
@@ -315,6 +331,22 @@ def from_keywords(keywords: Mapping[str, Any]) -> Settings:
             hint = f"{plugins.suggest(name, list(rows))}known: {', '.join(rows)}"
             raise UsageError(f"analyze takes no setting '{name}'", hint)
     return Settings(**{name: rows[name].parsed(name, value) for name, value in keywords.items()})
+
+
+def with_keywords(function: F) -> F:
+    """Show the settings that `gradscope.analyze` takes in the signature and docstring of a function of **settings."""
+    rows = {name: row for name, row in table(Settings).items() if row.python}
+    signature = inspect.signature(function)
+    types = {f.name: f.type for f in dataclasses.fields(Settings)}
+    parameters = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    for name, row in rows.items():
+        kind = inspect.Parameter.KEYWORD_ONLY
+        parameters.append(inspect.Parameter(name, kind, default=row.default, annotation=types[name]))
+    function.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    lines = "\n".join(f"        {name}: {row.text}" for name, row in rows.items())
+    document = function.__doc__ or ""
+    function.__doc__ = document.replace("        **settings: the options of an analysis.", lines)
+    return function
 
 
 def command_options(settings: Settings, kinds: Collection[str]) -> str:

@@ -545,7 +545,7 @@ def test_what_is_nearly_a_cell_is_refused_with_a_hint():
 
 
 def test_sizes_of_made_up_input_do_not_go_with_real_input():
-    with pytest.raises(UsageError, match="made-up"):
+    with pytest.raises(UsageError, match="synthetic"):
         analyze(create("gru", hidden_size=2, input_size=2), np.zeros((2, 9, 2)), steps=5)
 
 

@@ -1,154 +1,180 @@
-"""From a request to models: a cell with random weights, or the recurrent layers of a checkpoint.
+"""From settings to models: a cell with random weights, a function of a file, or the recurrent layers of a checkpoint.
 
 Heavy modules are imported inside the functions, after the number of BLAS threads has been set.
 """
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradscope import plugins
-from gradscope.cli._mine import fetch, is_own, refuse_idle_settings, refuse_settings
-from gradscope.cli._mine import made as own_made
+from gradscope.cli._files import exists, seekable
 from gradscope.cli._output import shown
-from gradscope.cli._request import Request, exists
-from gradscope.cli._saved import piped
-from gradscope.errors import GradscopeError, InputError, ResourceError, UsageError
+from gradscope.cli._user_cell import SIZES, fetch, is_own, made, refuse_idle_settings, refuse_settings
+from gradscope.errors import GradscopeError, UsageError
+from gradscope.options import table
+from gradscope.settings import DRAWN, INPUT_SIZE, Settings
 
 if TYPE_CHECKING:
     from gradscope.checking.user_file import Own
     from gradscope.files.layouts._base import RecurrentLayer
     from gradscope.files.layouts._load import Checkpoint
     from gradscope.maps.jacobian import Array
+    from gradscope.networks.cell import Cell
     from gradscope.networks.interface import BaseCell
-    from gradscope.networks.loop import Loop
 
-__all__ = ["Model", "existing_or_suggest", "models_of_cell", "models_of_file", "seekable"]
+__all__ = ["Model", "existing_or_suggest", "models_of_cell", "models_of_file"]
+
+DRAWN_READOUT = "The readout is drawn at random, as nn.Linear draws its weights and bias: U(-1/sqrt(H), 1/sqrt(H))."
+DIRECTIONS = "Each direction is a separate chain: paths that change direction between layers are not in these numbers."
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A cell with its names and what its source says of it."""
+    """A cell with its names, its settings, and what its source says of it.
+
+    Attributes:
+        label: its name among several.
+        title: its name in the sentence.
+        cell: the network.
+        settings: as given.
+        config: the settings that have an effect on it, resolved, for the document.
+        facts: fields of the document's `model`.
+        warnings: {code, message, where}.
+        embedding: matrix of a checkpoint that tokens are looked up in, or None.
+    """
 
     label: str
     title: str
     cell: BaseCell
+    settings: Settings
+    config: dict[str, Any]
     facts: dict[str, Any]
     warnings: tuple[dict[str, Any], ...] = ()
     embedding: Array | None = None
 
 
-def models_of_cell(request: Request, label: str | None = None) -> list[Model]:
-    """Make the cell that was asked for, after asking whether it fits into memory.
+def models_of_cell(settings: Settings, label: str | None = None) -> list[Model]:
+    """Create the cell that is named, after asking whether it fits into memory; each direction is a model.
 
     Raises:
         UsageError: an unknown cell, initialisation or setting.
         ResourceError: it does not fit.
     """
-    from gradscope.dynamics.budget import Plan
     from gradscope.networks.cell import cell_class
     from gradscope.networks.create import create, directions
     from gradscope.networks.loop import closed_loop
     from gradscope.networks.sound import refuse_unsound_class
 
-    assert request.cell is not None
-    own = fetch(request.cell) if is_own(request.cell) else None
+    assert settings.cell is not None
+    own = fetch(settings.cell) if is_own(settings.cell) else None
     if own is not None and own.cell_class is None:
-        return [_model_of_function(request, own, label)]
+        return [_model_of_function(settings, own, label)]
     if own is None:
-        refuse_settings(request.cell)
-    cls, hidden = own and own.cell_class or cell_class(request.cell), request.hidden
+        refuse_settings(settings.cell)
+    cls = own and own.cell_class or cell_class(settings.cell)
     refuse_unsound_class(cls)
-    plugins.load("inits", request.initialisation)
-    inputs = request.input_size or (_width_of_data(request) if request.data else 32)
-    above, ways = request.layers - 1, 1 + request.bidirectional
-    rows = len(cls.gates) * hidden * ways
-    matrices = cls.recurrent_weights or bool(cls.products)
-    own_width = hidden if matrices else 0
-    weights = rows * (own_width + inputs + 2) + rows * (own_width + hidden * ways + 2) * above
-    state = hidden * len(cls.parts) * (1 if request.bidirectional else request.layers)
-    steps, size = (request.steps or 200) + request.warmup_steps, 4 if request.dtype == "float32" else 8
-    dense = request.lags > 0 and (matrices or request.layers > 1 or request.feeds_itself)
-    plan = Plan(state, inputs, weights, steps, request.batch or 8, size, dense)
-    plan.check(request.max_memory)
-    options: dict[str, Any] = {
-        "hidden_size": hidden,
-        "input_size": inputs,
-        "layers": request.layers,
-        "residual": request.residual,
-        "norm": request.norm,
-        "init": request.init,
-        "gain": request.gain,
-        "seed": request.seed,
-        "dtype": request.dtype,
-        **request.settings,
-    }
-    title, cell = (own.name, cls) if own else (request.cell.upper().replace("_", " "), request.cell)
-    label = label or (own.name if own else request.cell)
-    name = f"{title}, {hidden} unit{'s'[: hidden != 1]}"
-    name += f", {request.layers} layers" if request.layers > 1 else ""
-    name += ", residual" if request.residual else ""
-    name += "" if request.norm == "none" else f", {request.norm} norm"
-    facts: dict[str, Any] = {"source": "init", "init": request.initialisation, **_facts_of_file(own)}
-    if request.feeds_itself and request.bidirectional:
+    settings = replace(settings, input_size=_inputs(settings))
+    init = settings.init or cls.usual_init
+    plugins.load("inits", init)
+    _check_memory(settings, cls)
+    if settings.closed_loop and settings.bidirectional:
         raise UsageError("a bidirectional network cannot feed itself", "leave out --bidirectional or --drive self")
-    if request.feeds_itself:
-        made_loop = closed_loop(create(cell, **options), seed=request.seed)
-        noted = [{"code": "GS-ASSUME", "message": DRAWN, "where": "model.readout"}]
-        facts |= {"readout": made_loop.name, "assumptions": [DRAWN]}
-        return [Model(label, f"{name}, closed loop", made_loop, facts, tuple(noted))]
-    if not request.bidirectional:
-        return [Model(label, name, create(cell, **options), facts)]
-    note = {"code": "GS-DIRECTIONS", "message": ACROSS, "where": "model"}
-    made = directions(cell, **options)
-    return [Model(f"{label}.{n}", f"{name}, {n}", c, facts | {"layer": n}, (note,)) for n, c in made.items()]
+    name = own.name if own else str(settings.cell)
+    what: str | type[Cell] = cls if own else name
+    facts: dict[str, Any] = {"source": "init", "init": init, **_facts_of_file(own)}
+    config = replace(settings, init=init, cell=f"{own.path.name}:{name}" if own else name).config({"cell"})
+    title, label = _title(settings, own.name if own else None), label or name
+    if settings.bidirectional:
+        note = {"code": "GS-DIRECTIONS", "message": DIRECTIONS, "where": "model"}
+        return [
+            Model(f"{label}.{n}", f"{title}, {n}", c, settings, config, facts | {"layer": n}, (note,))
+            for n, c in directions(what, **_keywords(settings)).items()
+        ]
+    cell = create(what, **_keywords(settings))
+    if not settings.closed_loop:
+        return [Model(label, title, cell, settings, config, facts)]
+    loop = closed_loop(cell, seed=settings.seed)
+    facts |= {"readout": loop.name, "assumptions": [DRAWN_READOUT]}
+    note = {"code": "GS-ASSUME", "message": DRAWN_READOUT, "where": "model.readout"}
+    return [Model(label, f"{title}, closed loop", loop, settings, config, facts, (note,))]
+
+
+def _keywords(settings: Settings) -> dict[str, Any]:
+    """Return the settings as keywords of `gradscope.create`."""
+    names = ("input_size", "layers", "residual", "norm", "init", "gain", "seed", "dtype")
+    return {"hidden_size": settings.hidden, **{n: getattr(settings, n) for n in names}, **settings.set}
+
+
+def _inputs(settings: Settings) -> int:
+    """Return the number of input features: as given, or those of the data, or the usual one."""
+    from gradscope.files.data._load import width_of
+
+    if settings.input_size or not settings.data:
+        return settings.input_size or INPUT_SIZE
+    return width_of(settings.data, key=settings.data_key, columns=settings.columns)
+
+
+def _check_memory(settings: Settings, cls: type[Cell]) -> None:
+    """Ask whether a cell and its run fit into memory, before the weights are drawn.
+
+    Raises:
+        ResourceError: they do not.
+    """
+    from gradscope.dynamics.budget import Plan
+
+    hidden, inputs, directions = settings.hidden, settings.input_size or INPUT_SIZE, 1 + settings.bidirectional
+    rows = len(cls.gates) * hidden * directions
+    matrices = cls.recurrent_weights or bool(cls.products)
+    recurrent = hidden if matrices else 0  # columns of U
+    weights = rows * (recurrent + inputs + 2) + rows * (recurrent + hidden * directions + 2) * (settings.layers - 1)
+    state = hidden * len(cls.parts) * (1 if settings.bidirectional else settings.layers)
+    steps, size = settings.measured_steps + settings.warmup_steps, 4 if settings.dtype == "float32" else 8
+    dense = settings.lags > 0 and (matrices or settings.layers > 1 or settings.closed_loop)
+    Plan(state, inputs, weights, steps, settings.sequences, size, dense).check(settings.max_memory)
+
+
+def _title(settings: Settings, name: str | None) -> str:
+    title = (
+        f"{name or str(settings.cell).upper().replace('_', ' ')}, {settings.hidden} unit{'s'[: settings.hidden != 1]}"
+    )
+    title += f", {settings.layers} layers" if settings.layers > 1 else ""
+    title += ", residual" if settings.residual else ""
+    return title + ("" if settings.norm == "none" else f", {settings.norm} norm")
 
 
 def _facts_of_file(own: Own | None) -> dict[str, Any]:
     return {} if own is None else {"cell": own.name, "path": own.path.name, "sha256": own.sha256}
 
 
-def _model_of_function(request: Request, own: Own, label: str | None) -> Model:
-    """Make the cell of a function in a file; its sizes are those of the file, where it has some.
+def _model_of_function(settings: Settings, own: Own, label: str | None) -> Model:
+    """Create the cell of a function in a file; its sizes are those of the file, where it has some.
 
     Raises:
         UsageError: an option or a setting has no effect.
         InputError: the function fails, or does not return what it must.
     """
-    given = {"--dtype": request.dtype != "float64", "--drive self": request.feeds_itself}
+    given = {"dtype"} if settings.dtype != "float64" else set()
+    given |= {"drive"} if settings.closed_loop else set()
     if label is None:  # in a comparison, options may be for others
-        given |= {"--layers": request.layers > 1, "--bidirectional": request.bidirectional, "--gain": request.gain != 1}
-        given |= {"--residual": request.residual, "--norm": request.norm != "none"}
-        given |= {"--init": request.init is not None, "--hidden": request.hidden != Request.hidden}
-        given |= {"--input-size": request.input_size is not None}
+        names = (*(n for n, row in table(Settings).items() if DRAWN in row.where), *SIZES)
+        given |= {n for n in names if getattr(settings, n) != getattr(Settings(), n)}
     refuse_idle_settings(own, given)
-    inputs = request.input_size or (_width_of_data(request) if request.data else 32)
-    cell = own_made(own, request.hidden, inputs, request.seed, request.settings)
+    cell = made(own, settings.hidden, _inputs(settings), settings.seed, settings.set)
+    config = replace(settings, cell=f"{own.path.name}:{own.name}").config({"function"})
+    if own.size("state_size") is not None:
+        del config["hidden"]
     assumptions = [cell.assumption] if hasattr(cell, "assumption") else []
-    facts = {"source": "python", **_facts_of_file(own), "settings": request.set, "assumptions": assumptions}
+    facts = {"source": "python", **_facts_of_file(own), "settings": config["set"], "assumptions": assumptions}
     notes = tuple({"code": "GS-ASSUME", "message": a, "where": "model"} for a in assumptions)
     title = f"{own.name} of {own.path.name}, state of {cell.state_size}"
-    return Model(label or own.name, title, cell, facts, notes)
+    return Model(label or own.name, title, cell, settings, config, facts, notes)
 
 
-DRAWN = "The readout is drawn at random, as nn.Linear draws its weights and bias: U(-1/sqrt(H), 1/sqrt(H))."
-ACROSS = "Each direction is a chain of its own: paths that change direction between layers are not in these numbers."
-
-
-def _width_of_data(request: Request) -> int:
-    from gradscope.files.data._load import width_of
-
-    assert request.data is not None
-    return width_of(request.data, key=request.data_key, columns=request.columns)
-
-
-def models_of_file(request: Request, target: Path) -> list[Model]:
+def models_of_file(settings: Settings, target: Path) -> list[Model]:
     """Read the recurrent layers of a checkpoint; "-" is standard input.
 
     Raises:
@@ -156,45 +182,52 @@ def models_of_file(request: Request, target: Path) -> list[Model]:
         UsageError: the layer that was asked for is not there.
     """
     from gradscope.files.layouts._load import choose_layers, read_checkpoint, read_embedding, read_readout
+
+    stated = {"key": settings.key, "activation": settings.activation, "gate_order": settings.gate_order}
+    head = embedding = None
+    with seekable(target) as path:
+        checkpoint = read_checkpoint(path, dtype=settings.dtype, **stated)
+        if settings.embedding:
+            embedding = read_embedding(path, settings.embedding, key=settings.key)
+        chosen = choose_layers(checkpoint.layers, settings.layer)
+        if settings.closed_loop:
+            if settings.readout is None:
+                raise _no_readout(checkpoint, chosen)
+            head = read_readout(path, settings.readout, key=settings.key)
+    models = [_model_of_layer(settings, checkpoint, layer, path.name, embedding) for layer in chosen]
+    if head is None:
+        return models
+    return [_closed(m, layer, head, several=len(chosen) > 1) for m, layer in zip(models, chosen, strict=True)]
+
+
+def _model_of_layer(
+    settings: Settings, checkpoint: Checkpoint, layer: RecurrentLayer, path: str, embedding: Array | None
+) -> Model:
+    """Return a recurrent layer of a checkpoint with what its file says of it."""
     from gradscope.networks.stack import Direction, Stack
 
-    options: dict[str, Any] = {"key": request.key, "activation": request.activation, "gate_order": request.gate_order}
-    with seekable(target) as path:
-        checkpoint = read_checkpoint(path, dtype=request.dtype, **options)
-        embedding = read_embedding(path, request.embedding, key=request.key) if request.embedding else None
-        chosen = choose_layers(checkpoint.layers, request.layer)
-        if request.feeds_itself and request.readout is None:
-            raise _no_readout(checkpoint, chosen)
-        head = (
-            read_readout(path, request.readout, key=request.key) if request.feeds_itself and request.readout else None
-        )
-    models = []
-    for layer in chosen:
-        facts = {
-            "source": "checkpoint",
-            "path": path.name,
-            "sha256": checkpoint.sha256,
-            "format": checkpoint.format,
-            "layer": layer.name,
-            "assumptions": list(layer.assumptions),
-        }
-        notes = [{"code": "GS-ASSUME", "message": a, "where": f"model.{layer.name}"} for a in layer.assumptions]
-        notes += [
-            {"code": "GS-NOTE", "message": n, "where": f"model.{layer.name}"} for n in (*checkpoint.notes, *layer.notes)
-        ]
-        if isinstance(layer.cell, Direction):
-            notes.append({"code": "GS-DIRECTIONS", "message": ACROSS, "where": "model"})
-        title = f"{layer.kind.upper()} {layer.name}, {layer.hidden_size} unit{'s'[: layer.hidden_size != 1]}"
-        title += f", {layer.layers} layers" if isinstance(layer.cell, Stack) else ""
-        cell = layer.cell
-        if head:
-            cell = _fed_back(layer, head, several=len(chosen) > 1)
-            title, facts["readout"] = f"{title}, closed loop", cell.name
-        models.append(Model(layer.name, title, cell, facts, tuple(notes), embedding))
-    return models
+    facts = {
+        "source": "checkpoint",
+        "path": path,
+        "sha256": checkpoint.sha256,
+        "format": checkpoint.format,
+        "layer": layer.name,
+        "assumptions": list(layer.assumptions),
+    }
+    where = f"model.{layer.name}"
+    notes = [{"code": "GS-ASSUME", "message": a, "where": where} for a in layer.assumptions]
+    notes += [{"code": "GS-NOTE", "message": n, "where": where} for n in (*checkpoint.notes, *layer.notes)]
+    if isinstance(layer.cell, Direction):
+        notes.append({"code": "GS-DIRECTIONS", "message": DIRECTIONS, "where": "model"})
+    title = f"{layer.kind.upper()} {layer.name}, {layer.hidden_size} unit{'s'[: layer.hidden_size != 1]}"
+    title += f", {layer.layers} layers" if isinstance(layer.cell, Stack) else ""
+    config = settings.config({"checkpoint"})
+    return Model(layer.name, title, layer.cell, settings, config, facts, tuple(notes), embedding)
 
 
-def _fed_back(layer: RecurrentLayer, head: tuple[str, Array, str | None, Array | None], *, several: bool) -> Loop:
+def _closed(
+    model: Model, layer: RecurrentLayer, head: tuple[str, Array, str | None, Array | None], *, several: bool
+) -> Model:
     """Close the loop around one network of a checkpoint.
 
     Raises:
@@ -206,10 +239,11 @@ def _fed_back(layer: RecurrentLayer, head: tuple[str, Array, str | None, Array |
 
     matrix, R, bias, b = head
     try:
-        return closed_loop(layer.cell, R, b, name=printable(f"{matrix} and {bias}" if bias else matrix))
+        loop = closed_loop(layer.cell, R, b, name=printable(f"{matrix} and {bias}" if bias else matrix))
     except GradscopeError as error:
         hint = f"{error.hint}{'; ' if error.hint else ''}--layer chooses one network" if several else error.hint
         raise type(error)(f"{layer.name}: {error.message}", hint) from None
+    return replace(model, cell=loop, title=f"{model.title}, closed loop", facts=model.facts | {"readout": loop.name})
 
 
 def _no_readout(checkpoint: Checkpoint, chosen: Sequence[RecurrentLayer]) -> UsageError:
@@ -227,33 +261,6 @@ def _no_readout(checkpoint: Checkpoint, chosen: Sequence[RecurrentLayer]) -> Usa
     known = f"matrices that fit: {', '.join(dict.fromkeys(fit))}" if fit else f"no other matrix has its shape, {shape}"
     hint = f"{known}; rows are what it makes, columns the units that it reads"
     return UsageError("--drive self needs --readout NAME, the linear layer whose output is the next input", hint)
-
-
-@contextmanager
-def seekable(target: Path) -> Iterator[Path]:
-    """Give the path of a checkpoint; standard input is copied, since readers go back and forth.
-
-    Raises:
-        InputError: standard input is empty.
-        ResourceError: the copy cannot be written.
-    """
-    from gradscope.report.advice import PIPED
-
-    if str(target) != "-":
-        yield target
-        return
-    source = piped("pipe a file into it, or name a file instead of -")
-    with tempfile.TemporaryDirectory(prefix="gradscope-") as folder:
-        path = Path(folder) / PIPED
-        try:
-            with path.open("wb") as f:
-                shutil.copyfileobj(source, f, 1 << 20)
-                size = f.tell()
-        except OSError as error:
-            raise ResourceError(f"cannot copy standard input to {folder}: {error.strerror}") from error
-        if not size:
-            raise InputError("standard input is empty", "was there an error before it?")
-        yield path
 
 
 def existing_or_suggest(path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -16,48 +15,31 @@ from gradscope.cli._progress import silence
 from gradscope.errors import InputError, ResourceError, UsageError
 
 if TYPE_CHECKING:
+    from gradscope.cli._options import Output
     from gradscope.report.model import Report
 
-__all__ = ["Sink", "color_wanted", "is_picture", "terminal_width", "write_stdout"]
+__all__ = ["Sink", "color_wanted", "shown", "terminal_width", "write_stdout"]
 
 CLOSED_PIPE = 141  # 128 + SIGPIPE
 
 
 class Sink:
-    """Where a report goes. Opened before the work, so that a bad output is known at once.
+    """Where a report goes. Opened before the work, so that an output that cannot be written is known at once."""
 
-    Args:
-        format: format of standard output.
-        outputs: files; the suffix decides on the format.
-        force: replace files that exist.
-        mkdir: make directories that are missing.
-        color: "auto", "always" or "never".
-        reproducible: leave out what differs between two runs.
-        quiet: only the first line of text.
-    """
-
-    def __init__(
-        self,
-        format: str = "text",
-        outputs: Sequence[Path] = (),
-        *,
-        force: bool = False,
-        mkdir: bool = False,
-        color: str = "auto",
-        reproducible: bool = False,
-        quiet: bool = False,
-    ) -> None:
-        self.format, self.color, self.reproducible, self.quiet = format, color, reproducible, quiet
+    def __init__(self, options: Output) -> None:
+        self._options, self._format = options, options.stdout_format
+        outputs = options.output
         self._files: list[tuple[Path, str, Path | None]] = []
-        if sys.stdout.isatty() and plugins.outline("render", format).constants.get("BINARY"):
-            raise UsageError(f"{format} is binary and standard output is a terminal", f"-o FILE.{format} writes a file")
+        if sys.stdout.isatty() and plugins.outline("render", self._format).constants.get("BINARY"):
+            hint = f"-o FILE.{self._format} writes a file"
+            raise UsageError(f"{self._format} is binary and standard output is a terminal", hint)
         formats = [_format_of(path) for path in outputs]
         try:
             for path in outputs:
-                if not force and _is_file(path):
+                if not options.force and _is_file(path):
                     raise UsageError(f"{shown(path)} exists", "--force replaces it")
             for path, name in zip(outputs, formats, strict=True):
-                self._files.append((path, name, _temporary(path, mkdir)))
+                self._files.append((path, name, _temporary(path, options.mkdir)))
         except BaseException:
             self._clean()
             raise
@@ -90,7 +72,7 @@ class Sink:
             ResourceError: as `write`.
         """
         for path, name, temporary in self._files:
-            content = plugins.load("render", name).render(report, reproducible=self.reproducible)
+            content = plugins.load("render", name).render(report, reproducible=self._options.reproducible)
             try:
                 _replace(path, temporary, _encoded(content))
             except OSError as error:
@@ -100,24 +82,19 @@ class Sink:
         """Return what standard output gets."""
         terminal = sys.stdout.isatty()
         encoding = (getattr(sys.stdout, "encoding", None) or "ascii").lower().replace("-", "")
-        if self.quiet and self.format == "text":
+        if self._options.quiet and self._format == "text":
             return f"{report.sentence}\n"
-        options = {"ascii_only": not encoding.startswith("utf")} if self.format == "text" else {}
-        color = color_wanted(self.color, terminal)
-        rendered: str | bytes = plugins.load("render", self.format).render(
+        options = {"ascii_only": not encoding.startswith("utf")} if self._format == "text" else {}
+        color = color_wanted(self._options.color, terminal)
+        rendered: str | bytes = plugins.load("render", self._format).render(
             report,
             width=terminal_width() if terminal or color else None,
             color=color,
-            reproducible=self.reproducible,
+            reproducible=self._options.reproducible,
             **options,
         )
         # what other programs read is UTF-8, whatever the terminal speaks
-        return rendered if self.format == "text" else _encoded(rendered)
-
-
-def is_picture(name: str) -> bool:
-    """Tell whether an output format is one that draws."""
-    return name in plugins.names("render") and bool(plugins.outline("render", name).constants.get("PICTURE"))
+        return rendered if self._format == "text" else _encoded(rendered)
 
 
 def _encoded(content: str | bytes) -> bytes:

@@ -72,5 +72,5 @@ def stoppable() -> Iterator[Stop]:
 def end_if_stopped(stop: Stop) -> None:
     """End with the code of the signal, if there was one: what was measured has been written."""
     if stop.code:
-        note("interrupted: what was measured by then is written")
+        note(f"interrupted: partial results written, exit code {stop.code}")
         raise SystemExit(stop.code)  # typer.Exit(130) is taken for a Ctrl-C of which nobody has spoken yet

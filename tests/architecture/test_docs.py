@@ -131,7 +131,7 @@ def test_thresholds_are_those_of_the_program():
 
 
 def test_fail_on_names_every_metric():
-    failon = importlib.import_module("gradscope.cli._failon")
+    failon = importlib.import_module("gradscope.cli._fail_on")
     page = (DOCS / "howto" / "ci.md").read_text("utf-8")
     assert all(f"`{metric}`" in page for metric in failon.METRICS)
 

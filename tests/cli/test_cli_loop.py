@@ -159,10 +159,10 @@ def test_readouts_that_are_none(refused, generator, code, words, name, more):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["m.npz", "--readout", "head"], "--readout is for a network that feeds itself"),
+        (["m.npz", "--readout", "head"], "--readout is for closed-loop operation"),
         (["--cell", "gru", *SELF, "--readout", "head"], "--readout is for checkpoints"),
-        (["m.npz", *SELF, "--readout", "h", "--data", "x.npy", "--input-scale", "2"], "--input-scale is for made-up"),
-        (["m.npz", "--data", "x.npy", "--drive", "zeros"], "--drive is for made-up input"),
+        (["m.npz", *SELF, "--readout", "h", "--data", "x.npy", "--input-scale", "2"], "--input-scale is for synthetic"),
+        (["m.npz", "--data", "x.npy", "--drive", "zeros"], "--drive is for synthetic input"),
         (["--cell", "gru", *SELF, "--bidirectional"], "a bidirectional network cannot feed itself"),
     ],
 )

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from gradscope import analyze, create, from_step
-from gradscope.cli._measure import calls_of
-from gradscope.cli._mine import named
-from gradscope.cli._models import Model
+from gradscope.cli._plan import calls_of
+from gradscope.cli._user_cell import named
 from gradscope.errors import UsageError
 from gradscope.testing import derivatives, load_cell_file
 
@@ -361,7 +360,7 @@ def test_a_plan_counts_the_calls_of_a_function(change):
     cell = from_step(step, state_size=7, input_size=2, **given)
     seen.clear()
     analyze(cell, np.ones((3, 20, 2)), lags=0)
-    assert calls_of(Model("", "", cell, {}), 3, 20) == len(seen)
+    assert calls_of(cell, 3, 20) == len(seen)
 
 
 def test_only_calls_of_functions_are_counted(write, run):

@@ -127,7 +127,7 @@ def test_told_before_the_run(refused, conflict):
         (["model.pt", "--set", "forget_bias=1"], "--set is for cells with random weights"),
         (["model.pt", "--hidden", "128"], "--hidden is for cells with random weights"),
         (["model.pt", "--columns", "a"], "--columns is for real input"),
-        (["model.pt", "--data", "x.npy", "--drive", "sine"], "--drive is for made-up input"),
+        (["model.pt", "--data", "x.npy", "--drive", "sine"], "--drive is for synthetic input"),
     ],
 )
 def test_options_that_would_do_nothing(refused, options, words):

@@ -6,17 +6,17 @@ import json
 import sys
 import textwrap
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gradscope import plugins
 from gradscope.cli._cells import describe, describe_class, page, table
-from gradscope.cli._mine import aside, fetch, is_own, made, refuse_settings
-from gradscope.cli._options import complete_cells
-from gradscope.cli._output import Sink, is_picture, shown, terminal_width, write_stdout
-from gradscope.cli._request import one_blas_thread
+from gradscope.cli._options import Output, is_picture
+from gradscope.cli._output import Sink, shown, terminal_width, write_stdout
+from gradscope.cli._run import one_blas_thread
+from gradscope.cli._signature import complete_cells, with_options
+from gradscope.cli._user_cell import aside, fetch, is_own, made, refuse_settings
 from gradscope.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,25 +26,19 @@ EPILOG = "Example: gradscope cells lstm"
 UNITS, INPUTS = 8, 3  # of a function that leaves them open
 
 
+@with_options
 def command(
     name: Annotated[
         str | None,
         typer.Argument(
             metavar="NAME|FILE.py[:NAME]",
-            help="Tell about one cell; a file of your own is run.",
+            help="A cell; a file of your own is executed.",
             show_default=False,
             autocompletion=complete_cells(".py"),
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.", show_default=False)] = False,
-    output: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "-o", "--output", metavar="FILE", help="Draw it: .png, .svg, .pdf. Repeatable.", show_default=False
-        ),
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.", show_default=False)] = False,
-    mkdir: Annotated[bool, typer.Option("--mkdir", help="Make folders that are missing.", show_default=False)] = False,
+    *,
+    output: Output,
 ) -> None:
     """List the cells, or give one cell's equations, state, gates, settings and sources, and draw it."""
     own = fetch(name) if name is not None and is_own(name) else None
@@ -53,16 +47,16 @@ def command(
     elif own is None and name not in plugins.names("cells"):
         refuse_settings(name)
         plugins.load("cells", name)  # says what is known
-    if output:
-        _draw(name, own, output, force=force, mkdir=mkdir)
+    if output.output:
+        _draw(name, own, output)
     if own is not None and own.cell_class is None:
-        if output:
+        if output.output:
             return
         hint = f"-o FILE.png draws it, and gradscope check-cell {shown(own.path)} says what it does"
         raise UsageError(f"{own.name} of {shown(own.path)} is a function, and there is no page of one", hint)
     rows = _all() if name is None else [_own_row(own) if own else describe(name)]
     width = terminal_width() if sys.stdout.isatty() else None
-    if as_json:
+    if output.json:
         write_stdout(json.dumps(rows if name is None else rows[0], indent=2, default=str) + "\n")
     elif name is None:
         inits = f"initialisations: {', '.join(plugins.names('inits'))}"
@@ -85,14 +79,14 @@ def _summary(own: Own) -> str:
     return (own.module.__doc__ or "").strip().partition("\n")[0].rstrip(".") or f"a cell of {own.path.name}"
 
 
-def _draw(name: str | None, own: Own | None, paths: list[Path], *, force: bool, mkdir: bool) -> None:
+def _draw(name: str | None, own: Own | None, output: Output) -> None:
     if name is None:
         raise UsageError("-o draws one cell, and none is named", "for instance gradscope cells lstm -o lstm.png")
-    for path in paths:
+    for path in output.output:
         if not is_picture(path.suffix[1:].lower()):
             raise UsageError(f"{shown(path)} is no picture", "its suffix must be .png, .svg or .pdf")
     one_blas_thread()
-    with Sink(outputs=paths, force=force, mkdir=mkdir) as sink:
+    with Sink(output) as sink:
         with aside():
             from gradscope.diagram import cell_report
 

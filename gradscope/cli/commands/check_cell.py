@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from gradscope import plugins
-from gradscope.cli import _options as o
-from gradscope.cli._idle import typed_of_cells
-from gradscope.cli._mine import aside, fetch, is_own, made, refuse_idle_settings, refuse_settings
-from gradscope.cli._numbers import count
+from gradscope.cli._files import exists
+from gradscope.cli._options import Output
 from gradscope.cli._output import write_stdout
-from gradscope.cli._request import exists, one_blas_thread, settings_of
+from gradscope.cli._run import one_blas_thread
+from gradscope.cli._signature import complete_cells, typed, with_options
+from gradscope.cli._user_cell import aside, fetch, is_own, made, refuse_idle_settings, refuse_settings
 from gradscope.errors import GradscopeError, InputError
+from gradscope.options import Count, option
+from gradscope.settings import Settings
 
 if TYPE_CHECKING:
     from gradscope.checking.user_file import Own
 
 EPILOG = "Example: gradscope check-cell my_cell.py"
-UNITS, INPUTS = 5, 3  # small, and no two sizes alike, so that a transposed matrix does not fit
 OF_CLASSES = "docs/howto/write-a-cell.md says what a cell has to be"
 OF_FUNCTIONS = "docs/howto/write-a-cell.md says what a step has to be: a function of x and s alone"
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Small ones, no two alike, so that a transposed matrix does not fit."""
+
+    hidden: int = option(5, "Hidden units", Count(), "Model", commands=("check-cell",))
+    input_size: int = option(3, "Number of input features", Count(), "Model", commands=("check-cell",))
 
 
 class _Checked(NamedTuple):
@@ -44,6 +54,7 @@ class _Checked(NamedTuple):
     surrogate: bool
 
 
+@with_options
 def command(
     context: typer.Context,
     cell: Annotated[
@@ -51,21 +62,13 @@ def command(
         typer.Argument(
             metavar="FILE.py[:NAME]|NAME",
             help="Your file, and the class or function where it has several; or a cell of the list, or a plug-in.",
-            autocompletion=o.complete_cells(".py"),
+            autocompletion=complete_cells(".py"),
         ),
     ],
-    hidden: Annotated[
-        int, typer.Option("--hidden", metavar="N", parser=count("--hidden"), help="Units (5).", show_default=False)
-    ] = UNITS,
-    input_size: Annotated[
-        int,
-        typer.Option(
-            "--input-size", metavar="N", parser=count("--input-size"), help="Number of inputs (3).", show_default=False
-        ),
-    ] = INPUTS,
-    settings: o.Settings = None,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.", show_default=False)] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No table.", show_default=False)] = False,
+    *,
+    sizes: Sizes,
+    settings: Settings,
+    output: Output,
 ) -> None:
     """Check that a cell's Jacobian is the derivative of its step. Runs the file: it is your own code."""
     one_blas_thread()
@@ -79,27 +82,25 @@ def command(
             raise InputError(f"{cell} is not a Python file", "its name has to end in .py")
         plugins.load("cells", cell)  # says what is known
     if own is not None and own.cell_class is None:
-        refuse_idle_settings(own, dict.fromkeys(typed_of_cells(context), True))
+        refuse_idle_settings(own, typed(context))
     with aside():
-        found = _looked_at(cell, own, hidden, input_size, dict(settings_of(settings)))
+        found = _looked_at(cell, own, sizes.hidden, sizes.input_size, settings.set)
     from gradscope.report.check import check_document, right_sentence
     from gradscope.report.present import from_document
 
     faults = [_in_words(r) for r in found.rows if not r.right]
     wrong = f"{found.name}: {'; '.join(faults)}" if faults else found.broken
-    if as_json:
+    if output.json:
         model = {"cell": found.name, "function": found.function}
         model |= {"path": own.path.name, "sha256": own.sha256} if own else {}
-        config = {"cell": f"{own.path.name}:{own.name}" if own else cell} | _sizes(own, hidden, input_size)
-        document = check_document(
-            model, found.rows, wrong, config | {"set": settings_of(settings)}, surrogate=found.surrogate
-        )
+        config = {"cell": f"{own.path.name}:{own.name}" if own else cell} | _sizes(own, sizes.hidden, sizes.input_size)
+        document = check_document(model, found.rows, wrong, config | {"set": settings.set}, surrogate=found.surrogate)
         write_stdout(plugins.load("render", "json").render(from_document(document)))
-    elif found.rows and not quiet:
+    elif found.rows and not output.quiet:
         write_stdout(f"{found.name}\n{_table(found.rows)}\n")
     if wrong:
         raise InputError(f"not a right cell: {wrong}", OF_FUNCTIONS if found.function else OF_CLASSES)
-    if not as_json:
+    if not output.json:
         write_stdout(right_sentence(found.name, surrogate=found.surrogate) + "\n")
 
 

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import gradscope
+from gradscope.cli._options import Output
 from gradscope.cli._output import terminal_width, write_stdout
-from gradscope.cli._request import one_blas_thread
+from gradscope.cli._run import one_blas_thread
+from gradscope.cli._signature import with_options
 from gradscope.dynamics.budget import available_bytes, human
 
 if TYPE_CHECKING:
@@ -25,12 +27,14 @@ EPILOG = "Example: gradscope doctor --selftest"
 CORE = ("numpy", "scipy", "typer", "rich", "matplotlib")
 
 
+@with_options
 def command(
     selftest: Annotated[
         bool,
         typer.Option("--selftest", help="Run all closed forms; takes a few seconds.", show_default=False),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.", show_default=False)] = False,
+    *,
+    output: Output,
 ) -> None:
     """Show versions, BLAS, threads and memory, and check the installation against closed forms."""
     one_blas_thread()
@@ -49,7 +53,7 @@ def command(
     }
     warnings = _warnings()
     checks = run_selftest(full=selftest)
-    if as_json:
+    if output.json:
         text = json.dumps(
             {**facts, "warnings": warnings, "checks": [_row(c) for c in checks]}, indent=2, allow_nan=False
         )

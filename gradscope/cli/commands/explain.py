@@ -10,7 +10,9 @@ from typing import Annotated
 
 import typer
 
+from gradscope.cli._options import Output
 from gradscope.cli._output import color_wanted, terminal_width, write_stdout
+from gradscope.cli._signature import with_options
 from gradscope.report.codes import Code, codes, find
 
 EPILOG = "Example: gradscope explain GS-VANISHING"
@@ -22,21 +24,23 @@ def _complete(incomplete: str) -> list[str]:
     return [c for k in known if (c := k.lower() if incomplete.islower() else k).startswith(incomplete)]
 
 
+@with_options
 def command(
     code: Annotated[
         str | None,
         typer.Argument(
             metavar="CODE",
-            help="Of a finding or note; case and the GS- do not matter.",
+            help="Code of a finding or note, in any case, with or without GS-.",
             show_default=False,
             autocompletion=_complete,
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.", show_default=False)] = False,
+    *,
+    output: Output,
 ) -> None:
     """List findings and notes, or explain one: what it means, how it is decided, what to do."""
     rows = list(codes().values()) if code is None else [find(code)]
-    if as_json:
+    if output.json:
         shown = [dataclasses.asdict(r) for r in rows]
         write_stdout(json.dumps(shown if code is None else shown[0], indent=2) + "\n")
         return

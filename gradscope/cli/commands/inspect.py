@@ -7,15 +7,18 @@ from typing import Annotated
 
 import typer
 
-from gradscope.cli import _options as o
-from gradscope.cli._models import seekable
+from gradscope.cli._files import seekable
+from gradscope.cli._options import Output
 from gradscope.cli._output import Sink, shown
-from gradscope.cli._request import one_blas_thread
+from gradscope.cli._run import one_blas_thread
+from gradscope.cli._signature import with_options
 from gradscope.errors import UsageError
+from gradscope.settings import Settings
 
 EPILOG = "Example: gradscope inspect model.pt"
 
 
+@with_options
 def command(
     file: Annotated[
         Path,
@@ -26,29 +29,23 @@ def command(
             readable=False,
         ),
     ],
-    key: o.Key = None,
-    activation: o.Activation = None,
-    gate_order: o.GateOrder = None,
-    format: o.Format = None,
-    as_json: o.Json = False,
-    output: o.Outputs = None,
-    force: o.Force = False,
-    mkdir: o.Mkdir = False,
-    quiet: o.Quiet = False,
-    color: o.Color = "auto",
+    *,
+    settings: Settings,
+    output: Output,
 ) -> None:
     """List the recurrent layers of a checkpoint, and what was assumed to read them. Nothing in it is executed."""
-    name = o.format_of(format, as_json)
-    if drawn := [path for path in output or () if path.suffix.lower() in (".png", ".svg", ".pdf")]:
+    if drawn := [path for path in output.output if path.suffix.lower() in (".png", ".svg", ".pdf")]:
         raise UsageError(
             f"there is nothing to draw of a list of layers: {shown(drawn[0])}", "write json, csv, tsv or md"
         )
     one_blas_thread()
-    with Sink(name, output or (), force=force, mkdir=mkdir, color=color, quiet=quiet) as sink:
+    with Sink(output) as sink:
         from gradscope.files.layouts._load import read_checkpoint
         from gradscope.report.inspection import inspection_document
         from gradscope.report.present import from_document
 
         with seekable(file) as path:
-            checkpoint = read_checkpoint(path, key=key, activation=activation, gate_order=gate_order)
+            checkpoint = read_checkpoint(
+                path, key=settings.key, activation=settings.activation, gate_order=settings.gate_order
+            )
         sink.write(from_document(inspection_document(checkpoint)))

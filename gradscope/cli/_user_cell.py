@@ -1,4 +1,4 @@
-r"""Cells in Python files of the user's own: FILE.py, FILE.py:NAME, and in `compare` FILE.py:NAME:KEY=VALUE,...
+r"""Cells in a Python file of the user: FILE.py, FILE.py:NAME, and in `compare` FILE.py:NAME:KEY=VALUE,...
 
 The path ends at the first ".py" after which the rest is nothing else than a name and settings, so that it may hold
 colons, as a drive letter does: C:\cells\mine.py:Mine.
@@ -9,28 +9,42 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradscope import plugins
 from gradscope.errors import InputError, UsageError
+from gradscope.options import table
+from gradscope.settings import DRAWN, Settings
 
 if TYPE_CHECKING:
     from gradscope.checking.user_file import Own
 
-__all__ = ["OF_INIT", "Named", "aside", "fetch", "is_own", "made", "named", "refuse_idle_settings", "refuse_settings"]
+__all__ = [
+    "OF_INIT",
+    "Named",
+    "aside",
+    "fetch",
+    "idle_among",
+    "is_own",
+    "made",
+    "named",
+    "refuse_idle_settings",
+    "refuse_settings",
+]
 
 OF_INIT = ("init", "gain", "hidden", "layers", "residual", "norm", "seed")  # in compare options, and no settings
 
+SIZES = {"hidden": "state_size", "input_size": "input_size"}  # settings, and the constants of a file that fix them
 GRAMMAR = re.compile(
     r"(?P<path>.*?\.py)(?::(?P<name>[^\W\d]\w*))?(?::(?P<settings>[^:=]+=.*))?", re.IGNORECASE | re.DOTALL
 )
 
 
 class Named(NamedTuple):
-    """A cell of a file, as it is typed."""
+    """A cell of a file, as typed."""
 
     path: Path
     name: str | None
@@ -43,7 +57,7 @@ class Named(NamedTuple):
 
     @property
     def label(self) -> str:
-        """All that was typed but the folder."""
+        """What was typed, without the folder."""
         return ":".join(filter(None, (self.path.name, self.name, self.settings)))
 
 
@@ -64,7 +78,7 @@ def named(text: str) -> Named | None:
 
 
 def is_own(text: str | None) -> bool:
-    """Tell whether this is a cell of a file."""
+    """Return whether a cell of a file is named."""
     return text is not None and named(text) is not None
 
 
@@ -136,24 +150,53 @@ def made(
         return made_of(own, hidden, inputs, seed, settings or {}, prove=prove)
 
 
-def refuse_idle_settings(own: Own, given: dict[str, bool]) -> None:
-    """Refuse what has no effect on a function of a file.
+def refuse_idle_settings(own: Own, given: Collection[str]) -> None:
+    """Refuse options that have no effect on a function of a file.
 
     Args:
         own: the function.
-        given: what was asked for.
+        given: names of settings that were given.
 
     Raises:
-        UsageError: something is to no effect.
+        UsageError: one has no effect.
     """
-    for option in ("--layers", "--residual", "--norm", "--bidirectional", "--init", "--gain"):
-        if given.get(option):
+    for name, row in table(Settings).items():
+        if name in given and DRAWN in row.where:
             hint = "leave it out; --set changes keyword-only arguments of the function"
-            raise UsageError(f"{option} is for cells whose weights are drawn here, and {own.name} is a function", hint)
-    if given.get("--dtype"):
+            reason = f"is for cells whose weights are drawn here, and {own.name} is a function"
+            raise UsageError(f"{row.flag} {reason}", hint)
+    if "dtype" in given:
         raise UsageError("--dtype float32 is for cells with weights, and a function is run in float64", "leave it out")
-    if given.get("--drive self"):
+    if "drive" in given:
         raise UsageError("a function of your own cannot feed itself", "leave out --drive self")
-    for option, constant in (("--hidden", "state_size"), ("--input-size", "input_size")):
-        if given.get(option) and (size := own.size(constant)) is not None:
-            raise UsageError(f"{option} has no effect: {own.path} says {constant} = {size}", "leave it out")
+    for name, constant in SIZES.items():
+        if name in given and (size := own.size(constant)) is not None:
+            flag = table(Settings)[name].flag
+            raise UsageError(f"{flag} has no effect: {own.path} says {constant} = {size}", "leave it out")
+
+
+def idle_among(typed: Collection[str], functions: Mapping[str, Own], *, drawn: bool) -> list[dict[str, Any]]:
+    """Return notes on options that have no effect on some of several models.
+
+    Args:
+        typed: names of the settings for cells that were typed.
+        functions: {name of a model: the function of a file that it is}.
+        drawn: whether there are cells with random weights beside them.
+
+    Raises:
+        UsageError: an option has an effect on none.
+    """
+    notes = []
+    for option in typed:
+        idle: dict[str, UsageError] = {}
+        for name, own in functions.items():
+            try:
+                refuse_idle_settings(own, {option})
+            except UsageError as error:
+                idle[name] = error
+        if idle and len(idle) == len(functions) and not drawn:
+            raise next(iter(idle.values()))
+        if idle:
+            text = f"{table(Settings)[option].flag} has no effect on {', '.join(idle)}: the file decides on that."
+            notes.append({"code": "GS-NO-EFFECT", "message": text, "where": "model"})
+    return notes

@@ -1,0 +1,48 @@
+"""--diagram: diagrams of cells in place of panels, of a fresh result and of a saved one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from gradscope.cli._progress import note
+from gradscope.errors import InputError
+
+if TYPE_CHECKING:
+    from gradscope.networks.interface import BaseCell
+    from gradscope.report.model import Report
+
+__all__ = ["drawn"]
+
+
+def drawn(report: Report, cells: Mapping[str, BaseCell]) -> Report:
+    """Return a report with diagrams; of a result without its cell, one of the structure that the document states.
+
+    Args:
+        report: of an analysis or a comparison.
+        cells: {name of a result: its cell}, as far as they are at hand.
+
+    Raises:
+        InputError: none of the models can be drawn.
+    """
+    from gradscope.diagram import saved_cell, with_diagrams
+
+    document = report.document
+    if document["kind"] not in ("analysis", "comparison"):
+        what = f"a{'n' * (document['kind'] == 'inspection')} {document['kind']}"
+        raise InputError(f"{what} measures no shares of the gradient, so that there is no diagram of it")
+    results = document["results"] if document["kind"] == "comparison" else [{**document, "name": ""}]
+    found = {name: cell for name, cell in cells.items() if len(results) == 1 or any(r["name"] == name for r in results)}
+    missing: dict[str, InputError] = {}
+    if document["kind"] == "comparison" or not cells:
+        for result in results:
+            if result["name"] not in found:
+                try:
+                    found[result["name"]] = saved_cell(result)
+                except InputError as error:
+                    missing[result["name"]] = error
+    if not found:
+        raise next(iter(missing.values()))
+    for name, why in missing.items():
+        note(f"warning: {name} is not drawn: {why.message}")
+    return with_diagrams(report, found)

@@ -21,7 +21,7 @@ KERAS = (
     "weight_hh_l0=recurrent_kernel.T, bias_ih_l0=bias); for a GRU bias_ih_l0=bias[0], bias_hh_l0=bias[1] "
     "and --gate-order zrn"
 )
-TORCH = f'save the weights where the model was made: torch.save(model.state_dict(), "weights.pt"), or {SAVE_NPZ}'
+TORCH = f'save the weights where the model was trained: torch.save(model.state_dict(), "weights.pt"), or {SAVE_NPZ}'
 FLAX = f"save the weights under PyTorch's names, gates stacked as rows: {SAVE_NPZ}"
 DISTRIBUTED = "convert it: python -m torch.distributed.checkpoint.format_utils dcp_to_torch DIRECTORY weights.pt"
 PARQUET = "convert it: python -c \"import pandas; pandas.read_parquet('in.parquet').to_csv('out.csv', index=False)\""

@@ -1,4 +1,4 @@
-"""What initialisation schemes share: the shapes to fill, and a random orthogonal matrix."""
+"""What do all initialisations share?  The shapes to fill, and draws that several of them use."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gradscope.inits._base import Shape, Weights, uniform, without_bias
+from gradscope.inits import Shape, Weights, uniform, without_bias
 
 
 def initialise(shape: Shape, rng: np.random.Generator) -> Weights:

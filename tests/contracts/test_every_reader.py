@@ -24,7 +24,6 @@ DATA = {
     "csv": lambda path: np.savetxt(path, TABLE, delimiter=","),
     "npy": lambda path: np.save(path, TABLE),
     "npz": lambda path: np.savez(path, x=TABLE),
-    "tsv": lambda path: np.savetxt(path, TABLE, delimiter="\t"),
 }
 
 

@@ -132,7 +132,7 @@ def test_names_are_escaped(tmp_path):
 def test_long_lines(tmp_path, monkeypatch):
     wide = ",".join(["0.123456789012345"] * 9000)  # longer than the first look at a file
     assert table(tmp_path, f"{wide}\n{wide}\n", size=9000).values.shape == (1, 2, 9000)
-    monkeypatch.setattr("gradscope.files.data._delimited.MAX_LINE", 1000)
+    monkeypatch.setattr("gradscope.files.data.csv.MAX_LINE_BYTES", 1000)
     refused(tmp_path, f"1,2\n{wide}\n", 4, "line 2", "longer than")
     refused(tmp_path, '1,2\n"' + "x\n" * 140_000, 4, "quote")
 

@@ -24,7 +24,7 @@ def command(
         Path,
         typer.Argument(
             metavar="FILE",
-            help="A checkpoint: .pt .pth .ckpt .safetensors .npz; - is standard input.",
+            help="A checkpoint: .pt .pth .ckpt .safetensors .npz, or a format of a plug-in; - is standard input.",
             show_default=False,
             readable=False,
         ),

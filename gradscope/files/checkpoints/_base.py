@@ -95,6 +95,6 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Tensors:
         raise type(error)(f"{shown}: {error.message}", error.hint) from error
     except OSError as error:
         raise reading_error(path, error) from None
-    if reader.SUFFIXES and not path.name.lower().endswith(tuple(reader.SUFFIXES)):
+    if path.suffix and not path.name.lower().endswith(tuple(reader.SUFFIXES)):  # standard input has none
         tensors.notes.append(f"{shown} was recognised as {name} by its content, in spite of its name")
     return replace(tensors, format=name)

@@ -42,7 +42,7 @@ class Name(NamedTuple):
 
 @dataclass(eq=False, slots=True)
 class Thing:
-    """What a call of some name would have made; it holds what it was given and does nothing."""
+    """What stands for the result of a call that is never made; it holds what it is given and does nothing."""
 
     name: str
     items: dict[Any, Any] = field(default_factory=dict)

@@ -163,11 +163,10 @@ def _check_geometry(name: str, ref: TensorRef) -> int:
     shape, strides = ref.shape, ref.strides
     if not (isinstance(ref.storage, Storage) and isinstance(shape, tuple) and isinstance(strides, tuple)):
         raise InputError(f"the tensor {name} is damaged: it has no storage")
-    numbers = (ref.offset, *shape, *strides)
-    if len(shape) != len(strides) or len(shape) > MAX_DIMENSIONS or any(type(n) is not int for n in numbers):
+    if len(shape) != len(strides) or len(shape) > MAX_DIMENSIONS:
         raise InputError(f"the tensor {name} is damaged: its shape is not a shape")
-    if any(not 0 <= n <= MAX_SIZE for n in numbers):
-        raise InputError(f"the tensor {name} is damaged: a size or stride is negative or too large")
+    if not all(type(n) is int and 0 <= n <= MAX_SIZE for n in (ref.offset, *shape, *strides)):
+        raise InputError(f"the tensor {name} is damaged: a size or stride is negative, too large, or no number")
     count = math.prod(shape)
     if count == 0 and sum(n.bit_length() for n in shape) > MAX_SHAPE_BITS:
         raise InputError(f"the tensor {name} is damaged: its shape is too large for any memory")

@@ -25,7 +25,7 @@ MAGIC = 0x1950A86A20F9469CFC6C
 
 
 def sniff(head: bytes, path: Path) -> bool:
-    """Tell whether a file begins like a pickle, of whatever origin."""
+    """Return whether a file begins as a pickle of any origin: `read` explains why one is refused."""
     binary = head[:1] == b"\x80" and len(head) > 2 and head[1] <= 5 and head[2] != 0
     return binary or re.match(rb"[(\]}]{0,4}[ci][\w.]+\n[\w.]+\n", head) is not None
 

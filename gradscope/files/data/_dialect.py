@@ -60,13 +60,18 @@ def detect(lines: Sequence[str], delimiter: str | None, decimal: str | None) -> 
     _check_given(delimiter, decimal)
     if delimiter is None and lines and (stated := SEPARATOR.fullmatch(lines[0])):
         delimiter = stated[1]
-    content = ["" if COMMENT.match(line) or SEPARATOR.fullmatch(line) else line for line in lines]
+    content = [_content(line) for line in lines]
     delimiter = delimiter or _delimiter(content, decimal)
     rows = _rows(content, delimiter)
     decimal = decimal or _decimal(rows, delimiter)
     trailing = bool(rows) and all(len(row) > 1 and not row[-1] for row in rows)
     header = _header([row[:-1] for row in rows] if trailing else rows, decimal)
     return Dialect(delimiter, decimal, header, trailing, rows)
+
+
+def _content(line: str) -> str:
+    """Return a line, or "" if it is a comment or states the delimiter."""
+    return "" if COMMENT.match(line) or SEPARATOR.fullmatch(line) else line
 
 
 def _check_given(delimiter: str | None, decimal: str | None) -> None:

@@ -19,8 +19,6 @@ from gradscope.files.recognise import plugin_errors, reader_of
 
 __all__ = ["Inputs", "NonFinite", "load_array", "load_inputs", "load_tokens", "split_key", "width_of"]
 
-TEXT_FORMATS = ("csv", "tsv")
-
 
 def load_inputs(
     path: str | Path,
@@ -47,7 +45,7 @@ def load_inputs(
         nan: what to do with numbers that are not finite: 'keep', 'drop' (their steps), 'zero' or 'error'.
         dtype: float64 or float32.
         key: which array of an .npz.
-        max_bytes: the largest array that may be made.
+        max_bytes: size of the largest array that may be allocated.
 
     Raises:
         InputError: the file cannot be read, is not safe, or does not fit.
@@ -152,7 +150,7 @@ def _read(path: Path, options: DataOptions) -> RawData:
     shown = f"'{printable(path.name)}'"
     if options.key is not None and name != "npz":
         raise UsageError(f"{shown} is not an .npz file and has no arrays to choose from")
-    if name not in TEXT_FORMATS and (options.delimiter is not None or options.decimal is not None):
+    if name != "csv" and (options.delimiter is not None or options.decimal is not None):
         raise UsageError(f"--delimiter and --decimal are for text tables, and {shown} is {name}")
     try:
         with plugin_errors("data", name):

@@ -221,15 +221,20 @@ def _gates(name: str, group: Group, weights: Mapping[str, Array]) -> int:
     """
     held = shapes(dict(group.values()))
     W, U, W_hr = weights["weight_ih"], weights["weight_hh"], weights.get("weight_hr")
-    if any(a.ndim != (1 if k.startswith("bias") else 2) or a.size == 0 for k, a in weights.items()):
+    if not all(_has_axes(k, a) for k, a in weights.items()):
         raise InputError(f"{name}: its weights are not matrices and its biases not vectors: {held}")
     if len(W) != len(U):
         raise InputError(f"{name}: the rows of its weights disagree: {held}", "both have gates * hidden rows")
     hidden: int = U.shape[1] if W_hr is None else W_hr.shape[1]
     gates, rest = divmod(len(U), hidden)
-    if rest or gates not in KINDS or (W_hr is not None and (gates != 4 or len(W_hr) != U.shape[1])):
+    projected = W_hr is not None and (gates != 4 or len(W_hr) != U.shape[1])  # only nn.LSTM has projections
+    if rest or gates not in KINDS or projected:
         message = f"{len(U)} rows for {hidden} hidden units are not 1, 3 or 4 gates"
         raise InputError(f"{name}: {message}: {held}", "weight_hh is (gates * hidden, hidden); is it transposed?")
     if any(len(a) != len(U) for k, a in weights.items() if k.startswith("bias")):
         raise InputError(f"{name}: its biases do not fit its weights: {held}")
     return gates
+
+
+def _has_axes(parameter: str, array: Array) -> bool:
+    return array.size > 0 and array.ndim == (1 if parameter.startswith("bias") else 2)

@@ -13,6 +13,8 @@ import numpy as np
 
 from gradscope import plugins
 from gradscope.analysis import finite
+from gradscope.analysis._measure import measure
+from gradscope.analysis._run import Run
 from gradscope.analysis.lyapunov import LONGEST_BURN, usual_burn
 from gradscope.analysis.orbits import orbits
 from gradscope.dynamics.budget import EVERYTHING, Plan
@@ -23,7 +25,6 @@ from gradscope.dynamics.start import lead_in_of, start_of
 from gradscope.dynamics.trajectory import run
 from gradscope.errors import Interrupted, UsageError
 from gradscope.maps.jacobian import Array
-from gradscope.measure import Wanted, measure
 from gradscope.networks.cell import Cell
 from gradscope.networks.function import FunctionCell
 from gradscope.networks.interface import BaseCell
@@ -156,8 +157,7 @@ def run_analysis(
     ):
         loss_gradient = np.asarray(loss_gradient)[:, ::-1]  # it runs from the last step of the data to the first
     readout = random_loss(chain, settings.loss, seed) if loss_gradient is None else given_loss(chain, loss_gradient)
-    wanted = Wanted(settings.lags, settings.spectrum, settings.step_spectra, settings.threshold, burn, seed)
-    answers, missing = measure(chain, longer, readout, origin.nonfinite, wanted, tell)
+    answers, missing = measure(Run(chain, longer, readout, burn, origin.nonfinite, tell), settings)
     facts = _facts(cell) | dict(origin.model)
     config = dict(origin.config) | ({} if lead_in is None else {"lead_in": np.shape(lead_in)[-2]})
     config |= {

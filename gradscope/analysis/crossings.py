@@ -17,6 +17,7 @@ by `cancellation`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,7 +25,13 @@ from gradscope.analysis.gradients import GradientNorms
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.maps.jacobian import Array
 
-__all__ = ["Crossings", "crossings"]
+if TYPE_CHECKING:
+    from gradscope.analysis._run import Run
+    from gradscope.settings import Settings
+
+__all__ = ["applies", "crossings", "Crossings", "measure"]
+
+NEEDS = ("paths",)
 
 WORK = 3.0e10  # of `_work`: about two seconds on one core
 TINY = 1e-250  # vectors so far below the largest are dropped: arithmetic with subnormal numbers is slow
@@ -95,3 +102,13 @@ def crossings(chain: JacobianChain, last: GradientNorms, *, work: float = WORK) 
 def _work(n: int, steps: int) -> float:
     """Return what a block of up to T vectors through T Jacobians costs; 64: the element-wise part, as measured."""
     return float(n) * (n + 64) * float(steps) ** 2
+
+
+def applies(run: Run, settings: Settings) -> bool:
+    """Return whether paths may, or may not, cross weights."""
+    return "paths" in run.answers and run.answers["paths"].has_around
+
+
+def measure(run: Run, settings: Settings) -> Crossings | None:
+    """Sort the gradient of the last step's loss by how often it crosses weights."""
+    return crossings(run.chain, run.followed)

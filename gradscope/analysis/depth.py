@@ -10,12 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gradscope.maps.jacobian import Array
 
-__all__ = ["LayerGradient", "depth"]
+if TYPE_CHECKING:
+    from gradscope.analysis._run import Run
+    from gradscope.settings import Settings
+
+__all__ = ["applies", "depth", "LayerGradient", "measure"]
+
+NEEDS = ("gradients",)
 
 
 @dataclass(frozen=True)
@@ -65,3 +72,15 @@ def depth(logs: Mapping[str, Array], outputs: Mapping[str, str], threshold: floa
         far = np.flatnonzero(own >= np.log(threshold))
         found.append(LayerGradient(layer, float(own[0]), float(own[lag]), lag, int(far[-1]) if far.size else None))
     return tuple(found)
+
+
+def applies(run: Run, settings: Settings) -> bool:
+    """Return whether there are layers."""
+    return run.chain.trajectory is not None and bool(run.chain.trajectory.cell.network.layer_outputs)
+
+
+def measure(run: Run, settings: Settings) -> tuple[LayerGradient, ...] | None:
+    """Measure what arrives in each layer; None where that is not determined."""
+    assert run.chain.trajectory is not None
+    outputs = run.chain.trajectory.cell.network.layer_outputs
+    return depth(run.answers["gradients"].followed.logs, outputs, settings.threshold) or None

@@ -14,6 +14,7 @@ norm.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.linalg
@@ -29,9 +30,19 @@ from gradscope.numerics.frames import random_frame
 from gradscope.numerics.graded import GradedProduct
 from gradscope.numerics.graded_svd import windows
 
-__all__ = ["Eigenvalues", "eigenvalues"]
+if TYPE_CHECKING:
+    from gradscope.analysis._run import Run
+    from gradscope.settings import Settings
+
+__all__ = ["applies", "eigenvalues", "Eigenvalues", "measure"]
+
+NEEDS = ("finite",)
+TITLE = "eigenvalues of the product"
 
 ROUNDS = 12
+WORK = 1.0e11  # operations of one round of all eigenvalues that are spent unasked: a few seconds
+FEW = 16  # eigenvalues that are taken where all of them would take longer
+DRAWN = 1e-6  # nats to which they are taken for a report
 EASY = 5.5  # nats by which columns may come apart before they are made orthogonal, where a few lead: costs e^5.5 eps
 DECOUPLED = 36.0  # nats: e^-36 is about eps
 CORE = 4.0  # nats of eigenvalues that a window is made for
@@ -155,3 +166,16 @@ def _solve(S: Array, sizes: Array, U: Array, done: int) -> _Found:
         found = found[np.argsort(-np.abs(found), kind="stable")][start - low : stop - low]
         scaled[start:stop], shift[start:stop] = found, centre
     return _Found(scaled, shift)
+
+
+def applies(run: Run, settings: Settings) -> bool:
+    """Return whether products and spectra are asked for, and the Jacobians are finite."""
+    return settings.lags > 0 and run.is_finite
+
+
+def measure(run: Run, settings: Settings) -> Eigenvalues:
+    """Take eigenvalues of the first sequence: all that are asked for, or a few where that takes long."""
+    chain, values = run.chain.first(1), run.values(settings.spectrum)
+    whole_round = 12 * chain.steps * chain.size**3
+    few = min(FEW, chain.size) if values is None and whole_round > WORK else values
+    return eigenvalues(chain, few, settled=DRAWN)

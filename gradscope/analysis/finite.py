@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,7 +12,13 @@ from gradscope.dynamics.trajectory import Trajectory
 from gradscope.errors import InputError
 from gradscope.maps.jacobian import Array
 
-__all__ = ["NonFinite", "check_finite", "nonfinite_jacobian", "nonfinite", "nonfinite_in"]
+if TYPE_CHECKING:
+    from gradscope.analysis._run import Run
+    from gradscope.settings import Settings
+
+__all__ = ["check_finite", "measure", "NonFinite", "nonfinite", "nonfinite_in", "nonfinite_jacobian"]
+
+NEEDS = ()
 
 WINDOW = 1000  # steps that are looked at together
 
@@ -88,3 +95,14 @@ def check_finite(chain: JacobianChain) -> None:
         raise InputError(
             f"the Jacobian of step {chain.first_nonfinite} is not finite", "look at what the network computes there"
         )
+
+
+def measure(run: Run, settings: Settings) -> tuple[NonFinite, ...]:
+    """List what is not finite in input, weights, states and Jacobians."""
+    trajectory = run.chain.trajectory
+    met = nonfinite(trajectory) if trajectory else []
+    records = [*run.records, *(r for r in met if r.path != "inputs" or not run.records)]
+    first = run.longer.first_nonfinite
+    if first is not None and not records:
+        records.append(nonfinite_jacobian(run.longer, first))
+    return tuple(records)

@@ -8,13 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gradscope.dynamics.trajectory import Trajectory
 from gradscope.maps.jacobian import Array
 
-__all__ = ["GateStatistics", "gate_statistics"]
+if TYPE_CHECKING:
+    from gradscope.analysis._run import Run
+    from gradscope.settings import Settings
+
+__all__ = ["applies", "gate_statistics", "GateStatistics", "measure"]
+
+NEEDS = ()
+TITLE = "gates"
 
 BINS = 40
 EDGE = 0.05  # within this fraction of the range a gate counts as closed or open
@@ -101,3 +109,14 @@ class _Counter:
             edges=self.edges,
             never_active=None if self.silent is None else float(self.silent.mean()),
         )
+
+
+def applies(run: Run, settings: Settings) -> bool:
+    """Return whether there are states."""
+    return run.chain.trajectory is not None
+
+
+def measure(run: Run, settings: Settings) -> dict[str, GateStatistics]:
+    """Count where the values of each gate lie."""
+    assert run.chain.trajectory is not None
+    return gate_statistics(run.chain.trajectory)

@@ -13,6 +13,7 @@ Werbos (1990), backpropagation through time; Bengio, Simard & Frasconi (1994) on
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,7 +23,14 @@ from gradscope.dynamics.sweep import Piece, log_norms, sweep, sweep_from
 from gradscope.maps.jacobian import Array
 from gradscope.numerics.scaled import log_norm
 
-__all__ = ["Cotangents", "GradientNorms", "Gradients", "gradient_norms"]
+if TYPE_CHECKING:
+    from gradscope.analysis._run import Run
+    from gradscope.settings import Settings
+
+__all__ = ["Cotangents", "gradient_norms", "GradientNorms", "Gradients", "measure"]
+
+NEEDS = ()
+TITLE = "gradients"
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,3 +196,13 @@ def unit(u: Array) -> Array:
     size = np.abs(u).max(axis=-2, keepdims=True, initial=0.0)
     u = np.divide(u, size, out=np.zeros_like(u), where=size > 0)
     return np.asarray(u / np.maximum(np.sqrt(np.square(u).sum(axis=-2, keepdims=True)), np.finfo(u.dtype).tiny))
+
+
+def measure(run: Run, settings: Settings) -> Gradients:
+    """Measure gradient norms of the loss, and of the last step's loss alone."""
+    last = run.followed
+    norms = gradient_norms(run.chain, run.loss) if run.loss.at_every_step else last
+    some = ~np.isneginf(last.state[-1])
+    sequences = some if some.any() else np.ones_like(some)
+    alone = last.of(sequences) if run.loss.at_every_step else None
+    return Gradients(norms.of(sequences), alone, sequences, run.loss.ends)

@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -40,16 +41,25 @@ from gradscope.kernels.units import unit_growth, unit_growth_by_step
 from gradscope.numerics.formats import EPS, Array
 from gradscope.numerics.statistics import batch_error, correlation_time, halves_differ, mean_error, student
 
+if TYPE_CHECKING:
+    from gradscope.analysis._run import Run
+    from gradscope.settings import Settings
+
 __all__ = [
     "LONGEST_BURN",
     "LyapunovSpectrum",
     "affordable",
+    "applies",
     "benettin",
     "frame_growth",
     "lyapunov",
+    "measure",
     "spectrum",
     "usual_burn",
 ]
+
+NEEDS = ("finite", "orbits")
+TITLE = "Lyapunov exponents"
 
 WORK_FLOPS = 4.0e11  # that are spent by default: ten to twenty seconds on one core
 GROUP_FLOPS = 1.0e7  # in a step of the sequences that are followed together: below, overhead is what counts
@@ -391,3 +401,14 @@ def _difference(a: Array, b: Array) -> float:
     """Return the largest |a - b|, with -inf equal to -inf."""
     with np.errstate(invalid="ignore"):
         return float(np.where(a == b, 0.0, np.abs(a - b)).max())
+
+
+def applies(run: Run, settings: Settings) -> bool:
+    """Return whether products and spectra are asked for, and the Jacobians are finite."""
+    return settings.lags > 0 and run.is_finite
+
+
+def measure(run: Run, settings: Settings) -> LyapunovSpectrum:
+    """Measure the exponents along the run, its warm-up included."""
+    values, along = run.values(settings.spectrum), run.answers.get("orbits")
+    return lyapunov(run.longer, values, burn=run.burn, orbits=along, seed=settings.seed, progress=run.progress)

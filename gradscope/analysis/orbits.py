@@ -7,12 +7,20 @@ of the digits, in the middle of the run and at its end.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from gradscope.dynamics.trajectory import Trajectory
 from gradscope.maps.jacobian import Array
 
-__all__ = ["joined", "orbits"]
+if TYPE_CHECKING:
+    from gradscope.analysis._run import Run
+    from gradscope.settings import Settings
+
+__all__ = ["applies", "joined", "measure", "orbits"]
+
+NEEDS = ()
 
 
 def orbits(trajectory: Trajectory) -> Array:
@@ -36,3 +44,14 @@ def joined(one: Array, other: Array) -> Array:
         met = label[other == group]
         label[np.isin(label, met)] = met.min()
     return label
+
+
+def applies(run: Run, settings: Settings) -> bool:
+    """Return whether there are states."""
+    return run.chain.trajectory is not None
+
+
+def measure(run: Run, settings: Settings) -> Array:
+    """Return the orbit of each sequence."""
+    assert run.chain.trajectory is not None
+    return orbits(run.chain.trajectory)

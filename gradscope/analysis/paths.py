@@ -16,6 +16,7 @@ In a step of several maps a path may cross several weights. It counts for those 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,7 +24,14 @@ from gradscope.analysis.gradients import GradientNorms
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.maps.jacobian import Array
 
-__all__ = ["Paths", "paths"]
+if TYPE_CHECKING:
+    from gradscope.analysis._run import Run
+    from gradscope.settings import Settings
+
+__all__ = ["applies", "measure", "paths", "Paths"]
+
+NEEDS = ("finite",)
+TITLE = "roads"
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,3 +96,13 @@ def paths(chain: JacobianChain, last: GradientNorms) -> Paths:
                 gates.setdefault(name, empty.copy())[t] = np.where(known, part / whole, np.nan)
             v = roads.jvp / np.maximum(np.abs(roads.jvp).max(axis=0), np.finfo(chain.dtype).tiny)
     return Paths(share, gates)
+
+
+def applies(run: Run, settings: Settings) -> bool:
+    """Return whether there is more than one road."""
+    return run.is_finite and run.has_paths
+
+
+def measure(run: Run, settings: Settings) -> Paths:
+    """Share out the gradient of the last step's loss."""
+    return paths(run.chain, run.followed)

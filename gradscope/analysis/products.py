@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.linalg
@@ -31,7 +32,14 @@ from gradscope.numerics.leading import LeadingProduct
 from gradscope.numerics.power import PowerIteration, log_spectral_norm
 from gradscope.numerics.scaled import LN2, rescale
 
-__all__ = ["Products", "log_lags", "products"]
+if TYPE_CHECKING:
+    from gradscope.analysis._run import Run
+    from gradscope.settings import Settings
+
+__all__ = ["applies", "log_lags", "measure", "Products", "products"]
+
+NEEDS = ("finite",)
+TITLE = "products"
 
 RADIUS_WORK = 2.0e7  # n^3 times the number of lags at which the radius is taken: a tenth of a second on one core
 FORMED = 320  # state variables up to which the product is formed unasked; above, only its largest values are found
@@ -318,3 +326,14 @@ def _distance(matrix: Array, z: complex) -> float:
         x = getrs(factors, pivots, x, trans=2)[0]
         size = float(np.linalg.norm(x))
     return float(1 / np.sqrt(size))
+
+
+def applies(run: Run, settings: Settings) -> bool:
+    """Return whether products and spectra are asked for, and the Jacobians are finite."""
+    return settings.lags > 0 and run.is_finite
+
+
+def measure(run: Run, settings: Settings) -> Products:
+    """Measure the product of the first sequence."""
+    values = run.values(settings.spectrum)
+    return products(run.chain, lags=settings.lags, values=values, progress=run.progress)

@@ -7,6 +7,7 @@ backpropagation may cut, what a task with that delay can learn, and where a numb
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,7 +15,13 @@ from gradscope.maps.jacobian import Array
 from gradscope.numerics.formats import ROUNDS_TO_ZERO
 from gradscope.numerics.student import quantile
 
-__all__ = ["Reach", "rate_change", "reach"]
+if TYPE_CHECKING:
+    from gradscope.analysis._run import Run
+    from gradscope.settings import Settings
+
+__all__ = ["measure", "rate_change", "reach", "Reach"]
+
+NEEDS = ("gradients", "orbits")
 
 THRESHOLD = 1e-3
 TRANSIENT = 1.0  # decades by which the largest gain must exceed both ends
@@ -144,3 +151,10 @@ def _rate(log_norms: Array, gain: Array, orbits: Array) -> tuple[float | None, t
         return mean, None
     half = float(quantile(len(samples) - 1, 0.975) * samples.std(ddof=1) / np.sqrt(len(samples)))
     return mean, (mean - half, mean + half)
+
+
+def measure(run: Run, settings: Settings) -> Reach:
+    """Measure how far the gradient of the last step's loss reaches."""
+    gradients, along = run.answers["gradients"], run.answers.get("orbits")
+    followed = gradients.followed.state
+    return reach(followed, settings.threshold, None if along is None else along[gradients.sequences])

@@ -9,6 +9,7 @@ the result says which.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.linalg
@@ -18,7 +19,14 @@ from gradscope.kernels.units import UnitProduct
 from gradscope.maps.jacobian import Array
 from gradscope.numerics.dense import singular_values
 
-__all__ = ["StepSpectra", "step_spectra"]
+if TYPE_CHECKING:
+    from gradscope.analysis._run import Run
+    from gradscope.settings import Settings
+
+__all__ = ["applies", "measure", "step_spectra", "StepSpectra"]
+
+NEEDS = ("finite",)
+TITLE = "spectra of single steps"
 
 WORK = 2.0e7  # n^3 times the number of spectra that are taken unasked: a tenth of a second on one core
 
@@ -80,3 +88,13 @@ def _of_units(matrices: Array | None, sequences: int) -> tuple[Array, Array]:
     logs, phases, _ = one.eigenvalues()
     values = np.exp(logs + 1j * phases).reshape(-1, logs.shape[2])
     return values.T[:sequences], one.log_singular().max(axis=(0, 1))[:sequences]
+
+
+def applies(run: Run, settings: Settings) -> bool:
+    """Return whether products and spectra are asked for, and the Jacobians are finite."""
+    return settings.lags > 0 and run.is_finite
+
+
+def measure(run: Run, settings: Settings) -> StepSpectra:
+    """Take the spectra of as many steps as are asked for."""
+    return step_spectra(run.chain, steps=settings.step_spectra)

@@ -9,6 +9,7 @@ below 1, numbers lie 0.004 apart in bfloat16, so that 0.999 is 1 there.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,7 +17,14 @@ from gradscope.dynamics.chain import JacobianChain
 from gradscope.kernels.units import near_one
 from gradscope.maps.jacobian import Array
 
-__all__ = ["NEAR", "TimeScales", "time_scales"]
+if TYPE_CHECKING:
+    from gradscope.analysis._run import Run
+    from gradscope.settings import Settings
+
+__all__ = ["applies", "measure", "NEAR", "time_scales", "TimeScales"]
+
+NEEDS = ("finite",)
+TITLE = "time constants"
 
 NEAR = 1e-3  # distance from 1: less than half of what separates 1 from the next number below it in bfloat16
 
@@ -43,3 +51,13 @@ def time_scales(chain: JacobianChain) -> TimeScales | None:
     with np.errstate(divide="ignore"):
         constants = np.where(rate < 0, -1 / rate, np.inf)
     return TimeScales(constants, near / (chain.steps * rate.size))
+
+
+def applies(run: Run, settings: Settings) -> bool:
+    """Return whether no unit sees another."""
+    return run.chain.diagonal and run.is_finite
+
+
+def measure(run: Run, settings: Settings) -> TimeScales | None:
+    """Measure how long units remember by themselves."""
+    return time_scales(run.chain)

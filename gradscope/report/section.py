@@ -5,6 +5,7 @@ names are optional:
 
     METRICS, SERIES, DEFINITIONS   {name: Field}, of which the JSON Schema and the reference page are made
     CODES                          {code: fields of `report.codes.Code`}, literally, for `gradscope explain`
+    ABSENT                         what stands for the answer in the document where there is none
     metrics(answer, case)          its part of the document's `metrics`
     series(answer, case)           its part of the document's `series`
     findings(answer, case)         list of Finding
@@ -63,8 +64,9 @@ def documented(what: str, case: Case) -> Document:
     """Return the document's `metrics` or `series`."""
     document: Document = {}
     for name, section in _sections(what):
-        if name in case.answers:
-            document |= getattr(section, what)(case.answers[name], case)
+        answer = case.answers.get(name, getattr(section, "ABSENT", None))
+        if answer is not None:
+            document |= getattr(section, what)(answer, case)
     return document
 
 

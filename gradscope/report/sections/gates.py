@@ -45,6 +45,7 @@ DEFINITIONS = {
 }
 
 
+ABSENT: dict[str, GateStatistics] = {}  # the document always has them
 SATURATED = 0.5  # share of a gate's values at the ends of its range from which it is worth a word
 DEAD = 0.05  # share of units that never pass a gradient from which it is worth a word
 

@@ -31,7 +31,7 @@ from gradscope.maps.same_step import identity_plus, without_same_step
 if TYPE_CHECKING:
     from gradscope.dynamics.chain import JacobianChain
 
-__all__ = ["FrameJvp", "FrameJvps", "Step", "frame_jvp"]
+__all__ = ["FrameJvp", "FrameJvps", "PlainFrameJvp", "Step", "frame_jvp"]
 
 CHUNK_STEPS = 64  # steps whose coefficients are taken in at once: enough to hide the loop over gates
 CHUNK_BYTES = 32 << 20  # of their Jacobians
@@ -125,10 +125,10 @@ def frame_jvp(block: Linear, steps: int, sequences: int, slabs: Slabs, name: str
         return _Matrices(block.matrix)
     if isinstance(block, Composite):
         return _InARow(block, steps, sequences, slabs, name)
-    return _Plain(block, sequences)
+    return PlainFrameJvp(block, sequences)
 
 
-class _Plain:
+class PlainFrameJvp:
     """Any Jacobian, by its jvp."""
 
     def __init__(self, block: Linear, sequences: int) -> None:
@@ -155,14 +155,14 @@ class _Plain:
         return total
 
 
-class _OneStep(_Plain):
+class _OneStep(PlainFrameJvp):
     """A single step."""
 
     def _at(self, i: int) -> Linear:
         return self._block
 
 
-class _InARow(_Plain):
+class _InARow(PlainFrameJvp):
     """Several maps in a row."""
 
     def __init__(self, block: Composite, steps: int, sequences: int, slabs: Slabs, name: str) -> None:
@@ -194,7 +194,7 @@ class _Matrices:
         return log_abs(self._matrices[i])
 
 
-class _Diagonals(_Plain):
+class _Diagonals(PlainFrameJvp):
     """A grid of diagonals."""
 
     def __init__(self, block: Jacobian, steps: int, sequences: int) -> None:
@@ -218,7 +218,7 @@ class _Diagonals(_Plain):
                     np.multiply(part, entry[i][:, None], out=to)
 
 
-class _Grid(_Plain):
+class _Grid(PlainFrameJvp):
     """J = through . U + around.
 
     Matrices are gathered for several steps at once: unit by unit, that is a product of all coefficients with a row of

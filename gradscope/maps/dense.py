@@ -34,7 +34,7 @@ class Dense(Linear):
 
     @property
     def states(self) -> int:
-        return 1 if self.matrix.ndim == 2 else len(self.matrix)
+        return 1 if self.matrix.ndim == 2 else self.matrix.shape[-3]
 
     @property
     def dtype(self) -> np.dtype[Any]:

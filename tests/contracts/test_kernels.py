@@ -7,11 +7,14 @@ import pytest
 
 from gradscope import create, plugins
 from gradscope.analysis.gradients import gradient_norms
+from gradscope.analysis.lyapunov import lyapunov
 from gradscope.dynamics import chain as chain_module
 from gradscope.dynamics import sweep as sweep_module
 from gradscope.dynamics.chain import linearise
 from gradscope.dynamics.loss import random_loss
 from gradscope.dynamics.trajectory import run
+from gradscope.kernels import jvp as jvp_module
+from gradscope.kernels.jvp import PlainFrameJvp
 from gradscope.kernels.vjp import PlainVjp, plain_vjp_within
 from gradscope.maps import Composite, Jacobian, Partials
 from gradscope.networks.cell import cell_class
@@ -97,3 +100,21 @@ def test_gradients_without_the_vjp_kernels(name, settings, loss, layers, monkeyp
         np.testing.assert_array_equal(quick.logs[part][~known], logs[~known])
         relative = bound[known] * np.exp(plain.state[known] - logs[known])
         assert (np.abs(quick.logs[part][known] - logs[known]) <= relative).all()
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize(("name", "settings"), CASES, ids=IDS)
+def test_exponents_without_the_jvp_kernels(name, settings, layers, monkeypatch):
+    """Frames may turn in another way: exponents move by what each of the two says that rounding did to it.
+
+    That is an estimate to first order, so ten times that is allowed, and of the sum of the logarithms 64 roundings.
+    """
+    inputs = np.random.default_rng(0).standard_normal((BATCH, 4 * STEPS, INPUTS))
+    chain = linearise(run(network(name, settings, layers), inputs))
+    quick = lyapunov(chain, burn=STEPS)
+    monkeypatch.setattr(jvp_module, "frame_jvp", lambda block, _, sequences, *__: PlainFrameJvp(block, sequences))
+    plain = lyapunov(chain, burn=STEPS)
+    known = np.isfinite(plain.exponents)
+    np.testing.assert_array_equal(quick.exponents[~known], plain.exponents[~known])
+    gap = np.abs(quick.exponents[known] - plain.exponents[known])
+    assert (gap <= 10 * (quick.doubt + plain.doubt)[known] + 64 * EPS * np.abs(plain.exponents[known])).all()

@@ -24,11 +24,13 @@ from gradscope.dynamics.loss import given_loss, random_loss
 from gradscope.dynamics.start import lead_in_of, start_of
 from gradscope.dynamics.trajectory import run
 from gradscope.errors import Interrupted, UsageError
+from gradscope.kernels.kinds import kernel_of
 from gradscope.maps.jacobian import Array
 from gradscope.networks.cell import Cell
 from gradscope.networks.function import FunctionCell
-from gradscope.networks.interface import BaseCell
+from gradscope.networks.gate import gate_names, keep_signs
 from gradscope.networks.loop import Loop
+from gradscope.networks.network import Network
 from gradscope.networks.stack import Direction, Stack, backward, cells_of
 from gradscope.remedies import try_changes
 from gradscope.report import environment, section
@@ -63,7 +65,7 @@ class Origin:
 
 @with_keywords
 def analyze(
-    cell: BaseCell | JacobianChain,
+    cell: Network | JacobianChain,
     inputs: Array | None = None,
     *,
     lead_in: Array | None = None,
@@ -105,7 +107,7 @@ def analyze(
 
 
 def run_analysis(
-    cell: BaseCell | JacobianChain,
+    cell: Network | JacobianChain,
     inputs: Array | None,
     settings: Settings,
     *,
@@ -188,7 +190,7 @@ def run_analysis(
     along = orbits(chain.trajectory) if remedies and chain.trajectory else None
     del chain  # its states make room for those of changed cells
     tried: tuple[Remedy, ...] | None = () if remedies else None
-    if along is not None and inputs is not None and isinstance(cell, BaseCell):
+    if along is not None and inputs is not None and isinstance(cell, Network):
         try:
             tried = try_changes(cell, inputs, lead_in, warmup, readout, answers, along, storage, tell)
         except Interrupted:
@@ -200,9 +202,9 @@ def run_analysis(
     return Result(document)
 
 
-def _storage(cell: BaseCell, inputs: Array, *, dense: bool, limit: int | None) -> str:
+def _storage(cell: Network, inputs: Array, *, dense: bool, limit: int | None) -> str:
     """Choose what is kept of a run."""
-    weights, keeps = sum(w.size for w in cell.weights().values()), sum(cell.keeps)
+    weights, keeps = sum(w.size for w in cell.weights().values()), sum(kernel_of(cell).saved_rows)
     batch, steps = np.shape(inputs)[:2] if np.ndim(inputs) == 3 else (1, np.shape(inputs)[0])
     width = cell.network_input_size
     plan = Plan(cell.state_size, width, weights, steps, batch, cell.dtype.itemsize, dense, keeps=keeps)
@@ -211,7 +213,7 @@ def _storage(cell: BaseCell, inputs: Array, *, dense: bool, limit: int | None) -
 
 def _check_cell(cell: Any) -> None:
     """Refuse what is near to a cell, and say how to get one."""
-    if isinstance(cell, BaseCell | JacobianChain):
+    if isinstance(cell, Network | JacobianChain):
         return
     if isinstance(cell, Mapping):
         name = next(iter(cell), "NAME")
@@ -228,7 +230,7 @@ def cut_short(names: Sequence[str], where: str) -> dict[str, str]:
 
 @with_keywords
 def compare(
-    models: Mapping[str, BaseCell | Result],
+    models: Mapping[str, Network | Result],
     inputs: Array | None = None,
     *,
     lead_in: Array | None = None,
@@ -276,12 +278,12 @@ def _title(facts: Mapping[str, Any]) -> str:
     return f"{str(facts['cell']).upper().replace('_', ' ')}, {size} unit{'s'[: size != 1]}{loop}"
 
 
-def _keep_gates(cell: BaseCell, open_keeps: int) -> dict[str, str]:
-    names = list(cell.network.layers) if isinstance(cell.network, Stack) else [""]
+def _keep_gates(cell: Network, open_keeps: int) -> dict[str, str]:
+    layers = list(cell.network.layers) if isinstance(cell.network, Stack) else [""]
     return {
-        f"{n}.{gate}" if n else gate: c.gate_names.get(gate, gate)
-        for n, c in zip(names, cells_of(cell), strict=False)
-        for gate, sign in c.keep_gates.items()
+        f"{n}.{gate}" if n else gate: gate_names(c.gates).get(gate, gate)
+        for n, c in zip(layers, cells_of(cell), strict=False)
+        for gate, sign in keep_signs(c.gates).items()
         if sign == open_keeps
     }
 
@@ -291,7 +293,7 @@ def _roads(chain: JacobianChain) -> tuple[bool, bool]:
     return bool(chain.at(0).jvp_skip(np.ones((chain.size, chain.batch), chain.dtype)).any()), not chain.diagonal
 
 
-def _between(cell: BaseCell | JacobianChain) -> dict[str, Any]:
+def _between(cell: Network | JacobianChain) -> dict[str, Any]:
     """Return what is between the layers of a network, as far as something is."""
     network = None if isinstance(cell, JacobianChain) else cell.network
     if isinstance(network, Direction):
@@ -311,7 +313,7 @@ def _kind(cls: type[Cell]) -> str:
     return name if inside else cls.__name__
 
 
-def _facts(cell: BaseCell | JacobianChain) -> dict[str, Any]:
+def _facts(cell: Network | JacobianChain) -> dict[str, Any]:
     """Return the document's `model`, as far as the cell itself tells."""
     sizes = cell.sizes
     cells = [] if isinstance(cell, JacobianChain) else cells_of(cell)

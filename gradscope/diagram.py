@@ -19,10 +19,12 @@ from gradscope.errors import GradscopeError, InputError
 from gradscope.maps.grid import absent
 from gradscope.maps.jacobian import Array, Partials, ranges
 from gradscope.maps.same_step import without_same_step
-from gradscope.networks.cell import Cell, Map, cell_class
+from gradscope.networks.cell import Cell, MapsCell, cell_class
 from gradscope.networks.create import create
-from gradscope.networks.interface import BaseCell
+from gradscope.networks.gate import gate_names
 from gradscope.networks.loop import Loop, closed_loop
+from gradscope.networks.map import Map
+from gradscope.networks.network import Network
 from gradscope.networks.stack import Direction, Stack, stack
 from gradscope.report.model import Diagram, Edge, Node, Report
 
@@ -32,7 +34,7 @@ INPUT = "input"
 MANY = 4  # layers, from which on not all are named
 
 
-def diagrams(cell: BaseCell, metrics: Mapping[str, Any] | None = None) -> tuple[Diagram, ...]:
+def diagrams(cell: Network, metrics: Mapping[str, Any] | None = None) -> tuple[Diagram, ...]:
     """Return one diagram for each layer.
 
     Args:
@@ -67,7 +69,7 @@ def _titled(diagram: Diagram, title: str) -> Diagram:
     return replace(diagram, title=title, edges=tuple(edges))
 
 
-def cell_report(what: str | type[Cell] | BaseCell, summary: str) -> Report:
+def cell_report(what: str | type[Cell] | Network, summary: str) -> Report:
     """Return a report that holds diagrams of a cell: one for each choice of settings that changes it.
 
     Args:
@@ -77,7 +79,7 @@ def cell_report(what: str | type[Cell] | BaseCell, summary: str) -> Report:
     Raises:
         UsageError: there is no such cell.
     """
-    if isinstance(what, BaseCell):
+    if isinstance(what, Network):
         return Report("cell", summary, diagrams=diagrams(what))
     found: dict[Diagram, str] = {}
     cls, name = (what, what.__name__) if isinstance(what, type) else (cell_class(what), what)
@@ -94,7 +96,7 @@ def _without_sizes(diagram: Diagram) -> Diagram:
     return replace(diagram, nodes=tuple(n if n.kind == "gate" else replace(n, note="") for n in diagram.nodes))
 
 
-def with_diagrams(report: Report, cells: Mapping[str, BaseCell]) -> Report:
+def with_diagrams(report: Report, cells: Mapping[str, Network]) -> Report:
     """Return a report with diagrams of its models, lines as wide as the measured shares.
 
     Args:
@@ -113,7 +115,7 @@ def with_diagrams(report: Report, cells: Mapping[str, BaseCell]) -> Report:
     return replace(report, diagrams=tuple(found))
 
 
-def saved_cell(document: Mapping[str, Any]) -> BaseCell:
+def saved_cell(document: Mapping[str, Any]) -> Network:
     """Make a cell of the structure that a saved analysis tells of; its weights are others.
 
     Args:
@@ -128,7 +130,7 @@ def saved_cell(document: Mapping[str, Any]) -> BaseCell:
         raise InputError(f"the result is damaged: {type(error).__name__} at {error}") from error
 
 
-def _again(model: Mapping[str, Any]) -> BaseCell:
+def _again(model: Mapping[str, Any]) -> Network:
     kind, source, state = model["cell"], model["source"], {p["name"]: p["size"] for p in model["state"]}
     hint = "where it is measured, gradscope analyze ... --diagram draws it"
     if kind == "jacobians":
@@ -147,7 +149,7 @@ def _again(model: Mapping[str, Any]) -> BaseCell:
     return cell
 
 
-def _network(kind: str, model: Mapping[str, Any], names: list[str]) -> BaseCell:
+def _network(kind: str, model: Mapping[str, Any], names: list[str]) -> Network:
     cells: dict[str, Cell] = {}
     width = model["input_size"]
     for name in names:
@@ -181,13 +183,13 @@ def _shared(diagram: Diagram, metrics: Mapping[str, Any] | None, prefix: str, fe
     return replace(diagram, edges=tuple(replace(e, share=share(e)) for e in diagram.edges), measured=True)
 
 
-def _graph(cell: BaseCell) -> Diagram:
-    if isinstance(cell, Cell) and type(cell).linearise is Cell.linearise:  # made of maps
+def _graph(cell: Network) -> Diagram:
+    if isinstance(cell, MapsCell):
         return _Drawn(cell).diagram()
     return _dense(cell)
 
 
-def _dense(cell: BaseCell) -> Diagram:
+def _dense(cell: Network) -> Diagram:
     """Draw a step whose Jacobian is put together as a matrix: its parts, and what is known to go around the weights."""
     step = Node("gate through", "gate", "step")
     old = [Node(f"old {p}", "old", p, str(n)) for p, n in cell.sizes.items()]
@@ -217,22 +219,22 @@ class _Drawn:
         sizes: {part: its size}, likewise.
     """
 
-    def __init__(self, cell: Cell) -> None:
+    def __init__(self, cell: MapsCell) -> None:
         self.cell = cell
         self.nodes: dict[str, Node] = {}
         self.edges: dict[tuple[str, str], Edge] = {}
         first = cell.maps[0]
-        names = _names(first)
-        self.at = {p: f"old {p}" for p in names}
-        for part, size in zip(names, first.old_sizes, strict=True):
+        old_names = first.old_names
+        self.at = {p: f"old {p}" for p in old_names}
+        for part, size in zip(old_names, first.old_sizes, strict=True):
             self.nodes[f"old {part}"] = Node(f"old {part}", "old", part, str(size))
         self.nodes[INPUT] = Node(INPUT, "input", "x", str(cell.input_size))
         x, s = _anywhere(cell.input_size, 0), _anywhere(sum(first.old_sizes), 1)
         for m, following in zip(cell.maps, (*cell.maps[1:], None), strict=True):
             with np.errstate(all="ignore"):
-                partials = m.partials(*m.preactivations(x, s))
-                s = Map.evolve(m, x, s)
-            self._add(m, partials, m.parts if following is None else _names(following), last=following is None)
+                partials = m.differentiate(x, s).partials
+                s = m.apply(x, s)
+            self._add(m, partials, m.parts if following is None else following.old_names, last=following is None)
 
     def diagram(self) -> Diagram:
         """Return the graph, and which of its lines lie on the road around the weights."""
@@ -249,7 +251,7 @@ class _Drawn:
 
     def _add(self, m: Map, partials: Partials, parts: Sequence[str], *, last: bool) -> None:
         """Add one map: its gates, and the parts that it makes, by the names that the next map has for them."""
-        old = dict(zip(_names(m), self.at.values(), strict=True))
+        old = dict(zip(m.old_names, self.at.values(), strict=True))
         gates = [self._gate(m, gate, old) for gate in m.gates]
         within = partials.within
         through, around = without_same_step(partials.through, partials.around, within)
@@ -282,7 +284,7 @@ class _Drawn:
         name = f"gate {gate}"
         while name in self.nodes:
             name += "'"
-        self.nodes[name] = Node(name, "gate", gate, self.cell.gate_names.get(gate, "").replace("_", " "))
+        self.nodes[name] = Node(name, "gate", gate, gate_names(self.cell.gates).get(gate, "").replace("_", " "))
         if m.U is not None:
             self.edges[old[m.reads], name] = Edge(old[m.reads], name, "weights", self._called(m.U, "U"))
         if m.W is not None:
@@ -314,10 +316,6 @@ class _Drawn:
         """Return the name of the cell's own array that a map's weights are, or are rows of."""
         named = self.cell.weights().items()
         return next((name for name, array in named if np.may_share_memory(array, weights)), usual)
-
-
-def _names(m: Map) -> tuple[str, ...]:
-    return m.parts if m.old_parts is None else m.old_parts
 
 
 def _as(name: str, old: str, new: str) -> str:

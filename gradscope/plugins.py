@@ -262,10 +262,20 @@ def _literals(body: list[ast.stmt]) -> tuple[dict[str, Any], dict[str, Any]]:
         if not isinstance(target, ast.Name) or value is None:
             continue
         try:
-            constants[target.id] = ast.literal_eval(value)
+            constants[target.id] = _named_records(value) or ast.literal_eval(value)
         except ValueError:  # no literal: its value is known only after import
             continue
         is_field = isinstance(node, ast.AnnAssign) and "ClassVar" not in ast.unparse(node.annotation)
         if is_field and constants[target.id] is not None:  # None: an array, which is no setting
             settings[target.id] = constants[target.id]
     return constants, settings
+
+
+def _named_records(node: ast.expr) -> dict[str, str]:
+    """Return {key: first argument} of a dict of records, as {"f": Gate("forget", (0, 1))} is; {} of anything else."""
+    import ast
+
+    if not isinstance(node, ast.Dict) or not all(isinstance(v, ast.Call) for v in node.values):
+        return {}
+    first = [v.args[0] if isinstance(v, ast.Call) and v.args else ast.Constant("") for v in node.values]
+    return {ast.literal_eval(k): ast.literal_eval(v) for k, v in zip(node.keys, first, strict=True) if k is not None}

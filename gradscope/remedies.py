@@ -21,7 +21,7 @@ from gradscope.dynamics.loss import Loss
 from gradscope.dynamics.start import start_of
 from gradscope.dynamics.trajectory import run
 from gradscope.maps.jacobian import Array
-from gradscope.networks.interface import BaseCell
+from gradscope.networks.network import Network
 from gradscope.report.case import Case
 from gradscope.report.remedy import KINDS, Base, Remedy, best, helps
 from gradscope.report.verdict import state_of
@@ -32,7 +32,7 @@ LARGEST = 700.0  # exp of more overflows
 
 
 def try_changes(
-    cell: BaseCell,
+    cell: Network,
     inputs: Array,
     lead_in: Array | None,
     warmup: int,
@@ -59,11 +59,11 @@ def try_changes(
     if state not in KINDS:
         return ()
     base = Base(state, far.rate, bool(np.isneginf(before[0]).all()))
-    lack = math.inf if far.rate is None else math.exp(min(-far.rate, LARGEST))
+    missing_factor = math.inf if far.rate is None else math.exp(min(-far.rate, LARGEST))
     last, steps, threshold = loss.last_only(), far.steps, far.threshold
     rest = (inputs, lead_in, warmup, last, threshold, storage)
     found = []
-    for name, make in cell.changes(lack, steps).items():
+    for name, make in cell.changes(missing_factor, steps).items():
         tell(f"remedies: {name}")
         after, kept, other = _changed(make(), *rest)
         shift = rate_change(before, after["gradients"].norms.state, joined(along[kept], other))
@@ -74,7 +74,7 @@ def try_changes(
 
 
 def _changed(
-    changed: BaseCell,
+    changed: Network,
     inputs: Array,
     lead_in: Array | None,
     warmup: int,

@@ -40,8 +40,8 @@ def agrees(row, alone):
 def test_numbers_are_those_of_an_analysis_of_the_changed_cell(name, loss):
     cell = create(name, **SIZES)
     result = analyze(cell, loss=loss, remedies=True, **QUICK)
-    lack = math.exp(-result.metrics["rate"])
-    changes = cell.changes(lack, 60)
+    missing = math.exp(-result.metrics["rate"])
+    changes = cell.changes(missing, 60)
     assert set(remedies(result)) == set(changes)
     for change, make in changes.items():
         agrees(remedies(result)[change], analyze(make(), loss=loss, **QUICK))
@@ -220,8 +220,8 @@ def test_a_gradient_of_zero_that_nothing_brings_back():
 
 def test_a_cell_may_know_its_own_change():
     class Revived(cell_class("rnn")):
-        def changes(self, lack, steps):
-            assert lack == math.inf
+        def changes(self, missing_factor, steps):
+            assert missing_factor == math.inf
             return {"hidden bias 0": lambda: self.with_bias("h", 1)}
 
     cell = Revived(**{k: getattr(dead(), k) for k in ("W", "U", "b_ih", "b_hh", "activation")})

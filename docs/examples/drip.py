@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
 
-from gradscope.maps.jacobian import Array, Partials
-from gradscope.networks.cell import Cell, Parts
-from gradscope.networks.elementwise import dtanh, tanh
+from gradscope.networks import Array, Gate, OneMapCell, Partials, Parts, Preactivations, dtanh, tanh
 
 
 @dataclass(frozen=True, eq=False)
-class Drip(Cell):
+class Drip(OneMapCell):
     """Leaky integrator; state s = [h].
 
-    h' = (1 - leak) h + leak tanh(a + v)
+    h' = (1 - leak) h + leak tanh(U h + W x + b)
 
     d h'/d h = 1 - leak around the weights: the smaller the leak, the farther gradients reach.
     Jaeger, Lukosevicius, Popovici & Siewert (2007).
@@ -24,20 +21,18 @@ class Drip(Cell):
     leak: float = 0.1
 
     parts = ("h",)
-    gates = ("h",)
-    gate_names: ClassVar = {"h": "hidden"}
-    squash: ClassVar = {"h": (-1, 1)}
+    gates = {"h": Gate("hidden", (-1, 1))}
 
-    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
-        return tuple(tanh(a + v))
+    def activations(self, p: Preactivations, s: Parts) -> tuple[Array, ...]:
+        return (tanh(p["h"]),)
 
-    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
-        (y,) = self.activations(a, v, s)
-        return ((1 - self.leak) * s[0] + self.leak * y,)
+    def advance(self, p: Preactivations, s: Parts) -> dict[str, Array]:
+        return {"h": (1 - self.leak) * s["h"] + self.leak * tanh(p["h"])}
 
-    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
-        return Partials(through=[[self.leak * dtanh((a + v)[0])]], around=[[1 - self.leak]])
+    def partials(self, p: Preactivations, s: Parts) -> Partials:
+        through = {"h": {"h": self.leak * dtanh(p["h"])}}
+        return Partials(through, around={"h": {"h": 1 - self.leak}})
 
-    def changes(self, lack: float, steps: int) -> dict[str, Callable[[], Drip]]:
-        smaller = {"leak / 10": lambda: self.replace(leak=self.leak / 10)} if lack > 1 else {}
-        return smaller | super().changes(lack, steps)
+    def changes(self, missing_factor: float, steps: int) -> dict[str, Callable[[], Drip]]:
+        smaller = {"leak / 10": lambda: self.replace(leak=self.leak / 10)} if missing_factor > 1 else {}
+        return smaller | super().changes(missing_factor, steps)

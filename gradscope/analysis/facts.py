@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gradscope.analysis._run import Run
-from gradscope.networks.interface import Fact
+from gradscope.networks.network import Property
 from gradscope.settings import Settings
 
 __all__ = ["measure"]
@@ -17,8 +17,8 @@ def applies(run: Run, settings: Settings) -> bool:
     return run.chain.trajectory is not None and run.is_finite
 
 
-def measure(run: Run, settings: Settings) -> dict[str, Fact] | None:
+def measure(run: Run, settings: Settings) -> dict[str, Property] | None:
     """Return the numbers by name, or None where the cell has none."""
     assert run.chain.trajectory is not None
     last = run.chain.trajectory.window(max(0, run.chain.steps - LAST), run.chain.steps)
-    return dict(run.chain.trajectory.cell.facts(last.inputs, last.states[:-1])) or None
+    return dict(run.chain.trajectory.cell.properties(last.inputs, last.states[:-1])) or None

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from gradscope.maps.jacobian import Array, Partials
-from gradscope.networks.cell import Cell, Fact, Map, Parts
-from gradscope.networks.elementwise import dsigmoid, dtanh, sigmoid, tanh
+from gradscope.networks import (
+    Array,
+    Gate,
+    Map,
+    MapsCell,
+    Partials,
+    Parts,
+    Preactivations,
+    Property,
+    dsigmoid,
+    dtanh,
+    sigmoid,
+    tanh,
+)
 
 
 @dataclass(frozen=True, eq=False)
-class AntisymmetricRNN(Cell):
+class AntisymmetricRNN(MapsCell):
     """h' = h + epsilon z tanh(M h + W x + b), M = U - U^T - gamma; state s = [h].
 
     z = 1, or sigmoid(M h + W_z x + b_z) with gate = input. With gamma = 0 the differential equation that it follows
@@ -30,14 +41,12 @@ class AntisymmetricRNN(Cell):
     gate: str = "none"
 
     parts = ("h",)
-    gates = ("h",)
-    limits: ClassVar = {"epsilon": "(0, inf)", "gamma": "[0, inf)"}
-    choices: ClassVar = {"gate": ("none", "input")}
-    gate_names: ClassVar = {"h": "hidden"}
-    squash: ClassVar = {"h": (-1, 1)}
+    gates = {"h": Gate("hidden", (-1, 1))}
+    limits = {"epsilon": "(0, inf)", "gamma": "[0, inf)"}
+    choices = {"gate": ("none", "input")}
 
     @classmethod
-    def own(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Array | None]:
+    def init_parameters(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Any]:
         U = rng.standard_normal((hidden, hidden)) / np.sqrt(hidden)
         k = 1 / np.sqrt(inputs)
         gate = {"W_z": rng.uniform(-k, k, (hidden, inputs)), "b_z": np.zeros(hidden)}
@@ -58,10 +67,10 @@ class AntisymmetricRNN(Cell):
         W, M, b = np.concatenate([self.W, self.W_z]), np.tile(self.M, (2, 1)), np.concatenate([bias, self.b_z])
         return (_GatedStep(W, M, b, None, self.epsilon),)
 
-    def facts(self, x: Array, s: Array) -> dict[str, Fact]:
+    def properties(self, x: Array, s: Array) -> dict[str, Property]:
         factors = np.abs(1 + self.epsilon * np.linalg.eigvals(self.M))
         return {
-            "largest Euler factor": Fact(
+            "largest Euler factor": Property(
                 float(factors.max()),
                 "|1 + epsilon mu| of one step, mu an eigenvalue of M, units at rest and no gate shut",
             )
@@ -74,14 +83,14 @@ class _Step(Map):
 
     epsilon: float = 0.1
 
-    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
-        return tuple(tanh(a + v))
+    def activations(self, p: Preactivations, s: Parts) -> tuple[Array, ...]:
+        return (tanh(p["h"]),)
 
-    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
-        return (s[0] + self.epsilon * tanh((a + v)[0]),)
+    def advance(self, p: Preactivations, s: Parts) -> dict[str, Array]:
+        return {"h": s["h"] + self.epsilon * tanh(p["h"])}
 
-    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
-        return Partials(through=[[self.epsilon * dtanh((a + v)[0])]], around=[[1]])
+    def partials(self, p: Preactivations, s: Parts) -> Partials:
+        return Partials(through={"h": {"h": self.epsilon * dtanh(p["h"])}}, around={"h": {"h": 1}})
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,18 +99,16 @@ class _GatedStep(Map):
 
     epsilon: float = 0.1
 
-    gates = ("h", "z")
+    gates = {"h": Gate(), "z": Gate()}
 
-    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
-        h, z = a + v
-        return tanh(h), sigmoid(z)
+    def activations(self, p: Preactivations, s: Parts) -> tuple[Array, ...]:
+        return tanh(p["h"]), sigmoid(p["z"])
 
-    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
-        h, z = self.activations(a, v, s)
-        return (s[0] + self.epsilon * (z * h),)
+    def advance(self, p: Preactivations, s: Parts) -> dict[str, Array]:
+        h, z = self.activations(p, s)
+        return {"h": s["h"] + self.epsilon * (z * h)}
 
-    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
-        p = a + v
-        h, z = self.activations(a, v, s)
-        through = [self.epsilon * (z * dtanh(p[0])), self.epsilon * (h * dsigmoid(p[1]))]
-        return Partials(through=[through], around=[[1]])
+    def partials(self, p: Preactivations, s: Parts) -> Partials:
+        h, z = self.activations(p, s)
+        through = {"h": self.epsilon * (z * dtanh(p["h"])), "z": self.epsilon * (h * dsigmoid(p["z"]))}
+        return Partials(through={"h": through}, around={"h": {"h": 1}})

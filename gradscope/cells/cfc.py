@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-from gradscope.maps.jacobian import Array, Partials
-from gradscope.networks.cell import Cell, Parts
-from gradscope.networks.elementwise import dsigmoid, dtanh, sigmoid, tanh
+from gradscope.networks import Array, Gate, OneMapCell, Partials, Parts, Preactivations, dsigmoid, dtanh, sigmoid, tanh
 
 
 @dataclass(frozen=True, eq=False)
-class CfC(Cell):
+class CfC(OneMapCell):
     """State s = [h].
 
     h' = sigmoid(-f dt) tanh(g) + sigmoid(f dt) tanh(k)    f, g, k = U h + W x + b
@@ -24,22 +21,27 @@ class CfC(Cell):
     dt: float = 1.0
 
     parts = ("h",)
-    gates = ("f", "g", "k")
-    limits: ClassVar = {"dt": "(0, inf)"}
-    gate_names: ClassVar = {"f": "time", "g": "early", "k": "late"}
-    squash: ClassVar = {"f": (0, 1), "g": (-1, 1), "k": (-1, 1)}
-    road: ClassVar = False
+    gates = {
+        "f": Gate("time", (0, 1)),
+        "g": Gate("early", (-1, 1)),
+        "k": Gate("late", (-1, 1)),
+    }
+    limits = {"dt": "(0, inf)"}
+    skip_path = False
 
-    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
-        f, g, k = a + v
-        return sigmoid(f * self.dt), tanh(g), tanh(k)
+    def activations(self, p: Preactivations, s: Parts) -> tuple[Array, ...]:
+        return sigmoid(p["f"] * self.dt), tanh(p["g"]), tanh(p["k"])
 
-    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
-        late, g, k = self.activations(a, v, s)
-        return (g + late * (k - g),)
+    def advance(self, p: Preactivations, s: Parts) -> dict[str, Array]:
+        late, g, k = self.activations(p, s)
+        return {"h": g + late * (k - g)}
 
-    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
-        f, dg, dk = a + v
-        late, g, k = self.activations(a, v, s)
-        through = [self.dt * (k - g) * dsigmoid(f * self.dt), sigmoid(-f * self.dt) * dtanh(dg), late * dtanh(dk)]
-        return Partials(through=[through], around=[[0]])
+    def partials(self, p: Preactivations, s: Parts) -> Partials:
+        f, dt = p["f"], self.dt
+        late, g, k = self.activations(p, s)
+        through = {
+            "f": dt * (k - g) * dsigmoid(f * dt),
+            "g": sigmoid(-f * dt) * dtanh(p["g"]),
+            "k": late * dtanh(p["k"]),
+        }
+        return Partials(through={"h": through})

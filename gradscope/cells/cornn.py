@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from gradscope.maps.jacobian import Array, Partials
-from gradscope.networks.cell import Cell, Map, Parts
-from gradscope.networks.elementwise import dtanh, tanh
-from gradscope.networks.product import Product
+from gradscope.networks import Array, Gate, Map, MapsCell, Partials, Parts, Preactivations, Product, dtanh, tanh
 
 
 @dataclass(frozen=True, eq=False)
-class CoRNN(Cell):
+class CoRNN(MapsCell):
     """Oscillators that drive one another; state [y, z], positions and velocities.
 
     z' = z + dt (tanh(U y + U_z z + W x + b) - gamma y - epsilon z)    y' = y + dt z'
@@ -31,15 +28,12 @@ class CoRNN(Cell):
     epsilon: float = 4.7
 
     parts = ("y", "z")
-    gates = ("z",)
-    limits: ClassVar = {"dt": "(0, inf)", "gamma": "[0, inf)", "epsilon": "[0, inf)"}
-    reads = "y"
-    gate_names: ClassVar = {"z": "force"}
-    squash: ClassVar = {"z": (-1, 1)}
-    products: ClassVar = 2
+    gates = {"z": Gate("force", (-1, 1))}
+    limits = {"dt": "(0, inf)", "gamma": "[0, inf)", "epsilon": "[0, inf)"}
+    products = 2
 
     @classmethod
-    def own(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Array | None]:
+    def init_parameters(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Any]:
         return {"U_z": rng.uniform(-1, 1, (hidden, hidden)) / np.sqrt(hidden)}
 
     @cached_property
@@ -66,24 +60,27 @@ class _Oscillators(Map):
 
     old_parts = ("y", "z", "p")
     parts = ("y", "z")
-    gates = ("z",)
+    gates = {"z": Gate()}
     reads = "z"
 
-    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
-        return (tanh((a + v)[0] + s[2]),)
+    def activations(self, p: Preactivations, s: Parts) -> tuple[Array, ...]:
+        return (tanh(p["z"] + s["p"]),)
 
-    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
-        y, z, _ = s
-        (force,) = self.activations(a, v, s)
+    def advance(self, p: Preactivations, s: Parts) -> dict[str, Array]:
+        y, z = s["y", "z"]
+        (force,) = self.activations(p, s)
         z = z + self.dt * (force - self.gamma * y - self.epsilon * z)
-        return y + self.dt * z, z
+        return {"y": y + self.dt * z, "z": z}
 
-    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
+    def partials(self, p: Preactivations, s: Parts) -> Partials:
         dt = self.dt
-        d = dt * dtanh((a + v)[0] + s[2])
+        d = dt * dtanh(p["z"] + s["p"])
         from_y, from_z = -dt * self.gamma, 1 - dt * self.epsilon
         return Partials(
-            through=[[dt * d], [d]],
-            around=[[1 + dt * from_y, dt * from_z, dt * d], [from_y, from_z, d]],
-            within=[[0, dt], [0, 0]],
+            through={"y": {"z": dt * d}, "z": {"z": d}},
+            around={
+                "y": {"y": 1 + dt * from_y, "z": dt * from_z, "p": dt * d},
+                "z": {"y": from_y, "z": from_z, "p": d},
+            },
+            within={"y": {"z": dt}},
         )

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-from gradscope.maps.jacobian import Array, Partials
-from gradscope.networks.cell import Cell, Parts
-from gradscope.networks.elementwise import dtanh, tanh
+from gradscope.networks import Array, Gate, OneMapCell, Partials, Parts, Preactivations, dtanh, tanh
 
 
 @dataclass(frozen=True, eq=False)
-class ESN(Cell):
+class ESN(OneMapCell):
     """h' = (1 - alpha) h + alpha tanh(U h + W x + b); state s = [h].
 
     U is drawn once, and scaled to a spectral radius: `--init reservoir`, with the settings `radius` and `density`.
@@ -23,19 +20,17 @@ class ESN(Cell):
     alpha: float = 1.0
 
     parts = ("h",)
-    gates = ("h",)
-    limits: ClassVar = {"alpha": "(0, 1]"}
-    gate_names: ClassVar = {"h": "hidden"}
-    squash: ClassVar = {"h": (-1, 1)}
-    usual_init: ClassVar = "reservoir"
-    road: ClassVar = "alpha < 1"
+    gates = {"h": Gate("hidden", (-1, 1))}
+    limits = {"alpha": "(0, 1]"}
+    usual_init = "reservoir"
+    skip_path = "alpha < 1"
 
-    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
-        return tuple(tanh(a + v))
+    def activations(self, p: Preactivations, s: Parts) -> tuple[Array, ...]:
+        return (tanh(p["h"]),)
 
-    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
-        (new,) = self.activations(a, v, s)
-        return (s[0] + self.alpha * (new - s[0]),)
+    def advance(self, p: Preactivations, s: Parts) -> dict[str, Array]:
+        (new,) = self.activations(p, s)
+        return {"h": s["h"] + self.alpha * (new - s["h"])}
 
-    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
-        return Partials(through=[[self.alpha * dtanh((a + v)[0])]], around=[[1 - self.alpha]])
+    def partials(self, p: Preactivations, s: Parts) -> Partials:
+        return Partials(through={"h": {"h": self.alpha * dtanh(p["h"])}}, around={"h": {"h": 1 - self.alpha}})

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from gradscope.maps.jacobian import Array, Partials
-from gradscope.networks.cell import Cell, Fact, Map, Parts
+from gradscope.networks import Array, Gate, Map, MapsCell, Partials, Parts, Preactivations, Property
 
 
 @dataclass(frozen=True, eq=False)
-class ExpRNN(Cell):
+class ExpRNN(MapsCell):
     """h' = modrelu(Q h + W x), Q = exp(A - A^T) orthogonal; state s = [h].
 
     modrelu(p) = sign(p) relu(|p| + b). J = diag(1 where the unit is on) Q: nothing is lost but what units that are
@@ -27,15 +26,14 @@ class ExpRNN(Cell):
     b: Array | None = None
 
     parts = ("h",)
-    gates = ("h",)
-    gate_names: ClassVar = {"h": "hidden"}
-    recurrent_weights: ClassVar = False
-    kinks: ClassVar = True
-    products: ClassVar = 1
-    road: ClassVar = False
+    gates = {"h": Gate("hidden")}
+    recurrent_weights = False
+    kinks = True
+    products = 1
+    skip_path = False
 
     @classmethod
-    def own(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Array | None]:
+    def init_parameters(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Any]:
         A = np.zeros((hidden, hidden))
         first = np.arange(0, hidden - 1, 2)
         A[first, first + 1] = rng.uniform(-np.pi, np.pi, len(first))
@@ -48,10 +46,12 @@ class ExpRNN(Cell):
         Q = ((planes * np.exp(-1j * angles)) @ planes.conj().T).real
         return (_ModReLU(self.W, Q.astype(self.A.dtype), self.b_ih, None, self.b),)
 
-    def facts(self, x: Array, s: Array) -> dict[str, Fact]:
+    def properties(self, x: Array, s: Array) -> dict[str, Property]:
         off = self.evolve(x, s) == 0
         return {
-            "units that are off": Fact(float(off.mean()), "share of units and steps looked at: they pass no gradient")
+            "units that are off": Property(
+                float(off.mean()), "share of units and steps looked at: they pass no gradient"
+            )
         }
 
 
@@ -61,13 +61,13 @@ class _ModReLU(Map):
 
     b: Array | None = None
 
-    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
-        p, b = (a + v)[0], np.asarray(self.b)[:, None]
-        return (np.where(np.abs(p.real) + b > 0, p + b * np.sign(p.real), 0),)
+    def activations(self, p: Preactivations, s: Parts) -> tuple[Array, ...]:
+        h, b = p["h"], self.column("b")
+        return (np.where(np.abs(h.real) + b > 0, h + b * np.sign(h.real), 0),)
 
-    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
-        return self.activations(a, v, s)
+    def advance(self, p: Preactivations, s: Parts) -> dict[str, Array]:
+        return {"h": self.activations(p, s)[0]}
 
-    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
-        p = (a + v)[0]
-        return Partials(through=[[(np.abs(p) + np.asarray(self.b)[:, None] > 0).astype(p.dtype)]], around=[[0]])
+    def partials(self, p: Preactivations, s: Parts) -> Partials:
+        h = p["h"]
+        return Partials(through={"h": {"h": (np.abs(h) + self.column("b") > 0).astype(h.dtype)}})

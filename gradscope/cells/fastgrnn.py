@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from gradscope.maps.jacobian import Array, Partials
-from gradscope.networks.cell import Cell, Parts
-from gradscope.networks.elementwise import dsigmoid, dtanh, sigmoid, tanh
+from gradscope.networks import Array, Gate, OneMapCell, Partials, Parts, Preactivations, dsigmoid, dtanh, sigmoid, tanh
 
 
 @dataclass(frozen=True, eq=False)
-class FastGRNN(Cell):
+class FastGRNN(OneMapCell):
     """State s = [h].
 
     p = U h + W x    z = sigmoid(p + b_z)    g = tanh(p + b_g)    h' = (sigmoid(zeta) (1 - z) + sigmoid(nu)) g + z h
@@ -27,27 +25,26 @@ class FastGRNN(Cell):
     nu: float = -4.0
 
     parts = ("h",)
-    gates = ("p",)
-    gate_names: ClassVar = {"p": "shared"}
+    gates = {"p": Gate("shared")}
 
     @classmethod
-    def own(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Array | None]:
+    def init_parameters(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Any]:
         return {"b": np.ones((2, hidden)), "b_ih": None, "b_hh": None}
 
-    def _values(self, a: Array, v: Array) -> tuple[Array, Array, Array, Array]:
-        p, (b_z, b_g) = (a + v)[0], self.column("b")
+    def _values(self, p: Array) -> tuple[Array, Array, Array, Array]:
+        b_z, b_g = self.column("b")
         write, always = (float(sigmoid(np.array(x))) for x in (self.zeta, self.nu))
         return p + b_z, p + b_g, sigmoid(p + b_z), write * sigmoid(-p - b_z) + always
 
-    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
-        return tuple(a + v)
+    def activations(self, p: Preactivations, s: Parts) -> tuple[Array, ...]:
+        return (p["p"],)
 
-    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
-        _, g, z, write = self._values(a, v)
-        return (write * tanh(g) + z * s[0],)
+    def advance(self, p: Preactivations, s: Parts) -> dict[str, Array]:
+        _, g, z, write = self._values(p["p"])
+        return {"h": write * tanh(g) + z * s["h"]}
 
-    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
-        to_gate, g, z, write = self._values(a, v)
+    def partials(self, p: Preactivations, s: Parts) -> Partials:
+        to_gate, g, z, write = self._values(p["p"])
         zeta = float(sigmoid(np.array(self.zeta)))
-        d = (s[0] - zeta * tanh(g)) * dsigmoid(to_gate) + write * dtanh(g)
-        return Partials(through=[[d]], around=[[z]])
+        d = (s["h"] - zeta * tanh(g)) * dsigmoid(to_gate) + write * dtanh(g)
+        return Partials(through={"h": {"p": d}}, around={"h": {"h": z}})

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
 
-from gradscope.maps.jacobian import Array, Partials
-from gradscope.networks.cell import Cell, Map, Parts
-from gradscope.networks.elementwise import dsigmoid, dtanh, sigmoid, tanh
+from gradscope.networks import (
+    Array,
+    Gate,
+    Map,
+    OneMapCell,
+    Partials,
+    Parts,
+    Preactivations,
+    dsigmoid,
+    dtanh,
+    sigmoid,
+    tanh,
+)
 
 
 @dataclass(frozen=True, eq=False)
-class GRU(Cell):
+class GRU(OneMapCell):
     """GRU; state s = [h]. PyTorch's sign: z near 1 keeps the OLD h; Chung et al. write 1 - z for it.
 
-    r, z = sigmoid(a + v)    n = tanh(v + r a)    h' = (1 - z) n + z h        (reset after)
-    r, z = sigmoid(a + v)    n = tanh(v + U_n (r h))    h' = (1 - z) n + z h  (reset before)
+    r, z = sigmoid(p)    n = tanh(p_x + r p)          h' = (1 - z) n + z h    (reset after)
+    r, z = sigmoid(p)    n = tanh(p_x + U_n (r h))    h' = (1 - z) n + z h    (reset before)
 
     d h'/d h = z around the weights, what f is to the LSTM.
     Cho et al. (2014); reset after: as torch.nn.GRU and cuDNN.
@@ -25,11 +34,12 @@ class GRU(Cell):
     reset: str = "after"
 
     parts = ("h",)
-    gates = ("r", "z", "n")  # row blocks of U, W and b, as in PyTorch
-    choices: ClassVar = {"reset": ("after", "before")}
-    gate_names: ClassVar = {"r": "reset", "z": "update", "n": "candidate"}
-    keep_gates: ClassVar = {"z": 1}
-    squash: ClassVar = {"r": (0, 1), "z": (0, 1), "n": (-1, 1)}
+    gates = {  # row blocks of U, W and b, as in PyTorch
+        "r": Gate("reset", (0, 1)),
+        "z": Gate("update", (0, 1), keeps=+1),
+        "n": Gate("candidate", (-1, 1), split=True),
+    }
+    choices = {"reset": ("after", "before")}
 
     @cached_property
     def maps(self) -> tuple[Map, ...]:
@@ -38,21 +48,20 @@ class GRU(Cell):
         first, second = self.blocks(2)
         return _Gates(*first), _Candidate(*second)
 
-    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
-        r, z = sigmoid(a[:2] + v[:2])
-        return r, z, tanh(v[2] + r * a[2])
+    def activations(self, p: Preactivations, s: Parts) -> tuple[Array, ...]:
+        r, z = sigmoid(p["r", "z"])
+        return r, z, tanh(p["n_x"] + r * p["n"])
 
-    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
-        _, z, n = self.activations(a, v, s)
-        return (n + z * (s[0] - n),)
+    def advance(self, p: Preactivations, s: Parts) -> dict[str, Array]:
+        _, z, n = self.activations(p, s)
+        return {"h": n + z * (s["h"] - n)}
 
-    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
-        r, z, n = self.activations(a, v, s)
-        ds = dsigmoid(a[:2] + v[:2])
-        dz = (s[0] - n) * ds[1]
-        dn = (1 - z) * dtanh(v[2] + r * a[2])
-        dr = dn * a[2] * ds[0]
-        return Partials(through=[[dr, dz, dn * r]], entry=[[dr, dz, dn]], around=[[z]])
+    def partials(self, p: Preactivations, s: Parts) -> Partials:
+        r, z, n = self.activations(p, s)
+        dr, dz = dsigmoid(p["r", "z"])
+        dn = (1 - z) * dtanh(p["n_x"] + r * p["n"])
+        through = {"r": dn * p["n"] * dr, "z": (s["h"] - n) * dz, "n": dn * r, "n_x": dn}
+        return Partials(through={"h": through}, around={"h": {"h": z}})
 
 
 class _Gates(Map):
@@ -60,37 +69,37 @@ class _Gates(Map):
 
     old_parts = ("h",)
     parts = ("h", "z", "q")
-    gates = ("r", "z")
+    gates = {"r": Gate(), "z": Gate()}
 
-    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
-        return tuple(sigmoid(a + v))
+    def activations(self, p: Preactivations, s: Parts) -> tuple[Array, ...]:
+        return tuple(sigmoid(p["r", "z"]))
 
-    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
-        r, z = self.activations(a, v, s)
-        return s[0], z, r * s[0]
+    def advance(self, p: Preactivations, s: Parts) -> dict[str, Array]:
+        r, z = self.activations(p, s)
+        return {"h": s["h"], "z": z, "q": r * s["h"]}
 
-    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
-        r, _ = self.activations(a, v, s)
-        dr, dz = dsigmoid(a + v)
-        return Partials(through=[[0, 0], [0, dz], [s[0] * dr, 0]], around=[[1], [0], [r]])
+    def partials(self, p: Preactivations, s: Parts) -> Partials:
+        r, _ = self.activations(p, s)
+        dr, dz = dsigmoid(p["r", "z"])
+        return Partials(through={"z": {"z": dz}, "q": {"r": s["h"] * dr}}, around={"h": {"h": 1}, "q": {"h": r}})
 
 
 class _Candidate(Map):
     """Reset before, second half: n from U_n q, then the mixture of n and h."""
 
     old_parts = ("h", "z", "q")
-    gates = ("n",)
+    gates = {"n": Gate()}
     reads = "q"
 
-    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
-        return tuple(tanh(a + v))
+    def activations(self, p: Preactivations, s: Parts) -> tuple[Array, ...]:
+        return (tanh(p["n"]),)
 
-    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
-        h, z, _ = s
-        (n,) = self.activations(a, v, s)
-        return ((1 - z) * n + z * h,)
+    def advance(self, p: Preactivations, s: Parts) -> dict[str, Array]:
+        h, z = s["h", "z"]
+        (n,) = self.activations(p, s)
+        return {"h": (1 - z) * n + z * h}
 
-    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
-        h, z, _ = s
-        (n,) = self.activations(a, v, s)
-        return Partials(through=[[(1 - z) * dtanh((a + v)[0])]], around=[[z, h - n, 0]])
+    def partials(self, p: Preactivations, s: Parts) -> Partials:
+        h, z = s["h", "z"]
+        (n,) = self.activations(p, s)
+        return Partials(through={"h": {"n": (1 - z) * dtanh(p["n"])}}, around={"h": {"h": z, "z": h - n}})

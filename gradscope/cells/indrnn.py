@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from gradscope.maps.jacobian import Array, Partials
-from gradscope.networks.cell import Cell, Parts
-from gradscope.networks.elementwise import ACTIVATIONS
+from gradscope.networks import ACTIVATIONS, Array, Gate, OneMapCell, Partials, Parts, Preactivations
 
 
 @dataclass(frozen=True, eq=False)
-class IndRNN(Cell):
+class IndRNN(OneMapCell):
     """h' = phi(W x + b + u h), unit by unit, phi = relu or tanh; state s = [h].
 
     J = diag(u phi') is diagonal: a unit's gradient over t steps is u^t times its phi', and nothing mixes.
@@ -24,13 +22,12 @@ class IndRNN(Cell):
     activation: str = "relu"
 
     parts = ("h",)
-    gates = ("h",)
-    choices: ClassVar = {"activation": ("relu", "tanh")}
-    gate_names: ClassVar = {"h": "hidden"}
-    recurrent_weights: ClassVar = False
+    gates = {"h": Gate("hidden")}
+    choices = {"activation": ("relu", "tanh")}
+    recurrent_weights = False
 
     @classmethod
-    def own(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Array | None]:
+    def init_parameters(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Any]:
         return {"u": rng.uniform(0, 1, hidden)}
 
     @property
@@ -42,13 +39,13 @@ class IndRNN(Cell):
         phi = ACTIVATIONS[self.activation]
         return {"h": (phi.low, phi.high)}
 
-    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
-        return (ACTIVATIONS[self.activation].f((a + v)[0] + self.column("u") * s[0]),)
+    def activations(self, p: Preactivations, s: Parts) -> tuple[Array, ...]:
+        return (ACTIVATIONS[self.activation].f(p["h"] + self.column("u") * s["h"]),)
 
-    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
-        return self.activations(a, v, s)
+    def advance(self, p: Preactivations, s: Parts) -> dict[str, Array]:
+        return {"h": self.activations(p, s)[0]}
 
-    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
+    def partials(self, p: Preactivations, s: Parts) -> Partials:
         u = self.column("u")
-        d = ACTIVATIONS[self.activation].df((a + v)[0] + u * s[0])
-        return Partials(through=[[d]], around=[[u * d]])
+        d = ACTIVATIONS[self.activation].df(p["h"] + u * s["h"])
+        return Partials(through={"h": {"h": d}}, around={"h": {"h": u * d}})

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-from gradscope.maps.jacobian import Array, Partials
-from gradscope.networks.cell import Cell, Parts
-from gradscope.networks.elementwise import drelu, relu
+from gradscope.networks import Array, Gate, OneMapCell, Partials, Parts, Preactivations, drelu, relu
 
 
 @dataclass(frozen=True, eq=False)
-class IRNN(Cell):
+class IRNN(OneMapCell):
     """h' = relu(W x + b_ih + U h + b_hh), U = 1 in the beginning; state s = [h].
 
     J = diag(1 where the unit is on) U: a unit that is on passes gradients as they are, one that is off passes none.
@@ -19,18 +16,16 @@ class IRNN(Cell):
     """
 
     parts = ("h",)
-    gates = ("h",)
-    gate_names: ClassVar = {"h": "hidden"}
-    squash: ClassVar = {"h": (0, float("inf"))}
-    usual_init: ClassVar = "identity"
-    kinks: ClassVar = True
-    road: ClassVar = False
+    gates = {"h": Gate("hidden", (0, float("inf")))}
+    usual_init = "identity"
+    kinks = True
+    skip_path = False
 
-    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
-        return tuple(relu(a + v))
+    def activations(self, p: Preactivations, s: Parts) -> tuple[Array, ...]:
+        return (relu(p["h"]),)
 
-    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
-        return self.activations(a, v, s)
+    def advance(self, p: Preactivations, s: Parts) -> dict[str, Array]:
+        return {"h": relu(p["h"])}
 
-    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
-        return Partials(through=[[drelu((a + v)[0])]], around=[[0]])
+    def partials(self, p: Preactivations, s: Parts) -> Partials:
+        return Partials(through={"h": {"h": drelu(p["h"])}})

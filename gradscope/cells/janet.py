@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-from gradscope.maps.jacobian import Array, Partials
-from gradscope.networks.cell import Cell, Parts
-from gradscope.networks.elementwise import dsigmoid, dtanh, sigmoid, tanh
+from gradscope.networks import Array, Gate, OneMapCell, Partials, Parts, Preactivations, dsigmoid, dtanh, sigmoid, tanh
 
 
 @dataclass(frozen=True, eq=False)
-class JANET(Cell):
+class JANET(OneMapCell):
     """State s = [h], the cell itself.
 
     h' = sigmoid(f) h + (1 - sigmoid(f - beta)) tanh(g)    f, g = U h + W x + b
@@ -23,21 +20,17 @@ class JANET(Cell):
     beta: float = 1.0
 
     parts = ("h",)
-    gates = ("f", "g")
-    gate_names: ClassVar = {"f": "forget", "g": "cell"}
-    keep_gates: ClassVar = {"f": 1}
-    squash: ClassVar = {"f": (0, 1), "g": (-1, 1)}
+    gates = {"f": Gate("forget", (0, 1), keeps=+1), "g": Gate("cell", (-1, 1))}
 
-    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
-        f, g = a + v
-        return sigmoid(f), tanh(g)
+    def activations(self, p: Preactivations, s: Parts) -> tuple[Array, ...]:
+        return sigmoid(p["f"]), tanh(p["g"])
 
-    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
-        f, g = self.activations(a, v, s)
-        return (f * s[0] + sigmoid(self.beta - (a + v)[0]) * g,)
+    def advance(self, p: Preactivations, s: Parts) -> dict[str, Array]:
+        f, g = self.activations(p, s)
+        return {"h": f * s["h"] + sigmoid(self.beta - p["f"]) * g}
 
-    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
-        p = a + v
-        f, g = self.activations(a, v, s)
-        df = s[0] * dsigmoid(p[0]) - g * dsigmoid(p[0] - self.beta)
-        return Partials(through=[[df, sigmoid(self.beta - p[0]) * dtanh(p[1])]], around=[[f]])
+    def partials(self, p: Preactivations, s: Parts) -> Partials:
+        f, g = self.activations(p, s)
+        df = s["h"] * dsigmoid(p["f"]) - g * dsigmoid(p["f"] - self.beta)
+        dg = sigmoid(self.beta - p["f"]) * dtanh(p["g"])
+        return Partials(through={"h": {"f": df, "g": dg}}, around={"h": {"h": f}})

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
 
-from gradscope.maps.jacobian import Array, Partials
-from gradscope.networks.cell import Cell, Map, Parts
-from gradscope.networks.elementwise import dtanh, tanh
+from gradscope.networks import Array, Gate, Map, OneMapCell, Partials, Parts, Preactivations, dtanh, tanh
 
 
 @dataclass(frozen=True, eq=False)
-class Leaky(Cell):
+class Leaky(OneMapCell):
     """State s = [h], rates or currents; alpha = dt / tau.
 
     h' = (1 - alpha) h + alpha tanh(U h + W x + b)      (form rate)
@@ -26,10 +23,9 @@ class Leaky(Cell):
     form: str = "rate"
 
     parts = ("h",)
-    gates = ("h",)
-    limits: ClassVar = {"alpha": "(0, 1]"}
-    choices: ClassVar = {"form": ("rate", "current")}
-    gate_names: ClassVar = {"h": "hidden"}
+    gates = {"h": Gate("hidden")}
+    limits = {"alpha": "(0, 1]"}
+    choices = {"form": ("rate", "current")}
 
     @property
     def gate_ranges(self) -> dict[str, tuple[float, float]]:
@@ -41,15 +37,15 @@ class Leaky(Cell):
             return (self,)
         return _Rates(None, None, None, None, self.width), _Currents(self.W, self.U, self.b_ih, self.b_hh, self.alpha)
 
-    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
-        return tuple(tanh(a + v))
+    def activations(self, p: Preactivations, s: Parts) -> tuple[Array, ...]:
+        return (tanh(p["h"]),)
 
-    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
-        (new,) = self.activations(a, v, s)
-        return ((1 - self.alpha) * s[0] + self.alpha * new,)
+    def advance(self, p: Preactivations, s: Parts) -> dict[str, Array]:
+        (new,) = self.activations(p, s)
+        return {"h": (1 - self.alpha) * s["h"] + self.alpha * new}
 
-    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
-        return Partials(through=[[self.alpha * dtanh((a + v)[0])]], around=[[1 - self.alpha]])
+    def partials(self, p: Preactivations, s: Parts) -> Partials:
+        return Partials(through={"h": {"h": self.alpha * dtanh(p["h"])}}, around={"h": {"h": 1 - self.alpha}})
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,20 +56,20 @@ class _Rates(Map):
 
     old_parts = ("h",)
     parts = ("h", "r")
-    gates = ()
+    gates = {}
 
     @property
     def width(self) -> int:
         return self.units
 
-    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
+    def activations(self, p: Preactivations, s: Parts) -> tuple[Array, ...]:
         return ()
 
-    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
-        return s[0], tanh(s[0])
+    def advance(self, p: Preactivations, s: Parts) -> dict[str, Array]:
+        return {"h": s["h"], "r": tanh(s["h"])}
 
-    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
-        return Partials(through=[[], []], around=[[1], [dtanh(s[0])]])
+    def partials(self, p: Preactivations, s: Parts) -> Partials:
+        return Partials(through={}, around={"h": {"h": 1}, "r": {"h": dtanh(s["h"])}})
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,11 +81,11 @@ class _Currents(Map):
     old_parts = ("h", "r")
     reads = "r"
 
-    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
-        return tuple(a + v)
+    def activations(self, p: Preactivations, s: Parts) -> tuple[Array, ...]:
+        return (p["h"],)
 
-    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
-        return ((1 - self.alpha) * s[0] + self.alpha * (a + v)[0],)
+    def advance(self, p: Preactivations, s: Parts) -> dict[str, Array]:
+        return {"h": (1 - self.alpha) * s["h"] + self.alpha * p["h"]}
 
-    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
-        return Partials(through=[[self.alpha]], around=[[1 - self.alpha, 0]])
+    def partials(self, p: Preactivations, s: Parts) -> Partials:
+        return Partials(through={"h": {"h": self.alpha}}, around={"h": {"h": 1 - self.alpha}})

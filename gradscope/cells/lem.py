@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
 
-from gradscope.maps.jacobian import Array, Partials
-from gradscope.networks.cell import Cell, Map, Parts
-from gradscope.networks.elementwise import dsigmoid, dtanh, sigmoid, tanh
+from gradscope.networks import (
+    Array,
+    Gate,
+    Map,
+    MapsCell,
+    Partials,
+    Parts,
+    Preactivations,
+    dsigmoid,
+    dtanh,
+    sigmoid,
+    tanh,
+)
 
 
 @dataclass(frozen=True, eq=False)
-class LEM(Cell):
+class LEM(MapsCell):
     """Two time scales that the input and the state choose; state [y, z].
 
     d1, d2 = dt sigmoid(U y + W x + b)    z' = (1 - d1) z + d1 tanh(U_z y + W_z x + b_z)
@@ -25,12 +34,13 @@ class LEM(Cell):
     dt: float = 1.0
 
     parts = ("y", "z")
-    gates = ("d1", "d2", "z", "y")
-    limits: ClassVar = {"dt": "(0, inf)"}
-    reads = "y"
-    gate_names: ClassVar = {"d1": "memory_step", "d2": "output_step", "z": "memory", "y": "output"}
-    keep_gates: ClassVar = {"d2": -1, "d1": -1}
-    squash: ClassVar = {"z": (-1, 1), "y": (-1, 1)}
+    gates = {
+        "d1": Gate("memory_step", keeps=-1),
+        "d2": Gate("output_step", keeps=-1),
+        "z": Gate("memory", (-1, 1)),
+        "y": Gate("output", (-1, 1)),
+    }
+    limits = {"dt": "(0, inf)"}
 
     @property
     def gate_ranges(self) -> dict[str, tuple[float, float]]:
@@ -50,24 +60,26 @@ class _Memory(Map):
 
     old_parts = ("y", "z")
     parts = ("y", "z", "d2")
-    gates = ("d1", "d2", "z")
+    gates = {
+        "d1": Gate(),
+        "d2": Gate(),
+        "z": Gate(),
+    }
     reads = "y"
 
-    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
-        d1, d2, z = a + v
-        return self.dt * sigmoid(d1), self.dt * sigmoid(d2), tanh(z)
+    def activations(self, p: Preactivations, s: Parts) -> tuple[Array, ...]:
+        return self.dt * sigmoid(p["d1"]), self.dt * sigmoid(p["d2"]), tanh(p["z"])
 
-    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
-        d1, d2, new = self.activations(a, v, s)
-        return s[0], s[1] + d1 * (new - s[1]), d2
+    def advance(self, p: Preactivations, s: Parts) -> dict[str, Array]:
+        d1, d2, new = self.activations(p, s)
+        return {"y": s["y"], "z": s["z"] + d1 * (new - s["z"]), "d2": d2}
 
-    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
-        p = a + v
-        d1, _, new = self.activations(a, v, s)
-        dd1, dd2 = self.dt * dsigmoid(p[:2])
+    def partials(self, p: Preactivations, s: Parts) -> Partials:
+        d1, _, new = self.activations(p, s)
+        dd1, dd2 = self.dt * dsigmoid(p["d1", "d2"])
         return Partials(
-            through=[[0, 0, 0], [(new - s[1]) * dd1, 0, d1 * dtanh(p[2])], [0, dd2, 0]],
-            around=[[1, 0], [0, 1 - d1], [0, 0]],
+            through={"z": {"d1": (new - s["z"]) * dd1, "z": d1 * dtanh(p["z"])}, "d2": {"d2": dd2}},
+            around={"y": {"y": 1}, "z": {"z": 1 - d1}},
         )
 
 
@@ -76,19 +88,21 @@ class _Output(Map):
 
     old_parts = ("y", "z", "d2")
     parts = ("y", "z")
-    gates = ("y",)
+    gates = {"y": Gate()}
     reads = "z"
 
-    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
-        return tuple(tanh(a + v))
+    def activations(self, p: Preactivations, s: Parts) -> tuple[Array, ...]:
+        return (tanh(p["y"]),)
 
-    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
-        (new,) = self.activations(a, v, s)
-        return s[0] + s[2] * (new - s[0]), s[1]
+    def advance(self, p: Preactivations, s: Parts) -> dict[str, Array]:
+        y, z, d2 = s["y", "z", "d2"]
+        (new,) = self.activations(p, s)
+        return {"y": y + d2 * (new - y), "z": z}
 
-    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
-        (new,) = self.activations(a, v, s)
+    def partials(self, p: Preactivations, s: Parts) -> Partials:
+        y, d2 = s["y", "d2"]
+        (new,) = self.activations(p, s)
         return Partials(
-            through=[[s[2] * dtanh((a + v)[0])], [0]],
-            around=[[1 - s[2], 0, new - s[0]], [0, 1, 0]],
+            through={"y": {"y": d2 * dtanh(p["y"])}},
+            around={"y": {"y": 1 - d2, "d2": new - y}, "z": {"z": 1}},
         )

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-from gradscope.maps.jacobian import Array, Partials
-from gradscope.networks.cell import Cell, Parts
+from gradscope.networks import Array, Gate, OneMapCell, Partials, Parts, Preactivations
 
 
 @dataclass(frozen=True, eq=False)
-class LinearCell(Cell):
+class LinearCell(OneMapCell):
     """h' = W x + b_ih + U h + b_hh; state s = [h].
 
     J = U at every step, whatever the input: the product over t steps is U^t. A radius below one does
@@ -19,15 +17,14 @@ class LinearCell(Cell):
     """
 
     parts = ("h",)
-    gates = ("h",)
-    gate_names: ClassVar = {"h": "hidden"}
-    road: ClassVar = False
+    gates = {"h": Gate("hidden")}
+    skip_path = False
 
-    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
-        return tuple(a + v)
+    def activations(self, p: Preactivations, s: Parts) -> tuple[Array, ...]:
+        return (p["h"],)
 
-    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
-        return self.activations(a, v, s)
+    def advance(self, p: Preactivations, s: Parts) -> dict[str, Array]:
+        return {"h": p["h"]}
 
-    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
-        return Partials(through=[[1]], around=[[0]])
+    def partials(self, p: Preactivations, s: Parts) -> Partials:
+        return Partials(through={"h": {"h": 1}})

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from gradscope.maps.jacobian import Array
-from gradscope.networks.cell import Cell, Map
-from gradscope.networks.complex_diagonal import ComplexDiagonal
+from gradscope.networks import Array, ComplexDiagonal, Gate, Map, MapsCell
 
 
 @dataclass(frozen=True, eq=False)
-class LRU(Cell):
+class LRU(MapsCell):
     """z' = lambda z + gamma (B x), complex, as state [re, im]; lambda = exp(-exp(nu) + i exp(theta)).
 
     J is the same at every step: a rotation by exp(theta) and a factor |lambda| = exp(-exp(nu)) below one, for both
@@ -30,13 +28,13 @@ class LRU(Cell):
     r_max: float = 0.999
 
     parts = ("re", "im")
-    gates = ("re", "im")
-    limits: ClassVar = {"r_min": "[0, r_max)", "r_max": "(0, 1]"}
-    recurrent_weights: ClassVar = False
-    no_weights: ClassVar = ("nu", "theta")
+    gates = {"re": Gate(), "im": Gate()}
+    limits = {"r_min": "[0, r_max)", "r_max": "(0, 1]"}
+    recurrent_weights = False
+    no_weights = ("nu", "theta")
 
     @classmethod
-    def own(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Array | None]:
+    def init_parameters(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Any]:
         low, high = settings["r_min"] ** 2, settings["r_max"] ** 2
         return {
             "nu": np.log(-0.5 * np.log(rng.uniform(low, high, hidden))),

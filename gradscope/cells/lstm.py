@@ -4,23 +4,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from gradscope.errors import UsageError
-from gradscope.maps.jacobian import Array, Partials
-from gradscope.networks.cell import Cell, Map, Parts
-from gradscope.networks.elementwise import dsigmoid, dtanh, sigmoid, tanh
+from gradscope.networks import (
+    Array,
+    Gate,
+    Map,
+    OneMapCell,
+    Partials,
+    Parts,
+    Preactivations,
+    dsigmoid,
+    dtanh,
+    sigmoid,
+    tanh,
+)
 
 
 @dataclass(frozen=True, eq=False)
-class LSTM(Cell):
+class LSTM(OneMapCell):
     """LSTM with forget gate and no peepholes; state s = [h, c], twice as wide as h.
 
-    i, f, o = sigmoid(a + v)    g = tanh(a + v)    c' = f c + i g    h' = o tanh(c')
+    i, f, o = sigmoid(p)    g = tanh(p)    c' = f c + i g    h' = o tanh(c')
 
-    d c'/d c = f is the road around the weights: the reason the cell exists. With a projection W_hr, drawn where
+    d c'/d c = f is the skip path, around the weights: the reason the cell exists. With a projection W_hr, drawn where
     `projection` is above 0, h' = W_hr (o tanh(c')) and h has so many units, fewer than c.
     Hochreiter & Schmidhuber (1997); forget gate: Gers, Schmidhuber & Cummins (2000); projection: Sak, Senior &
     Beaufays (2014).
@@ -30,13 +40,15 @@ class LSTM(Cell):
     projection: int = 0
 
     parts = ("h", "c")
-    gates = ("i", "f", "g", "o")  # row blocks of U, W and b, as in PyTorch
-    gate_names: ClassVar = {"i": "input", "f": "forget", "g": "cell", "o": "output"}
-    keep_gates: ClassVar = {"f": 1, "i": -1}
-    squash: ClassVar = {"i": (0, 1), "f": (0, 1), "g": (-1, 1), "o": (0, 1)}
+    gates = {  # row blocks of U, W and b, as in PyTorch
+        "i": Gate("input", (0, 1), keeps=-1),
+        "f": Gate("forget", (0, 1), keeps=+1),
+        "g": Gate("cell", (-1, 1)),
+        "o": Gate("output", (0, 1)),
+    }
 
     @classmethod
-    def own(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Array | None]:
+    def init_parameters(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Any]:
         narrow, k = settings["projection"], 1 / np.sqrt(hidden)
         if not narrow:
             return {}
@@ -48,29 +60,29 @@ class LSTM(Cell):
     def maps(self) -> tuple[Map, ...]:
         return (self,) if self.W_hr is None else (self, _Projection(None, self.W_hr, None, None))
 
-    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
-        p = a + v
-        i, f = sigmoid(p[:2])
-        return i, f, tanh(p[2]), sigmoid(p[3])
+    def activations(self, p: Preactivations, s: Parts) -> tuple[Array, ...]:
+        i, f = sigmoid(p["i", "f"])
+        return i, f, tanh(p["g"]), sigmoid(p["o"])
 
-    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
-        _, c = s
-        i, f, g, o = self.activations(a, v, s)
-        c = f * c + i * g
-        return o * tanh(c), c
+    def advance(self, p: Preactivations, s: Parts) -> dict[str, Array]:
+        i, f, g, o = self.activations(p, s)
+        c = f * s["c"] + i * g
+        return {"h": o * tanh(c), "c": c}
 
-    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
-        _, c = s
-        p = a + v
-        i, f, g, o = self.activations(a, v, s)
+    def partials(self, p: Preactivations, s: Parts) -> Partials:
+        c = s["c"]
+        i, f, g, o = self.activations(p, s)
         new = f * c + i * g
-        ds, t = dsigmoid(p[:2]), tanh(new)
-        di, df, dg = g * ds[0], c * ds[1], i * dtanh(p[2])
+        di, df = dsigmoid(p["i", "f"])
+        di, df, dg = g * di, c * df, i * dtanh(p["g"])
         e = o * dtanh(new)  # d h'/d c' within the step
         return Partials(
-            through=[[e * di, e * df, e * dg, t * dsigmoid(p[3])], [di, df, dg, 0]],
-            around=[[0, e * f], [0, f]],
-            within=[[0, e], [0, 0]],
+            through={
+                "h": {"i": e * di, "f": e * df, "g": e * dg, "o": tanh(new) * dsigmoid(p["o"])},
+                "c": {"i": di, "f": df, "g": dg},
+            },
+            around={"h": {"c": e * f}, "c": {"c": f}},
+            within={"h": {"c": e}},
         )
 
 
@@ -79,7 +91,7 @@ class _Projection(Map):
 
     old_parts = ("m", "c")
     parts = ("h", "c")
-    gates = ("p",)
+    gates = {"p": Gate()}
     reads = "m"
 
     @property
@@ -92,11 +104,11 @@ class _Projection(Map):
         assert self.U is not None
         return len(self.U), self.U.shape[1]
 
-    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
-        return tuple(a)
+    def activations(self, p: Preactivations, s: Parts) -> tuple[Array, ...]:
+        return (p["p"],)
 
-    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
-        return a[0], s[1]
+    def advance(self, p: Preactivations, s: Parts) -> dict[str, Array]:
+        return {"h": p["p"], "c": s["c"]}
 
-    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
-        return Partials(through=[[1], [0]], around=[[0, 0], [0, 1]])
+    def partials(self, p: Preactivations, s: Parts) -> Partials:
+        return Partials(through={"h": {"p": 1}}, around={"c": {"c": 1}})

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from gradscope.maps.jacobian import Array, Partials
-from gradscope.networks.cell import Cell, Fact, Parts
-from gradscope.networks.elementwise import dsigmoid, sigmoid
+from gradscope.networks import Array, Gate, OneMapCell, Partials, Parts, Preactivations, Property, dsigmoid, sigmoid
 
 
 @dataclass(frozen=True, eq=False)
-class LTC(Cell):
+class LTC(OneMapCell):
     """One step of the fused solver; state s = [h].
 
     f = sigmoid(U h + W x + b)    h' = (h + dt f A) / (1 + dt (1 / tau + f))
@@ -28,34 +26,32 @@ class LTC(Cell):
     dt: float = 1.0
 
     parts = ("h",)
-    gates = ("f",)
-    limits: ClassVar = {"dt": "(0, inf)"}
-    gate_names: ClassVar = {"f": "conductance"}
-    keep_gates: ClassVar = {"f": -1}
-    squash: ClassVar = {"f": (0, 1)}
+    gates = {"f": Gate("conductance", (0, 1), keeps=-1)}
+    limits = {"dt": "(0, inf)"}
 
     @classmethod
-    def own(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Array | None]:
+    def init_parameters(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Any]:
         return {"A": rng.uniform(-1, 1, hidden), "tau": np.ones(hidden)}
 
-    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
-        return tuple(sigmoid(a + v))
+    def activations(self, p: Preactivations, s: Parts) -> tuple[Array, ...]:
+        return (sigmoid(p["f"]),)
 
-    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
-        (f,) = self.activations(a, v, s)
-        return ((s[0] + self.dt * f * self.column("A")) / (1 + self.dt * (1 / self.column("tau") + f)),)
+    def advance(self, p: Preactivations, s: Parts) -> dict[str, Array]:
+        (f,) = self.activations(p, s)
+        return {"h": (s["h"] + self.dt * f * self.column("A")) / (1 + self.dt * (1 / self.column("tau") + f))}
 
-    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
-        (f,) = self.activations(a, v, s)
+    def partials(self, p: Preactivations, s: Parts) -> Partials:
+        (f,) = self.activations(p, s)
         A, whole = self.column("A"), 1 + self.dt * (1 / self.column("tau") + f)
-        new = (s[0] + self.dt * f * A) / whole
-        return Partials(through=[[self.dt * (A - new) / whole * dsigmoid((a + v)[0])]], around=[[1 / whole]])
+        new = (s["h"] + self.dt * f * A) / whole
+        through = {"f": self.dt * (A - new) / whole * dsigmoid(p["f"])}
+        return Partials(through={"h": through}, around={"h": {"h": 1 / whole}})
 
-    def facts(self, x: Array, s: Array) -> dict[str, Fact]:
+    def properties(self, x: Array, s: Array) -> dict[str, Property]:
         (f,) = self.activations(*self.preactivations(x, s))
         constants = 1 / (1 / self.column("tau") + f)
         return {
-            "liquid time constant": Fact(
+            "liquid time constant": Property(
                 float(np.median(constants)), "in units of dt, median of units and steps looked at"
             )
         }

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
 
-from gradscope.maps.jacobian import Array, Partials
-from gradscope.networks.cell import Cell, Map, Parts
-from gradscope.networks.elementwise import dsigmoid, dtanh, sigmoid, tanh
+from gradscope.networks import (
+    Array,
+    Gate,
+    Map,
+    MapsCell,
+    Partials,
+    Parts,
+    Preactivations,
+    dsigmoid,
+    dtanh,
+    sigmoid,
+    tanh,
+)
 
 
 @dataclass(frozen=True, eq=False)
-class MGU(Cell):
+class MGU(MapsCell):
     """State s = [h].
 
     f = sigmoid(W_f x + U_f h + b_f)    g = tanh(W_g x + U_g (f h) + b_g)    h' = (1 - f) h + f g
@@ -22,10 +31,7 @@ class MGU(Cell):
     """
 
     parts = ("h",)
-    gates = ("f", "g")
-    gate_names: ClassVar = {"f": "forget", "g": "candidate"}
-    keep_gates: ClassVar = {"f": -1}
-    squash: ClassVar = {"f": (0, 1), "g": (-1, 1)}
+    gates = {"f": Gate("forget", (0, 1), keeps=-1), "g": Gate("candidate", (-1, 1))}
 
     @cached_property
     def maps(self) -> tuple[Map, ...]:
@@ -38,37 +44,36 @@ class _Gate(Map):
 
     old_parts = ("h",)
     parts = ("h", "f", "q")
-    gates = ("f",)
+    gates = {"f": Gate()}
 
-    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
-        return tuple(sigmoid(a + v))
+    def activations(self, p: Preactivations, s: Parts) -> tuple[Array, ...]:
+        return (sigmoid(p["f"]),)
 
-    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
-        (f,) = self.activations(a, v, s)
-        return s[0], f, f * s[0]
+    def advance(self, p: Preactivations, s: Parts) -> dict[str, Array]:
+        (f,) = self.activations(p, s)
+        return {"h": s["h"], "f": f, "q": f * s["h"]}
 
-    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
-        (f,) = self.activations(a, v, s)
-        (df,) = dsigmoid(a + v)
-        return Partials(through=[[0], [df], [s[0] * df]], around=[[1], [0], [f]])
+    def partials(self, p: Preactivations, s: Parts) -> Partials:
+        (f,), df = self.activations(p, s), dsigmoid(p["f"])
+        return Partials(through={"f": {"f": df}, "q": {"f": s["h"] * df}}, around={"h": {"h": 1}, "q": {"h": f}})
 
 
 class _Candidate(Map):
     """g from U_g q, then the mixture of g and h."""
 
     old_parts = ("h", "f", "q")
-    gates = ("g",)
+    gates = {"g": Gate()}
     reads = "q"
 
-    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
-        return tuple(tanh(a + v))
+    def activations(self, p: Preactivations, s: Parts) -> tuple[Array, ...]:
+        return (tanh(p["g"]),)
 
-    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
-        h, f, _ = s
-        (g,) = self.activations(a, v, s)
-        return (h + f * (g - h),)
+    def advance(self, p: Preactivations, s: Parts) -> dict[str, Array]:
+        h, f = s["h", "f"]
+        (g,) = self.activations(p, s)
+        return {"h": h + f * (g - h)}
 
-    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
-        h, f, _ = s
-        (g,) = self.activations(a, v, s)
-        return Partials(through=[[f * dtanh((a + v)[0])]], around=[[1 - f, g - h, 0]])
+    def partials(self, p: Preactivations, s: Parts) -> Partials:
+        h, f = s["h", "f"]
+        (g,) = self.activations(p, s)
+        return Partials(through={"h": {"g": f * dtanh(p["g"])}}, around={"h": {"h": 1 - f, "f": g - h}})

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-from gradscope.maps.jacobian import Array, Partials
-from gradscope.networks.cell import Cell, Parts
-from gradscope.networks.elementwise import dsigmoid, sigmoid
+from gradscope.networks import Array, Gate, OneMapCell, Partials, Parts, Preactivations, dsigmoid, sigmoid
 
 
 @dataclass(frozen=True, eq=False)
-class MinGRU(Cell):
+class MinGRU(OneMapCell):
     """State s = [h].
 
     z = sigmoid(W_z x + b_z)    n = W_n x + b_n    h' = (1 - z) h + z n
@@ -21,21 +18,17 @@ class MinGRU(Cell):
     """
 
     parts = ("h",)
-    gates = ("z", "n")
-    gate_names: ClassVar = {"z": "update", "n": "candidate"}
-    keep_gates: ClassVar = {"z": -1}
-    squash: ClassVar = {"z": (0, 1)}
-    recurrent_weights: ClassVar = False
+    gates = {"z": Gate("update", (0, 1), keeps=-1), "n": Gate("candidate")}
+    recurrent_weights = False
 
-    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
-        z, n = a + v
-        return sigmoid(z), n
+    def activations(self, p: Preactivations, s: Parts) -> tuple[Array, ...]:
+        return sigmoid(p["z"]), p["n"]
 
-    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
-        z, n = self.activations(a, v, s)
-        return (s[0] + z * (n - s[0]),)
+    def advance(self, p: Preactivations, s: Parts) -> dict[str, Array]:
+        z, n = self.activations(p, s)
+        return {"h": s["h"] + z * (n - s["h"])}
 
-    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
-        p = a + v
-        z, n = self.activations(a, v, s)
-        return Partials(through=[[(n - s[0]) * dsigmoid(p[0]), z]], around=[[sigmoid(-p[0])]])
+    def partials(self, p: Preactivations, s: Parts) -> Partials:
+        z, n = self.activations(p, s)
+        through = {"z": (n - s["h"]) * dsigmoid(p["z"]), "n": z}
+        return Partials(through={"h": through}, around={"h": {"h": sigmoid(-p["z"])}})

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from gradscope.maps.jacobian import Array, Partials
-from gradscope.networks.cell import Cell, Map, Parts
-from gradscope.networks.elementwise import dsigmoid, dtanh, sigmoid, tanh
-from gradscope.networks.product import Product
+from gradscope.networks import (
+    Array,
+    Gate,
+    Map,
+    MapsCell,
+    Partials,
+    Parts,
+    Preactivations,
+    Product,
+    dsigmoid,
+    dtanh,
+    sigmoid,
+    tanh,
+)
 
 
 @dataclass(frozen=True, eq=False)
-class MinimalRNN(Cell):
+class MinimalRNN(MapsCell):
     """State s = [h].
 
     z = tanh(W x + b_z)    u = sigmoid(U h + U_z z + b)    h' = u h + (1 - u) z
@@ -28,13 +38,10 @@ class MinimalRNN(Cell):
     b_z: Array | None = None
 
     parts = ("h",)
-    gates = ("u",)
-    gate_names: ClassVar = {"u": "update"}
-    keep_gates: ClassVar = {"u": 1}
-    squash: ClassVar = {"u": (0, 1)}
+    gates = {"u": Gate("update", (0, 1), keeps=+1)}
 
     @classmethod
-    def own(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Array | None]:
+    def init_parameters(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Any]:
         return {"U_z": rng.uniform(-1, 1, (hidden, hidden)) / np.sqrt(hidden), "b_z": np.zeros(hidden)}
 
     @cached_property
@@ -51,16 +58,16 @@ class _Input(Map):
 
     old_parts = ("h",)
     parts = ("h", "z")
-    gates = ("z",)
+    gates = {"z": Gate()}
 
-    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
-        return tuple(tanh(a + v))
+    def activations(self, p: Preactivations, s: Parts) -> tuple[Array, ...]:
+        return (tanh(p["z"]),)
 
-    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
-        return s[0], tanh((a + v)[0])
+    def advance(self, p: Preactivations, s: Parts) -> dict[str, Array]:
+        return {"h": s["h"], "z": tanh(p["z"])}
 
-    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
-        return Partials(through=[[0], [dtanh((a + v)[0])]], around=[[1], [0]])
+    def partials(self, p: Preactivations, s: Parts) -> Partials:
+        return Partials(through={"z": {"z": dtanh(p["z"])}}, around={"h": {"h": 1}})
 
 
 class _Layer(Product):
@@ -75,17 +82,18 @@ class _Gate(Map):
     """u from U h and p, then the mixture of h and z."""
 
     old_parts = ("h", "z", "p")
-    gates = ("u",)
+    gates = {"u": Gate()}
 
-    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
-        return (sigmoid((a + v)[0] + s[2]),)
+    def activations(self, p: Preactivations, s: Parts) -> tuple[Array, ...]:
+        return (sigmoid(p["u"] + s["p"]),)
 
-    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
-        (u,) = self.activations(a, v, s)
-        return (s[1] + u * (s[0] - s[1]),)
+    def advance(self, p: Preactivations, s: Parts) -> dict[str, Array]:
+        h, z = s["h", "z"]
+        (u,) = self.activations(p, s)
+        return {"h": z + u * (h - z)}
 
-    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
-        h, z, p = s
-        (u,) = self.activations(a, v, s)
-        d = (h - z) * dsigmoid((a + v)[0] + p)
-        return Partials(through=[[d]], around=[[u, sigmoid(-(a + v)[0] - p), d]])
+    def partials(self, p: Preactivations, s: Parts) -> Partials:
+        h, z, other = s["h", "z", "p"]
+        (u,) = self.activations(p, s)
+        d = (h - z) * dsigmoid(p["u"] + other)
+        return Partials(through={"h": {"u": d}}, around={"h": {"h": u, "z": sigmoid(-p["u"] - other), "p": d}})

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-from gradscope.maps.jacobian import Array, Partials
-from gradscope.networks.cell import Cell, Parts
-from gradscope.networks.elementwise import dsigmoid, log_sigmoid, sigmoid
+from gradscope.networks import Array, Gate, OneMapCell, Partials, Parts, Preactivations, dsigmoid, log_sigmoid, sigmoid
 
 
 @dataclass(frozen=True, eq=False)
-class MinLSTM(Cell):
+class MinLSTM(OneMapCell):
     """State s = [h].
 
     i, f = sigmoid(W x + b)    k = f / (f + i)    n = W_n x + b_n    h' = k h + (1 - k) n
@@ -21,22 +18,23 @@ class MinLSTM(Cell):
     """
 
     parts = ("h",)
-    gates = ("i", "f", "n")
-    gate_names: ClassVar = {"i": "input", "f": "forget", "n": "candidate"}
-    keep_gates: ClassVar = {"f": 1, "i": -1}
-    squash: ClassVar = {"i": (0, 1), "f": (0, 1)}
-    recurrent_weights: ClassVar = False
+    gates = {
+        "i": Gate("input", (0, 1), keeps=-1),
+        "f": Gate("forget", (0, 1), keeps=+1),
+        "n": Gate("candidate"),
+    }
+    recurrent_weights = False
 
-    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
-        i, f, n = a + v
-        return sigmoid(i), sigmoid(f), n
+    def activations(self, p: Preactivations, s: Parts) -> tuple[Array, ...]:
+        return sigmoid(p["i"]), sigmoid(p["f"]), p["n"]
 
-    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
-        i, f, n = a + v
-        return (n + sigmoid(log_sigmoid(f) - log_sigmoid(i)) * (s[0] - n),)
+    def advance(self, p: Preactivations, s: Parts) -> dict[str, Array]:
+        i, f, n = p["i", "f", "n"]
+        return {"h": n + sigmoid(log_sigmoid(f) - log_sigmoid(i)) * (s["h"] - n)}
 
-    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
-        i, f, n = a + v
+    def partials(self, p: Preactivations, s: Parts) -> Partials:
+        i, f, n = p["i", "f", "n"]
         k = log_sigmoid(f) - log_sigmoid(i)
-        d = (s[0] - n) * dsigmoid(k)
-        return Partials(through=[[-d * sigmoid(-i), d * sigmoid(-f), sigmoid(-k)]], around=[[sigmoid(k)]])
+        d = (s["h"] - n) * dsigmoid(k)
+        through = {"i": -d * sigmoid(-i), "f": d * sigmoid(-f), "n": sigmoid(-k)}
+        return Partials(through={"h": through}, around={"h": {"h": sigmoid(k)}})

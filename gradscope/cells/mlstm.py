@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from gradscope.maps.jacobian import Array, Partials
-from gradscope.networks.cell import Cell, Fact, Map, Parts
-from gradscope.networks.elementwise import dsigmoid, sigmoid
+from gradscope.networks import Array, Gate, Map, MapsCell, Partials, Parts, Preactivations, Property, dsigmoid, sigmoid
 
 
 @dataclass(frozen=True, eq=False)
-class MLSTM(Cell):
+class MLSTM(MapsCell):
     """State s = [C], of each head the matrix C and the normaliser n, its last row; heads of `head` units each.
 
     i = exp(W_i x + b_i)    f = sigmoid(W_f x + b_f)    C' = f C + i v k^T    n' = f n + i k
@@ -33,14 +31,13 @@ class MLSTM(Cell):
     head: int = 8
 
     parts = ("C",)
-    gates = ("k", "v")
-    gate_names: ClassVar = {"k": "key", "v": "value"}
-    recurrent_weights: ClassVar = False
-    overflows: ClassVar = True
-    cost: ClassVar = "O(H head)"
+    gates = {"k": Gate("key"), "v": Gate("value")}
+    recurrent_weights = False
+    overflows = True
+    cost = "O(H head)"
 
     @classmethod
-    def own(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Array | None]:
+    def init_parameters(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Any]:
         heads = next(n for n in range(max(1, hidden // settings["head"]), 0, -1) if hidden % n == 0)
         return {
             "w": np.zeros((2 * heads, inputs)),
@@ -64,26 +61,31 @@ class MLSTM(Cell):
 
         return (_Memory(spread(self.w, self.W, 0.0), None, spread(self.b.ravel(), bias, 1.0), None),)
 
-    def facts(self, x: Array, s: Array) -> dict[str, Fact]:
+    def properties(self, x: Array, s: Array) -> dict[str, Property]:
         assert self.w is not None and self.b is not None
         log_i = np.split(self.w @ x + self.b.ravel()[:, None], 2, axis=-2)[0]
-        return {"highest log i": Fact(float(log_i.max()), "i itself overflows above 709, and above 88 in float32")}
+        return {"highest log i": Property(float(log_i.max()), "i itself overflows above 709, and above 88 in float32")}
 
 
 class _Memory(Map):
     """Every entry on its own: i and f of its head, k of its column, v of its row."""
 
     parts = ("C",)
-    gates = ("i", "f", "k", "v")
+    gates = {
+        "i": Gate(),
+        "f": Gate(),
+        "k": Gate(),
+        "v": Gate(),
+    }
 
-    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
-        i, f, k, value = a + v
-        return np.exp(i), sigmoid(f), k, value
+    def activations(self, p: Preactivations, s: Parts) -> tuple[Array, ...]:
+        return np.exp(p["i"]), sigmoid(p["f"]), p["k"], p["v"]
 
-    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
-        i, f, k, value = self.activations(a, v, s)
-        return (f * s[0] + i * (value * k),)
+    def advance(self, p: Preactivations, s: Parts) -> dict[str, Array]:
+        i, f, k, v = self.activations(p, s)
+        return {"C": f * s["C"] + i * (v * k)}
 
-    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
-        i, f, k, value = self.activations(a, v, s)
-        return Partials(through=[[i * (value * k), s[0] * dsigmoid((a + v)[1]), i * value, i * k]], around=[[f]])
+    def partials(self, p: Preactivations, s: Parts) -> Partials:
+        i, f, k, v = self.activations(p, s)
+        through = {"i": i * (v * k), "f": s["C"] * dsigmoid(p["f"]), "k": i * v, "v": i * k}
+        return Partials(through={"C": through}, around={"C": {"C": f}})

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from gradscope.errors import UsageError
-from gradscope.maps.jacobian import Array, Dense, Linear
-from gradscope.networks.cell import Cell
-from gradscope.networks.elementwise import drelu, relu
-from gradscope.networks.interface import BaseCell, Runner
+from gradscope.networks import Array, Dense, DenseCell, Gate, drelu, relu
 
 P = 5  # of the norm that directions are divided by
 TINY = 1e-30  # stands for no direction at all
 
 
 @dataclass(frozen=True, eq=False)
-class NRU(Cell):
+class NRU(DenseCell):
     """State [h, m], hidden units and a memory.
 
     h' = relu(U h + W x + U_m m + b)    alpha, beta, p, q, p_e, q_e = A [h'; m] + c
@@ -38,14 +34,12 @@ class NRU(Cell):
     heads: int = 4
 
     parts = ("h", "m")
-    gates = ("h",)
-    limits: ClassVar = {"memory": "[1, 65536]", "heads": "[1, 4096]"}
-    gate_names: ClassVar = {"h": "hidden"}
-    squash: ClassVar = {"h": (0, float("inf"))}
-    cost: ClassVar = "O((H + memory)^2)"
+    gates = {"h": Gate("hidden", (0, float("inf")))}
+    limits = {"memory": "[1, 65536]", "heads": "[1, 4096]"}
+    cost = "O((H + memory)^2)"
 
     @classmethod
-    def own(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Array | None]:
+    def init_parameters(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Any]:
         memory, heads = settings["memory"], settings["heads"]
         r = round(np.sqrt(memory * heads))
         if r * r != memory * heads:
@@ -101,7 +95,7 @@ class NRU(Cell):
         erased = amounts[..., 1, :, None, :] * self._directions(p_e, q_e)[0]
         return np.concatenate([h, s[..., self.width :, :] + (written - erased).mean(axis=-3)], axis=-2)
 
-    def linearise(self, x: Array, s: Array) -> Linear:
+    def linearise(self, x: Array, s: Array) -> Dense:
         assert self.W is not None and self.U is not None and self.U_m is not None and self.A is not None
         a, H = self._hidden(x, s), self.width  # noqa: N806
         h, d = relu(a), np.moveaxis(drelu(a), -1, -2)[..., None]  # (..., B, H, 1)
@@ -130,16 +124,6 @@ class NRU(Cell):
             moved = (sign * amount[..., None, None, :] * turned).mean(axis=-4)
             of_vectors.append(np.moveaxis(moved, -1, -3))
         return np.concatenate([*of_amounts, *of_vectors], axis=-1)
-
-    def runner(self, steps: int, batch: int) -> Runner:
-        return BaseCell.runner(self, steps, batch)
-
-    @property
-    def keeps(self) -> tuple[int, ...]:
-        return ()
-
-    def lineariser(self, steps: int, batch: int) -> Callable[[Array, Array, Sequence[Array]], Linear]:
-        return BaseCell.lineariser(self, steps, batch)
 
     @property
     def jacobian_numbers(self) -> int:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-from gradscope.maps.jacobian import Array, Partials
-from gradscope.networks.cell import Cell, Parts
-from gradscope.networks.elementwise import dsigmoid, dtanh, sigmoid, tanh
+from gradscope.networks import Array, Gate, OneMapCell, Partials, Parts, Preactivations, dsigmoid, dtanh, sigmoid, tanh
 
 
 @dataclass(frozen=True, eq=False)
-class QRNN(Cell):
+class QRNN(OneMapCell):
     """Forget-gate pooling; state s = [c]. An output gate, where there is one, is read from it and not fed back.
 
     z = tanh(W_z x + b_z)    f = sigmoid(W_f x + b_f)    c' = f c + (1 - f) z
@@ -22,21 +19,17 @@ class QRNN(Cell):
     """
 
     parts = ("c",)
-    gates = ("z", "f")
-    gate_names: ClassVar = {"z": "candidate", "f": "forget"}
-    keep_gates: ClassVar = {"f": 1}
-    squash: ClassVar = {"z": (-1, 1), "f": (0, 1)}
-    recurrent_weights: ClassVar = False
+    gates = {"z": Gate("candidate", (-1, 1)), "f": Gate("forget", (0, 1), keeps=+1)}
+    recurrent_weights = False
 
-    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
-        z, f = a + v
-        return tanh(z), sigmoid(f)
+    def activations(self, p: Preactivations, s: Parts) -> tuple[Array, ...]:
+        return tanh(p["z"]), sigmoid(p["f"])
 
-    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
-        z, f = self.activations(a, v, s)
-        return (z + f * (s[0] - z),)
+    def advance(self, p: Preactivations, s: Parts) -> dict[str, Array]:
+        z, f = self.activations(p, s)
+        return {"c": z + f * (s["c"] - z)}
 
-    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
-        p = a + v
-        z, f = self.activations(a, v, s)
-        return Partials(through=[[sigmoid(-p[1]) * dtanh(p[0]), (s[0] - z) * dsigmoid(p[1])]], around=[[f]])
+    def partials(self, p: Preactivations, s: Parts) -> Partials:
+        z, f = self.activations(p, s)
+        through = {"z": sigmoid(-p["f"]) * dtanh(p["z"]), "f": (s["c"] - z) * dsigmoid(p["f"])}
+        return Partials(through={"c": through}, around={"c": {"c": f}})

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from gradscope.maps.jacobian import Array, Partials
-from gradscope.networks.cell import Cell, Fact, Parts
-from gradscope.networks.elementwise import dsigmoid, log_sigmoid, sigmoid
+from gradscope.networks import (
+    Array,
+    Gate,
+    OneMapCell,
+    Partials,
+    Parts,
+    Preactivations,
+    Property,
+    dsigmoid,
+    log_sigmoid,
+    sigmoid,
+)
 
 
 @dataclass(frozen=True, eq=False)
-class RGLRU(Cell):
+class RGLRU(OneMapCell):
     """State s = [h].
 
     r, i = sigmoid(W x + b)    log a = 8 r log sigmoid(L)    h' = a h + sqrt(1 - a^2) (i z)    z = W_z x + b_z
@@ -27,45 +36,43 @@ class RGLRU(Cell):
     L: Array | None = None
 
     parts = ("h",)
-    gates = ("r", "i", "z")
-    gate_names: ClassVar = {"r": "recurrence", "i": "input", "z": "candidate"}
-    keep_gates: ClassVar = {"r": -1}
-    squash: ClassVar = {"r": (0, 1), "i": (0, 1)}
-    recurrent_weights: ClassVar = False
+    gates = {
+        "r": Gate("recurrence", (0, 1), keeps=-1),
+        "i": Gate("input", (0, 1)),
+        "z": Gate("candidate"),
+    }
+    recurrent_weights = False
 
     @classmethod
-    def own(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Array | None]:
+    def init_parameters(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Any]:
         a = rng.uniform(0.9, 0.999, hidden) ** (1 / POWER)
         return {"L": np.log(a) - np.log1p(-a)}
 
-    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
-        r, i, z = a + v
-        return sigmoid(r), sigmoid(i), z
+    def activations(self, p: Preactivations, s: Parts) -> tuple[Array, ...]:
+        return sigmoid(p["r"]), sigmoid(p["i"]), p["z"]
 
-    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
-        r, i, z = self.activations(a, v, s)
+    def advance(self, p: Preactivations, s: Parts) -> dict[str, Array]:
+        r, i, z = self.activations(p, s)
         log_a = POWER * log_sigmoid(self.column("L")) * r
-        return (np.exp(log_a) * s[0] + np.sqrt(-np.expm1(2 * log_a)) * (i * z),)
+        return {"h": np.exp(log_a) * s["h"] + np.sqrt(-np.expm1(2 * log_a)) * (i * z)}
 
-    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
-        p = a + v
-        r, i, z = self.activations(a, v, s)
+    def partials(self, p: Preactivations, s: Parts) -> Partials:
+        r, i, z = self.activations(p, s)
         rate = POWER * log_sigmoid(self.column("L"))
         keep, twice = np.exp(rate * r), np.minimum(2 * rate * r, -SMALL)
         write, slope = np.sqrt(-np.expm1(twice)), np.expm1(twice) / twice
-        d_keep = rate * keep * dsigmoid(p[0])
-        d_write = keep * keep * np.sqrt(-rate * r / (2 * slope)) * sigmoid(-p[0])
-        return Partials(
-            through=[[d_keep * s[0] + d_write * i * z, write * z * dsigmoid(p[1]), write * i]], around=[[keep]]
-        )
+        d_keep = rate * keep * dsigmoid(p["r"])
+        d_write = keep * keep * np.sqrt(-rate * r / (2 * slope)) * sigmoid(-p["r"])
+        through = {"r": d_keep * s["h"] + d_write * i * z, "i": write * z * dsigmoid(p["i"]), "z": write * i}
+        return Partials(through={"h": through}, around={"h": {"h": keep}})
 
-    def facts(self, x: Array, s: Array) -> dict[str, Fact]:
+    def properties(self, x: Array, s: Array) -> dict[str, Property]:
         r, _, _ = self.activations(*self.preactivations(x, s))
         least = float(-np.expm1((POWER * log_sigmoid(self.column("L")) * r).max()))
         slope = (1 - least) / np.sqrt(least * (2 - least)) if least > 0 else np.inf
         return {
-            "least 1 - a": Fact(least, "of all units and steps looked at"),
-            "slope of sqrt(1 - a^2)": Fact(
+            "least 1 - a": Property(least, "of all units and steps looked at"),
+            "slope of sqrt(1 - a^2)": Property(
                 float(slope), "in a, at the largest a: what low precision multiplies its errors by"
             ),
         }

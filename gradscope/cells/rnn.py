@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-from gradscope.maps.jacobian import Array, Partials
-from gradscope.networks.cell import Cell, Parts
-from gradscope.networks.elementwise import ACTIVATIONS
+from gradscope.networks import ACTIVATIONS, Array, Gate, OneMapCell, Partials, Parts, Preactivations
 
 
 @dataclass(frozen=True, eq=False)
-class RNN(Cell):
+class RNN(OneMapCell):
     """h' = phi(W x + b_ih + U h + b_hh), phi = tanh or relu; state s = [h].
 
-    There is no road around the weights: J = diag(phi') U, and every step back crosses U.
+    There is no skip path: J = diag(phi') U, and every step back crosses U.
     Elman (1990); as torch.nn.RNN.
     """
 
     activation: str = "tanh"
 
     parts = ("h",)
-    gates = ("h",)
-    choices: ClassVar = {"activation": ("tanh", "relu")}
-    gate_names: ClassVar = {"h": "hidden"}
-    road: ClassVar = False
+    gates = {"h": Gate("hidden")}
+    choices = {"activation": ("tanh", "relu")}
+    skip_path = False
 
     @property
     def kinks(self) -> bool:
@@ -35,12 +31,11 @@ class RNN(Cell):
         phi = ACTIVATIONS[self.activation]
         return {"h": (phi.low, phi.high)}
 
-    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
-        return tuple(ACTIVATIONS[self.activation].f(a + v))
+    def activations(self, p: Preactivations, s: Parts) -> tuple[Array, ...]:
+        return (ACTIVATIONS[self.activation].f(p["h"]),)
 
-    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
-        return self.activations(a, v, s)
+    def advance(self, p: Preactivations, s: Parts) -> dict[str, Array]:
+        return {"h": self.activations(p, s)[0]}
 
-    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
-        (dh,) = ACTIVATIONS[self.activation].df(a + v)
-        return Partials(through=[[dh]], around=[[0]])
+    def partials(self, p: Preactivations, s: Parts) -> Partials:
+        return Partials(through={"h": {"h": ACTIVATIONS[self.activation].df(p["h"])}})

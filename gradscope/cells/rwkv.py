@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from gradscope.maps.jacobian import Array, Partials
-from gradscope.networks.cell import Cell, Parts
-from gradscope.networks.elementwise import dsigmoid, sigmoid, softplus
+from gradscope.networks import Array, Gate, OneMapCell, Partials, Parts, Preactivations, dsigmoid, sigmoid, softplus
 
 
 @dataclass(frozen=True, eq=False)
-class RWKV(Cell):
+class RWKV(OneMapCell):
     """State [q, l]: q the mean of what was seen, weighted by e^k and age, l the log of the sum of these weights.
 
     k = W_k x    v = W_v x    t = k - (l - d)    q' = sigmoid(-t) q + sigmoid(t) v    l' = l - d + softplus(t)
@@ -29,25 +27,25 @@ class RWKV(Cell):
     w: Array | None = None
 
     parts = ("q", "l")
-    gates = ("k", "v")
-    gate_names: ClassVar = {"k": "key", "v": "value"}
-    recurrent_weights: ClassVar = False
-    no_weights: ClassVar = ("w",)
+    gates = {"k": Gate("key"), "v": Gate("value")}
+    recurrent_weights = False
+    no_weights = ("w",)
 
     @classmethod
-    def own(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Array | None]:
+    def init_parameters(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Any]:
         return {"w": -5 + 8 * (np.arange(hidden) / max(hidden - 1, 1)) ** 0.7, "b_ih": None}
 
-    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
-        return tuple(a + v)
+    def activations(self, p: Preactivations, s: Parts) -> tuple[Array, ...]:
+        return p["k"], p["v"]
 
-    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
-        k, value = a + v
-        old = s[1] - np.exp(self.column("w"))
-        return s[0] + sigmoid(k - old) * (value - s[0]), old + softplus(k - old)
+    def advance(self, p: Preactivations, s: Parts) -> dict[str, Array]:
+        q, k, v = s["q"], p["k"], p["v"]
+        old = s["l"] - np.exp(self.column("w"))
+        return {"q": q + sigmoid(k - old) * (v - q), "l": old + softplus(k - old)}
 
-    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
-        k, value = a + v
-        t = k - s[1] + np.exp(self.column("w"))
-        let, keep, w = sigmoid(t), sigmoid(-t), dsigmoid(t) * (value - s[0])
-        return Partials(through=[[w, let], [let, 0]], around=[[keep, -w], [0, keep]])
+    def partials(self, p: Preactivations, s: Parts) -> Partials:
+        t = p["k"] - s["l"] + np.exp(self.column("w"))
+        let, keep, w = sigmoid(t), sigmoid(-t), dsigmoid(t) * (p["v"] - s["q"])
+        return Partials(
+            through={"q": {"k": w, "v": let}, "l": {"k": let}}, around={"q": {"q": keep, "l": -w}, "l": {"l": keep}}
+        )

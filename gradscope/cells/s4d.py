@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from gradscope.maps.jacobian import Array
-from gradscope.networks.cell import Cell, Map
-from gradscope.networks.complex_diagonal import ComplexDiagonal
+from gradscope.networks import Array, ComplexDiagonal, Gate, Map, MapsCell
 
 
 @dataclass(frozen=True, eq=False)
-class S4D(Cell):
+class S4D(MapsCell):
     """For each of H channels u = W x + b, N complex states; state [re, im], N after N of each channel.
 
     z' = exp(dt A) z + (exp(dt A) - 1) / A u    (zero-order hold, B = 1)
@@ -33,16 +31,15 @@ class S4D(Cell):
     dt_max: float = 0.1
 
     parts = ("re", "im")
-    gates = ("u",)
-    limits: ClassVar = {"states": "[1, 65536]", "dt_min": "(0, dt_max]", "dt_max": "(0, inf)"}
-    choices: ClassVar = {"a_init": ("lin", "inv")}
-    gate_names: ClassVar = {"u": "input"}
-    recurrent_weights: ClassVar = False
-    no_weights: ClassVar = ("log_dt", "A")
-    cost: ClassVar = "O(H states)"
+    gates = {"u": Gate("input")}
+    limits = {"states": "[1, 65536]", "dt_min": "(0, dt_max]", "dt_max": "(0, inf)"}
+    choices = {"a_init": ("lin", "inv")}
+    recurrent_weights = False
+    no_weights = ("log_dt", "A")
+    cost = "O(H states)"
 
     @classmethod
-    def own(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Array | None]:
+    def init_parameters(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Any]:
         n, count = np.arange(settings["states"]), settings["states"]
         inverse = 2 * count / np.pi * (2 * count / (2 * n + 1) - 1)
         imaginary = np.pi * n if settings["a_init"] == "lin" else inverse

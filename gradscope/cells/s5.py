@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from gradscope.maps.jacobian import Array
-from gradscope.networks.cell import Cell, Map
-from gradscope.networks.complex_diagonal import ComplexDiagonal
+from gradscope.networks import Array, ComplexDiagonal, Gate, Map, MapsCell
 
 
 @dataclass(frozen=True, eq=False)
-class S5(Cell):
+class S5(MapsCell):
     """H complex states that all see all inputs; state [re, im].
 
     z' = exp(dt A) z + (exp(dt A) - 1) / A (B x)    (zero-order hold)
@@ -31,13 +29,13 @@ class S5(Cell):
     dt_max: float = 0.1
 
     parts = ("re", "im")
-    gates = ("re", "im")
-    limits: ClassVar = {"dt_min": "(0, dt_max]", "dt_max": "(0, inf)"}
-    recurrent_weights: ClassVar = False
-    no_weights: ClassVar = ("log_dt", "A")
+    gates = {"re": Gate(), "im": Gate()}
+    limits = {"dt_min": "(0, dt_max]", "dt_max": "(0, inf)"}
+    recurrent_weights = False
+    no_weights = ("log_dt", "A")
 
     @classmethod
-    def own(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Array | None]:
+    def init_parameters(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Any]:
         low, high = np.log(settings["dt_min"]), np.log(settings["dt_max"])
         eigenvalues = _hippo(2 * hidden)
         return {

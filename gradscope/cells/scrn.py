@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from gradscope.maps.jacobian import Array, Partials
-from gradscope.networks.cell import Cell, Map, Parts
-from gradscope.networks.elementwise import dsigmoid, sigmoid
-from gradscope.networks.product import Product
+from gradscope.networks import Array, Gate, Map, MapsCell, Partials, Parts, Preactivations, Product, dsigmoid, sigmoid
 
 
 @dataclass(frozen=True, eq=False)
-class SCRN(Cell):
+class SCRN(MapsCell):
     """State [h, c], hidden units and context.
 
     c' = (1 - alpha) B x + alpha c    h' = sigmoid(P c' + W x + U h + b)
@@ -29,14 +26,12 @@ class SCRN(Cell):
     alpha: float = 0.95
 
     parts = ("h", "c")
-    gates = ("h",)
-    limits: ClassVar = {"alpha": "[0, 1]"}
-    gate_names: ClassVar = {"h": "hidden"}
-    squash: ClassVar = {"h": (0, 1)}
-    products: ClassVar = 2
+    gates = {"h": Gate("hidden", (0, 1))}
+    limits = {"alpha": "[0, 1]"}
+    products = 2
 
     @classmethod
-    def own(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Array | None]:
+    def init_parameters(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Any]:
         shapes = {"B": (hidden, inputs), "P": (hidden, hidden)}
         return {name: rng.uniform(-1, 1, shape) / np.sqrt(hidden) for name, shape in shapes.items()}
 
@@ -57,16 +52,16 @@ class _Context(Map):
 
     old_parts = ("h", "c")
     parts = ("h", "c")
-    gates = ("b",)
+    gates = {"b": Gate()}
 
-    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
-        return tuple(a + v)
+    def activations(self, p: Preactivations, s: Parts) -> tuple[Array, ...]:
+        return (p["b"],)
 
-    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
-        return s[0], self.alpha * s[1] + (1 - self.alpha) * (a + v)[0]
+    def advance(self, p: Preactivations, s: Parts) -> dict[str, Array]:
+        return {"h": s["h"], "c": self.alpha * s["c"] + (1 - self.alpha) * p["b"]}
 
-    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
-        return Partials(through=[[0], [1 - self.alpha]], around=[[1, 0], [0, self.alpha]])
+    def partials(self, p: Preactivations, s: Parts) -> Partials:
+        return Partials(through={"c": {"b": 1 - self.alpha}}, around={"h": {"h": 1}, "c": {"c": self.alpha}})
 
 
 class _FromContext(Product):
@@ -83,12 +78,12 @@ class _Hidden(Map):
     old_parts = ("h", "c", "p")
     parts = ("h", "c")
 
-    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
-        return (sigmoid((a + v)[0] + s[2]),)
+    def activations(self, p: Preactivations, s: Parts) -> tuple[Array, ...]:
+        return (sigmoid(p["h"] + s["p"]),)
 
-    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
-        return *self.activations(a, v, s), s[1]
+    def advance(self, p: Preactivations, s: Parts) -> dict[str, Array]:
+        return {"h": sigmoid(p["h"] + s["p"]), "c": s["c"]}
 
-    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
-        d = dsigmoid((a + v)[0] + s[2])
-        return Partials(through=[[d], [0]], around=[[0, 0, d], [0, 1, 0]])
+    def partials(self, p: Preactivations, s: Parts) -> Partials:
+        d = dsigmoid(p["h"] + s["p"])
+        return Partials(through={"h": {"h": d}}, around={"h": {"p": d}, "c": {"c": 1}})

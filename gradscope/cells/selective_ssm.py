@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from gradscope.maps.jacobian import Array, Partials
-from gradscope.networks.cell import Cell, Map, Parts
-from gradscope.networks.elementwise import sigmoid, softplus
+from gradscope.networks import Array, Gate, Map, MapsCell, Partials, Parts, Preactivations, sigmoid, softplus
 
 
 @dataclass(frozen=True, eq=False)
-class SelectiveSSM(Cell):
+class SelectiveSSM(MapsCell):
     """H channels with N states each; state s = [h], the N states of a channel beside one another.
 
     u = W x + b    d = softplus(D_2 D_1 u + b_d)    h' = exp(d A) h + d (B u) u
@@ -34,15 +32,14 @@ class SelectiveSSM(Cell):
     states: int = 16
 
     parts = ("h",)
-    gates = ("u",)
-    limits: ClassVar = {"states": "[1, 65536]"}
-    gate_names: ClassVar = {"u": "input"}
-    recurrent_weights: ClassVar = False
-    no_weights: ClassVar = ("A_log", "b_d")
-    cost: ClassVar = "O(H states)"
+    gates = {"u": Gate("input")}
+    limits = {"states": "[1, 65536]"}
+    recurrent_weights = False
+    no_weights = ("A_log", "b_d")
+    cost = "O(H states)"
 
     @classmethod
-    def own(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Array | None]:
+    def init_parameters(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Any]:
         rank, states, k = -(-hidden // 16), settings["states"], 1 / np.sqrt(hidden)
         dt = np.exp(rng.uniform(np.log(0.001), np.log(0.1), hidden))
         return {
@@ -79,18 +76,22 @@ class _Scan(Map):
 
     A: Array | None = None
 
-    gates = ("d", "B", "u")
+    gates = {
+        "d": Gate(),
+        "B": Gate(),
+        "u": Gate(),
+    }
 
-    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
-        d, B, u = a + v
-        return softplus(d), B, u
+    def activations(self, p: Preactivations, s: Parts) -> tuple[Array, ...]:
+        return softplus(p["d"]), p["B"], p["u"]
 
-    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
-        d, B, u = self.activations(a, v, s)
-        return (np.exp(d * np.asarray(self.A)[:, None]) * s[0] + d * (B * u),)
+    def advance(self, p: Preactivations, s: Parts) -> dict[str, Array]:
+        d, B, u = self.activations(p, s)
+        return {"h": np.exp(d * self.column("A")) * s["h"] + d * (B * u)}
 
-    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
-        d, B, u = self.activations(a, v, s)
-        A = np.asarray(self.A)[:, None]
+    def partials(self, p: Preactivations, s: Parts) -> Partials:
+        d, B, u = self.activations(p, s)
+        A = self.column("A")
         keep = np.exp(d * A)
-        return Partials(through=[[(A * keep * s[0] + B * u) * sigmoid((a + v)[0]), d * u, d * B]], around=[[keep]])
+        through = {"d": (A * keep * s["h"] + B * u) * sigmoid(p["d"]), "B": d * u, "u": d * B}
+        return Partials(through={"h": through}, around={"h": {"h": keep}})

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-from gradscope.maps.jacobian import Array, Partials
-from gradscope.networks.cell import Cell, Fact, Parts
-from gradscope.networks.elementwise import dsigmoid, dtanh, log_sigmoid, sigmoid, softplus, tanh
+from gradscope.networks import (
+    Array,
+    Gate,
+    OneMapCell,
+    Partials,
+    Parts,
+    Preactivations,
+    Property,
+    dsigmoid,
+    dtanh,
+    log_sigmoid,
+    sigmoid,
+    softplus,
+    tanh,
+)
 
 
 @dataclass(frozen=True, eq=False)
-class SLSTM(Cell):
+class SLSTM(OneMapCell):
     """State [h, q, l]: q = c / n, the cell over its normaliser, and l = m + log n, the log of all that was let in.
 
     t = i - log f - l    q' = sigmoid(-t) q + sigmoid(t) tanh(z)    l' = log f + l + softplus(t)    h' = sigmoid(o) q'
@@ -24,42 +35,44 @@ class SLSTM(Cell):
     """
 
     parts = ("h", "q", "l")
-    gates = ("i", "f", "z", "o")
-    gate_names: ClassVar = {"i": "input", "f": "forget", "z": "cell", "o": "output"}
-    keep_gates: ClassVar = {"f": 1, "i": -1}
-    squash: ClassVar = {"f": (0, 1), "z": (-1, 1), "o": (0, 1)}
+    gates = {
+        "i": Gate("input", keeps=-1),
+        "f": Gate("forget", (0, 1), keeps=+1),
+        "z": Gate("cell", (-1, 1)),
+        "o": Gate("output", (0, 1)),
+    }
 
-    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
-        i, f, z, o = a + v
-        return i, sigmoid(f), tanh(z), sigmoid(o)
+    def activations(self, p: Preactivations, s: Parts) -> tuple[Array, ...]:
+        return p["i"], sigmoid(p["f"]), tanh(p["z"]), sigmoid(p["o"])
 
-    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
-        i, f, z, o = a + v
-        _, q, old = s
-        old = log_sigmoid(f) + old
+    def advance(self, p: Preactivations, s: Parts) -> dict[str, Array]:
+        i, f, z, o = p["i", "f", "z", "o"]
+        q, old = s["q"], log_sigmoid(f) + s["l"]
         q = q + sigmoid(i - old) * (tanh(z) - q)
-        return sigmoid(o) * q, q, old + softplus(i - old)
+        return {"h": sigmoid(o) * q, "q": q, "l": old + softplus(i - old)}
 
-    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
-        i, f, z, o = a + v
-        _, q, old = s
-        old, d = log_sigmoid(f) + old, sigmoid(-f)  # d log f / d f
+    def partials(self, p: Preactivations, s: Parts) -> Partials:
+        i, f, z, o = p["i", "f", "z", "o"]
+        q, old, d = s["q"], log_sigmoid(f) + s["l"], sigmoid(-f)  # d log f / d f
         t, z, dz = i - old, tanh(z), dtanh(z)
         let, keep, e = sigmoid(t), sigmoid(-t), sigmoid(o)
         w = dsigmoid(t) * (z - q)
         new = q + let * (z - q)
-        q_row = [w, -w * d, let * dz, 0]
         return Partials(
-            through=[[e * w, -e * w * d, e * let * dz, dsigmoid(o) * new], q_row, [let, keep * d, 0, 0]],
-            around=[[0, e * keep, -e * w], [0, keep, -w], [0, 0, keep]],
-            within=[[0, e, 0], [0, 0, 0], [0, 0, 0]],
+            through={
+                "h": {"i": e * w, "f": -e * w * d, "z": e * let * dz, "o": dsigmoid(o) * new},
+                "q": {"i": w, "f": -w * d, "z": let * dz},
+                "l": {"i": let, "f": keep * d},
+            },
+            around={"h": {"q": e * keep, "l": -e * w}, "q": {"q": keep, "l": -w}, "l": {"l": keep}},
+            within={"h": {"q": e}},
         )
 
-    def facts(self, x: Array, s: Array) -> dict[str, Fact]:
+    def properties(self, x: Array, s: Array) -> dict[str, Property]:
         levels = self.evolve(x, s)[..., 2 * self.width :, :]
         return {
-            "lowest l": Fact(
+            "lowest l": Property(
                 float(levels.min()), "log of the normaliser n e^m, which the stabiliser m keeps out of the numbers"
             ),
-            "highest l": Fact(float(levels.max()), "where it is above 88, n e^m itself would overflow in float32"),
+            "highest l": Property(float(levels.max()), "where it is above 88, n e^m itself would overflow in float32"),
         }

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from gradscope.maps.jacobian import Array, Partials
-from gradscope.networks.cell import Cell, Parts
-from gradscope.networks.elementwise import dsigmoid, sigmoid
+from gradscope.networks import Array, Gate, OneMapCell, Partials, Parts, Preactivations, dsigmoid, sigmoid
 
 
 @dataclass(frozen=True, eq=False)
-class SRU(Cell):
+class SRU(OneMapCell):
     """State s = [c]; the output r c' + (1 - r) x is read from it, and is not fed back.
 
     z = W_z x + b_z    f = sigmoid(W_f x + b_f + u c)    c' = f c + (1 - f) z
@@ -26,27 +24,22 @@ class SRU(Cell):
     u: Array | None = None
 
     parts = ("c",)
-    gates = ("z", "f")
-    gate_names: ClassVar = {"z": "candidate", "f": "forget"}
-    keep_gates: ClassVar = {"f": 1}
-    squash: ClassVar = {"f": (0, 1)}
-    recurrent_weights: ClassVar = False
+    gates = {"z": Gate("candidate"), "f": Gate("forget", (0, 1), keeps=+1)}
+    recurrent_weights = False
 
     @classmethod
-    def own(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Array | None]:
+    def init_parameters(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Any]:
         return {"u": rng.uniform(-1, 1, hidden) * np.sqrt(1.5)}
 
-    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
-        z, f = a + v
-        return z, sigmoid(f + self.column("u") * s[0])
+    def activations(self, p: Preactivations, s: Parts) -> tuple[Array, ...]:
+        return p["z"], sigmoid(p["f"] + self.column("u") * s["c"])
 
-    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
-        z, f = self.activations(a, v, s)
-        return (z + f * (s[0] - z),)
+    def advance(self, p: Preactivations, s: Parts) -> dict[str, Array]:
+        z, f = self.activations(p, s)
+        return {"c": z + f * (s["c"] - z)}
 
-    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
-        z, p = a + v
-        u = self.column("u")
-        p = p + u * s[0]
-        f, df = sigmoid(p), (s[0] - z) * dsigmoid(p)
-        return Partials(through=[[sigmoid(-p), df]], around=[[f + u * df]])
+    def partials(self, p: Preactivations, s: Parts) -> Partials:
+        z, u = p["z"], self.column("u")
+        f = p["f"] + u * s["c"]
+        df = (s["c"] - z) * dsigmoid(f)
+        return Partials(through={"c": {"z": sigmoid(-f), "f": df}}, around={"c": {"c": sigmoid(f) + u * df}})

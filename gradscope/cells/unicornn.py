@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from gradscope.maps.jacobian import Array, Partials
-from gradscope.networks.cell import Cell, Fact, Parts
-from gradscope.networks.elementwise import dtanh, sigmoid, tanh
+from gradscope.networks import Array, Gate, OneMapCell, Partials, Parts, Preactivations, Property, dtanh, sigmoid, tanh
 
 
 @dataclass(frozen=True, eq=False)
-class UnICORNN(Cell):
+class UnICORNN(OneMapCell):
     """Oscillators on their own; state [y, z], positions and velocities.
 
     e = dt sigmoid(c)    z' = z - e (tanh(w y + W x + b) + alpha y)    y' = y + e z'
@@ -29,35 +27,39 @@ class UnICORNN(Cell):
     alpha: float = 1.0
 
     parts = ("y", "z")
-    gates = ("z",)
-    limits: ClassVar = {"dt": "(0, inf)", "alpha": "[0, inf)"}
-    gate_names: ClassVar = {"z": "force"}
-    squash: ClassVar = {"z": (-1, 1)}
-    recurrent_weights: ClassVar = False
+    gates = {"z": Gate("force", (-1, 1))}
+    limits = {"dt": "(0, inf)", "alpha": "[0, inf)"}
+    recurrent_weights = False
 
     @classmethod
-    def own(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Array | None]:
+    def init_parameters(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Any]:
         return {"w": rng.uniform(0, 1, hidden), "c": rng.uniform(-0.1, 0.1, hidden)}
 
-    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
-        return (tanh((a + v)[0] + self.column("w") * s[0]),)
+    def activations(self, p: Preactivations, s: Parts) -> tuple[Array, ...]:
+        return (tanh(p["z"] + self.column("w") * s["y"]),)
 
-    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
-        y, z = s
-        (force,) = self.activations(a, v, s)
+    def advance(self, p: Preactivations, s: Parts) -> dict[str, Array]:
+        y, z = s["y", "z"]
+        (force,) = self.activations(p, s)
         e = self.dt * sigmoid(self.column("c"))
         z = z - e * (force + self.alpha * y)
-        return y + e * z, z
+        return {"y": y + e * z, "z": z}
 
-    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
-        w, ones = self.column("w"), np.ones_like(s[0])
+    def partials(self, p: Preactivations, s: Parts) -> Partials:
+        w, ones = self.column("w"), np.ones_like(s["y"])
         e = self.dt * sigmoid(self.column("c")) * ones
-        d = e * dtanh((a + v)[0] + w * s[0])
+        d = e * dtanh(p["z"] + w * s["y"])
         k = w * d + self.alpha * e
-        return Partials(through=[[-e * d], [-d]], around=[[1 - e * k, e], [-k, 1]], within=[[0, e], [0, 0]])
+        return Partials(
+            through={"y": {"z": -e * d}, "z": {"z": -d}},
+            around={"y": {"y": 1 - e * k, "z": e}, "z": {"y": -k, "z": 1}},
+            within={"y": {"z": e}},
+        )
 
-    def facts(self, x: Array, s: Array) -> dict[str, Fact]:
+    def properties(self, x: Array, s: Array) -> dict[str, Property]:
         J = self.linearise(x, s).unit_blocks()
         assert J is not None
         gap = np.abs(J[0, 0] * J[1, 1] - J[0, 1] * J[1, 0] - 1).max()
-        return {"|det J - 1|": Fact(float(gap), "largest of all units and steps looked at: exponents come in pairs +-")}
+        return {
+            "|det J - 1|": Property(float(gap), "largest of all units and steps looked at: exponents come in pairs +-")
+        }

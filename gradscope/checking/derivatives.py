@@ -8,7 +8,7 @@ there are kinks. A step function has no grids: there the two ways are held again
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,8 @@ import numpy as np
 
 from gradscope.maps.grid import absent
 from gradscope.maps.jacobian import Array
-from gradscope.networks.cell import Cell
+from gradscope.networks.cell import MapsCell
+from gradscope.networks.formulas import ENTERING, INPUT, JOINT, RECURRENT, Parts, Preactivations
 from gradscope.networks.function import AGAIN32, ALIKE32, FunctionCell
 from gradscope.networks.map import Map
 
@@ -26,7 +27,7 @@ EXACT = 1e-12  # relative; about 5000 roundings of float64, more than any small 
 # Central differences with step h err by h^2 |f'''| / 6 + eps |f| / h, 1e-10 at h = eps^(1/3): a hundred times that.
 DIFFERENCES = 1e-8
 H = float(np.cbrt(np.finfo(float).eps))
-PRE = {"through": "a_", "entry": "v_"}  # pre-activations of a gate
+Grid = Mapping[str, Mapping[str, Any]]
 TINY = 1e-30  # the complex step has no cancellation, so it can be this small
 
 
@@ -36,8 +37,8 @@ class Derivative:
 
     Attributes:
         part: the new part that is derived.
-        road: through, entry, around or within, as in `Partials`.
-        of: gate or part by which it is derived.
+        road: through, around or within, as in `Partials`.
+        of: name of the preactivation, or part, by which it is derived.
         error: largest difference over units and states, relative to the largest derivative.
         allowed: the error that rounding may make.
         remark: how what is stated has to do with what it should be; "" where that is not known. Of what is right: that
@@ -66,7 +67,7 @@ class Fact:
     right: bool = True
 
 
-def derivatives_of(cell: Cell, x: Array, s: Array) -> list[Derivative]:
+def derivatives_of(cell: MapsCell, x: Array, s: Array) -> list[Derivative]:
     """Compare every derivative that a cell states.
 
     Args:
@@ -82,7 +83,7 @@ def derivatives_of(cell: Cell, x: Array, s: Array) -> list[Derivative]:
     for number, m in enumerate(cell.maps, 1):
         found = _Formulas(m, x, s, cell.kinks).compared()
         rows += [Derivative(f"{number}: {d.part}", *_rest(d)) if several else d for d in found]
-        s = Map.evolve(m, x, s)
+        s = m.apply(x, s)
     return rows
 
 
@@ -95,73 +96,69 @@ class _Formulas:
 
     def __init__(self, m: Map, x: Array, s: Array, kinks: bool) -> None:
         self.m, self.kinks = m, kinks
-        a, v, old = m.preactivations(x, s)
-        shape = (len(m.gates), m.width, s.shape[-1])
-        self.a, self.v = np.broadcast_to(a, shape).copy(), np.broadcast_to(v, shape).copy()
-        self.old = [o.copy() for o in old]
-        self.names = m.parts if m.old_parts is None else m.old_parts
+        given, old = m.preactivations(x, s)
+        shape = (m.width, s.shape[-1])
+        seen = [name for name in m.places if not _without_weights(m, name)]
+        self.p = {name: np.broadcast_to(given[name], shape).copy() for name in m.places}
+        self.old = {part: value.copy() for part, value in old.items()}
         self.rng = np.random.default_rng(0)
-        self.new = [np.asarray(p) for p in m.advance(self.a, self.v, self.old)]
+        self.new = self._advance(self.p, self.old)
         self.allowed = DIFFERENCES if kinks else EXACT
+        self.by_p = {name: self._moved(self.p, name) for name in seen}
+        self.by_old = {part: self._moved(self.old, part) for part in self.old}
 
-    def moved(self, which: str, number: int) -> tuple[Array, list[Array]]:
-        """Return a random direction of one gate or old part, and how every new part changes along it."""
-        here = self.old[number] if which == "old" else (self.a if which == "a" else self.v)[number]
-        d = self.rng.standard_normal(here.shape)
+    def _given(self, p: dict[str, Array], old: dict[str, Array]) -> tuple[Preactivations, Parts]:
+        """Return what the formulas are given, in arrays of their own."""
+        m = self.m
+        split = [name + INPUT if gate.split else name for name, gate in m.gates.items()]
+        rows, entering = (np.array([p[name] for name in names]) for names in (m.gates, split))
+        return Preactivations(m.places, rows, rows, entering), Parts(old)
+
+    def _advance(self, p: dict[str, Array], old: dict[str, Array]) -> list[Array]:
+        new = self.m.advance(*self._given(p, old))
+        return [np.asarray(new[part]) for part in self.m.parts]
+
+    def _moved(self, where: dict[str, Array], name: str) -> tuple[Array, list[Array]]:
+        """Return a random direction of one preactivation or old part, and how every new part changes along it."""
+        d = self.rng.standard_normal(where[name].shape)
 
         def at(step: complex) -> list[Array]:
-            a, v, old = self.a, self.v, list(self.old)
-            if which == "old":
-                old[number] = old[number] + step * d
-            else:
-                moved = (a if which == "a" else v).astype(np.result_type(type(step), float))
-                moved[number] += step * d
-                a, v = (moved, v) if which == "a" else (a, moved)
-            return [np.asarray(p) for p in self.m.advance(a, v, old)]
+            moved = where | {name: where[name] + step * d}
+            return self._advance(*((moved, self.old) if where is self.p else (self.p, moved)))
 
         if self.kinks:
             return d, [(right - left) / (2 * H) for right, left in zip(at(H), at(-H), strict=True)]
         return d, [np.imag(p) / TINY for p in at(1j * TINY)]
 
     def compared(self) -> list[Derivative]:
-        """Compare all grids."""
-        m, partials = self.m, self.m.partials(self.a, self.v, self.old)
-        by_a = [self.moved("a", g) for g in range(len(m.gates))]
-        by_v = [self.moved("v", g) for g in range(len(m.gates))]
-        by_old = [self.moved("old", q) for q in range(len(self.old))]
-        entry = partials.through if partials.entry is None else partials.entry
-        rows: list[Derivative] = []
-        if m.U is not None:
-            rows += self._grid("through", partials.through, m.gates, by_a)
-        if m.W is not None:
-            own = self._grid("entry", entry, m.gates, by_v)
-            # of one grid for both, nothing new is to be told but that there should be two
-            same = m.U is not None and partials.entry is None
-            rows += [d for d in own if not d.right] if same and all(r.right for r in rows) else [] if same else own
-        rows += self._grid("around", partials.around, self.names, by_old)
-        if partials.within is not None:
-            rows += self._within(partials.within, [*by_a, *by_v, *by_old])
-        return rows + self._unsaid(partials.within, [*zip(by_a, by_v, strict=True), *zip(by_old)])
+        """Compare all derivatives."""
+        partials = self.m.partials(*self._given(self.p, self.old))
+        try:
+            partials.grids(self.m.parts, self.m.old_names, self.m.gates)
+        except KeyError as error:
+            raise AssertionError(f"partials has {error}, which is the name of nothing there") from None
+        rows = self._grid("through", partials.through, self.by_p)
+        rows += self._grid("around", partials.around, self.by_old)
+        within = partials.within or {}
+        rows += self._within(within, [*self.by_p.values(), *self.by_old.values()])
+        by_gate = [[self.by_p[n] for n in (g, g + INPUT) if n in self.by_p] for g in self.m.gates]
+        return rows + self._unsaid(within, [*by_gate, *([move] for move in self.by_old.values())])
 
-    def _grid(
-        self, road: str, grid: Any, names: tuple[str, ...], moves: list[tuple[Array, list[Array]]]
-    ) -> list[Derivative]:
-        if len(grid) != len(self.m.parts) or any(len(row) != len(names) for row in grid):
-            shape = f"{len(grid)} rows of {', '.join(str(len(row)) for row in grid)}"
-            raise AssertionError(f"{road} has {shape} entries; it needs {len(self.m.parts)} of {len(names)}")
+    def _grid(self, road: str, grid: Grid, moves: Mapping[str, tuple[Array, list[Array]]]) -> list[Derivative]:
+        before = "p_" if road == "through" else ""
         rows = []
-        for p, part in enumerate(self.m.parts):
-            for k, name in enumerate(names):
-                d, truth = moves[k][0], moves[k][1][p]
-                if absent(grid[p][k]) and not truth.any():
+        for i, part in enumerate(self.m.parts):
+            for name, (d, changes) in moves.items():
+                entry = grid.get(part, {}).get(name, 0)
+                if absent(entry) and not changes[i].any():
                     continue
                 others = {
-                    f"d {q}'/d {PRE.get(road, '')}{names[j]}": (moves[j][0], moves[j][1][i])
-                    for i, q in enumerate(self.m.parts)
-                    for j in range(len(names))
-                    if (i, j) != (p, k)
+                    f"d {q}'/d {before}{other}": (direction, changed[j])
+                    for j, q in enumerate(self.m.parts)
+                    for other, (direction, changed) in moves.items()
+                    if (q, other) != (part, name)
                 }
-                error, remark = self._one(grid[p][k], d, truth, self.new[p], others)
+                error, remark = self._one(entry, d, changes[i], self.new[i], others)
                 rows.append(Derivative(part, road, name, error, self.allowed, remark))
         return rows
 
@@ -169,7 +166,7 @@ class _Formulas:
         self, entry: Any, d: Array, truth: Array, new: Array, others: dict[str, tuple[Array, Array]]
     ) -> tuple[float, str]:
         if absent(entry):
-            return 1.0, f"0 is written, and it is up to {_slope(truth, d):.2g}"
+            return 1.0, f"nothing is written, and it is up to {_slope(truth, d):.2g}"
         try:
             found = np.broadcast_to(entry * d, truth.shape)
         except ValueError:
@@ -178,7 +175,7 @@ class _Formulas:
         if error <= self.allowed:
             return error, ""
         if not truth.any():
-            return error, "there is no such path: write 0"
+            return error, "there is no such path: leave it out"
         k = float((found * truth).sum() / (truth * truth).sum())
         if self._error(found, k * truth, new) <= 100 * self.allowed:
             return error, "wrong sign" if abs(k + 1) < 1e-6 else f"{k:.6g} times what it should be"
@@ -198,23 +195,24 @@ class _Formulas:
         error = float(np.abs(found - wanted).max()) / scale
         return error if np.isfinite(error) else float("inf")
 
-    def _within(self, grid: Any, moves: list[tuple[Array, list[Array]]]) -> list[Derivative]:
+    def _within(self, grid: Grid, moves: Sequence[tuple[Array, list[Array]]]) -> list[Derivative]:
         """What one new part owes to another explains a change that comes through that other alone."""
         rows = []
         for p, part in enumerate(self.m.parts):
             for q, name in enumerate(self.m.parts):
-                if absent(grid[p][q]):
+                entry = grid.get(part, {}).get(name, 0)
+                if absent(entry):
                     continue
                 if p == q:
                     rows.append(Derivative(part, "within", name, float("inf"), 0.0, "a part owes nothing to itself"))
                     continue
-                tried = [self._error(grid[p][q] * t[q], t[p], self.new[p]) for _, t in moves if t[q].any()]
+                tried = [self._error(entry * t[q], t[p], self.new[p]) for _, t in moves if t[q].any()]
                 error = min(tried, default=float("inf"))
                 remark = "" if error <= 10 * self.allowed else f"it explains no change of {part}' through {name}'"
                 rows.append(Derivative(part, "within", name, error, 10 * self.allowed, remark))
         return rows
 
-    def _unsaid(self, grid: Any, moves: list[tuple[tuple[Array, list[Array]], ...]]) -> list[Derivative]:
+    def _unsaid(self, grid: Grid, moves: Sequence[Sequence[tuple[Array, list[Array]]]]) -> list[Derivative]:
         """Remark on a new part that looks as if it were made of another one, where nothing is stated of that.
 
         It does where whatever moves the other, at least two gates or old parts, moves it in one proportion, and
@@ -223,7 +221,7 @@ class _Formulas:
         rows = []
         for p, part in enumerate(self.m.parts):
             for q, name in enumerate(self.m.parts):
-                if p == q or not (grid is None or absent(grid[p][q])):
+                if p == q or not absent(grid.get(part, {}).get(name, 0)):
                     continue
                 pairs = [[(t[q], t[p]) for _, t in move] for move in moves]
                 both = [[(b, a) for b, a in move if b.any()] for move in pairs]
@@ -235,6 +233,13 @@ class _Formulas:
                     remark = f"not stated, though whatever moves {name}' moves {part}' in proportion"
                     rows.append(Derivative(part, "within", name, 0.0, 10 * self.allowed, remark))
         return rows
+
+
+def _without_weights(m: Map, name: str) -> bool:
+    """Tell whether a map has no weights that a preactivation is made with: then the preactivation is always zero."""
+    array, _ = m.places[name]
+    missing = {RECURRENT: m.U is None, ENTERING: m.W is None, JOINT: m.U is None and m.W is None}
+    return missing[array]
 
 
 def _slope(truth: Array, d: Array) -> float:

@@ -13,12 +13,12 @@ from gradscope.maps.jacobian import Array, Dense, Jacobian, Linear
 from gradscope.maps.stacked import Stacked
 from gradscope.networks.cell import Cell
 from gradscope.networks.function import FunctionCell
-from gradscope.networks.interface import BaseCell
+from gradscope.networks.network import Network
 
 __all__ = ["check_input_jacobian", "check_log_det", "check_roads", "check_state_jacobian", "check_within"]
 
 
-def check_state_jacobian(cell: BaseCell, x: Array, s: Array, rng: np.random.Generator) -> None:
+def check_state_jacobian(cell: Network, x: Array, s: Array, rng: np.random.Generator) -> None:
     """Compare jvp, vjp and dense matrix of d(new state)/d(state) with derivatives of the step."""
     J = cell.linearise(x, s)
     v, u = rng.standard_normal(s.shape), rng.standard_normal(s.shape)
@@ -40,7 +40,7 @@ def check_state_jacobian(cell: BaseCell, x: Array, s: Array, rng: np.random.Gene
         close(column @ v[:, b], J.jvp(v)[:, b], EXACT, cell, "J @ v differs from jvp")
 
 
-def _check_adjoint(cell: BaseCell, u: Array, pushed: Array, pulled: Array, v: Array, what: str) -> None:
+def _check_adjoint(cell: Network, u: Array, pushed: Array, pulled: Array, v: Array, what: str) -> None:
     """<u, J v> = <J^T u, v>, relative to the terms of the two sums."""
     terms = np.abs(u * pushed).sum(axis=0) + np.abs(pulled * v).sum(axis=0)
     gap = np.abs((u * pushed).sum(axis=0) - (pulled * v).sum(axis=0))
@@ -71,7 +71,7 @@ def _without_inputs(J: Linear) -> Linear:
     return dataclasses.replace(J, W=None) if isinstance(J, Jacobian) else J
 
 
-def check_roads(cell: BaseCell, x: Array, s: Array, rng: np.random.Generator) -> None:
+def check_roads(cell: Network, x: Array, s: Array, rng: np.random.Generator) -> None:
     """Around and through make up J: without weights, only the road around is left."""
     J, v = cell.linearise(x, s), rng.standard_normal(s.shape)
     around = J.jvp_skip(v)
@@ -83,7 +83,7 @@ def check_roads(cell: BaseCell, x: Array, s: Array, rng: np.random.Generator) ->
         close(-back, there, EXACT, cell, "the road through the weights is not linear", float(np.abs(v).max()))
 
 
-def check_log_det(cell: BaseCell, x: Array, s: Array) -> None:
+def check_log_det(cell: Network, x: Array, s: Array) -> None:
     """log|det J|, where it has a closed form, lies where the singular values of the dense J put it.
 
     Rounding of relative size r in J moves every singular value by r |J| at the most (Weyl).
@@ -102,7 +102,7 @@ def check_log_det(cell: BaseCell, x: Array, s: Array) -> None:
         require(fits, cell, f"log|det J| is {stated[b]:.6g}; by the dense J, from {ends[0]:.6g} to {ends[1]:.6g}")
 
 
-def check_input_jacobian(cell: BaseCell, x: Array, s: Array, rng: np.random.Generator) -> None:
+def check_input_jacobian(cell: Network, x: Array, s: Array, rng: np.random.Generator) -> None:
     """Compare jvp and vjp of d(new state)/d(input) with derivatives of the step."""
     J = cell.linearise(x, s)
     dx, u = rng.standard_normal(x.shape), rng.standard_normal(s.shape)

@@ -12,8 +12,9 @@ from gradscope.checking.truth import BATCH, close, require
 from gradscope.maps.jacobian import Array
 from gradscope.networks.cell import Cell
 from gradscope.networks.function import FunctionCell
-from gradscope.networks.interface import BaseCell
+from gradscope.networks.gate import gate_intervals
 from gradscope.networks.loop import Loop, closed_loop
+from gradscope.networks.network import Network
 from gradscope.networks.stack import Direction, Stack, cells_of
 
 __all__ = [
@@ -31,25 +32,21 @@ __all__ = [
 SINGLE = 1e-3  # float32 has eps 1.2e-7: room for thousands of roundings, none for a wrong formula
 
 
-def check_names(cell: BaseCell) -> None:
+def check_names(cell: Network) -> None:
     """Check the names and sizes of the parts of the state, and the output among them."""
     require(cell.sizes and all(n > 0 for n in cell.sizes.values()), cell, "the state has no parts")
     for rows in cell.outputs:
         require(rows.start >= 0 and rows.stop <= cell.state_size, cell, "the output lies outside the state")
-    if isinstance(cell, Cell):
-        for what in ("gate_names", "keep_gates", "squash"):
-            unknown = set(getattr(cell, what)) - set(cell.gates)
-            require(not unknown, cell, f"{what} names gates that do not exist: {', '.join(sorted(unknown))}")
 
 
-def check_new_state(cell: BaseCell, x: Array, s: Array) -> None:
+def check_new_state(cell: Network, x: Array, s: Array) -> None:
     """Check that the step returns a new state of the shape of the old one."""
     new = cell.evolve(x.copy(), s.copy())
     require(new.shape == s.shape, cell, f"the new state has shape {new.shape}, the old one {s.shape}")
     require(np.isfinite(new).all(), cell, "the new state is not finite")
 
 
-def check_shapes(cell: BaseCell, x: Array, s: Array) -> None:
+def check_shapes(cell: Network, x: Array, s: Array) -> None:
     """Check that the Jacobian has one row and one column for each state variable."""
     shape = cell.linearise(x, s).shape
     require(shape == (len(s), len(s)), cell, f"the Jacobian has shape {shape}; the state has {len(s)} entries")
@@ -57,7 +54,7 @@ def check_shapes(cell: BaseCell, x: Array, s: Array) -> None:
     require(one.shape == (len(s),), cell, f"the step of one state has shape {one.shape}")
 
 
-def check_batch(cell: BaseCell, x: Array, s: Array) -> None:
+def check_batch(cell: Network, x: Array, s: Array) -> None:
     """A batch is its rows, and a leading axis of time is its steps."""
     new, J = cell.evolve(x, s), cell.linearise(x, s)
     v = np.ones_like(s)
@@ -76,7 +73,7 @@ def check_batch(cell: BaseCell, x: Array, s: Array) -> None:
         close(over_time.at(t).jvp(v), once, EXACT, cell, f"the Jacobian of step {t} of several at once differs")
 
 
-def check_gates(cell: BaseCell, x: Array, s: Array) -> None:
+def check_gates(cell: Network, x: Array, s: Array) -> None:
     """Check that every gate has values, and that they lie in the interval of the gate."""
     values = cell.gate_values(x, s)
     missing = set(cell.gate_ranges) - set(values)
@@ -89,7 +86,7 @@ def check_gates(cell: BaseCell, x: Array, s: Array) -> None:
         require(inside, cell, f"gate {gate} leaves its range of {low:g} to {high:g}: {y.min():g} to {y.max():g}")
 
 
-def check_arguments(cell: BaseCell, x: Array, s: Array) -> None:
+def check_arguments(cell: Network, x: Array, s: Array) -> None:
     """Nothing that is given is changed."""
     before = {"x": x.copy(), "s": s.copy()} | {k: w.copy() for k, w in cell.weights().items()}
     J = cell.linearise(x, s)
@@ -111,11 +108,11 @@ def check_arguments(cell: BaseCell, x: Array, s: Array) -> None:
         require((v == 1).all(), cell, f"{name} changes the vector that it is given")
 
 
-def check_changes(cell: BaseCell, x: Array, s: Array) -> None:
+def check_changes(cell: Network, x: Array, s: Array) -> None:
     """What `--remedies` tries is a cell of the same shape and precision, whichever way the gradient has to go."""
     before = {k: w.copy() for k, w in cell.weights().items()}
-    for lack in (0.5, 2.0, np.inf):
-        for name, make in cell.changes(lack, 100).items():
+    for factor in (0.5, 2.0, np.inf):
+        for name, make in cell.changes(factor, 100).items():
             changed = make()
             what = f"the change '{name}'"
             require(changed.sizes == cell.sizes, cell, f"{what} has another state: {changed.sizes}")
@@ -125,7 +122,7 @@ def check_changes(cell: BaseCell, x: Array, s: Array) -> None:
     require(not touched, cell, f"the changes that are tried touch {', '.join(touched)} of the cell itself")
 
 
-def _rebuild(cell: BaseCell, change: Callable[[Cell], Cell]) -> BaseCell:
+def _rebuild(cell: Network, change: Callable[[Cell], Cell]) -> Network:
     """Return the cell with `change` applied to every layer."""
     if isinstance(cell, Loop):
         return closed_loop(_rebuild(cell.cell, change), cell.readout, cell.bias)
@@ -136,7 +133,7 @@ def _rebuild(cell: BaseCell, change: Callable[[Cell], Cell]) -> BaseCell:
     return change(cell) if isinstance(cell, Cell) else cell
 
 
-def check_single_precision(cell: BaseCell, x: Array, s: Array) -> None:
+def check_single_precision(cell: Network, x: Array, s: Array) -> None:
     """Check that a cell with float32 weights computes in float32."""
     single = _rebuild(cell, lambda c: c.astype(np.float32))
     if single is cell:
@@ -155,7 +152,7 @@ def check_single_precision(cell: BaseCell, x: Array, s: Array) -> None:
         close(found, wanted, SINGLE, cell, f"{name} in float32 differs from float64", 1.0)
 
 
-def check_saturated(cell: BaseCell, x: Array, s: Array, scale: float) -> None:
+def check_saturated(cell: Network, x: Array, s: Array, scale: float) -> None:
     """Gates at the very ends of their ranges give numbers, not nan."""
 
     def grow(c: Cell) -> Cell:
@@ -164,7 +161,7 @@ def check_saturated(cell: BaseCell, x: Array, s: Array, scale: float) -> None:
     if any(c.overflows for c in cells_of(cell)):
         return
     layers = list(cell.network.layers.values()) if isinstance(cell.network, Stack) else []
-    if len(layers) > 1 and any(c.kinks or not c.squash for c in layers) and scale > 1e6:
+    if len(layers) > 1 and any(c.kinks or not gate_intervals(c.gates) for c in layers) and scale > 1e6:
         return  # unbounded layers multiply: 1e30 to the power of their number is beyond float64, and rightly inf
     grown = _rebuild(cell, grow)
     J, v = grown.linearise(x, s), np.ones_like(s)

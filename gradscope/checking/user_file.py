@@ -24,7 +24,7 @@ from gradscope.errors import GradscopeError, InputError, UsageError
 from gradscope.networks.cell import Cell
 from gradscope.networks.create import checked
 from gradscope.networks.function import FunctionCell, unproven
-from gradscope.networks.interface import BaseCell
+from gradscope.networks.network import Network
 from gradscope.networks.sound import refuse_unsound_cell, refuse_unsound_class
 
 __all__ = ["Own", "blamed", "made_of", "own_in", "run_file"]
@@ -213,7 +213,7 @@ def made_of(
     settings: Mapping[str, Any] = MappingProxyType({}),
     *,
     prove: bool = True,
-) -> BaseCell:
+) -> Network:
     """Make a cell of a function: of a step, or of one that makes a step or a cell.
 
     Args:
@@ -238,7 +238,7 @@ def made_of(
         function: Any = partial(own.what, **values) if values else own.what
         if own.makes:
             function = _from_maker(own, function, hidden, inputs, seed)
-        if isinstance(function, BaseCell):
+        if isinstance(function, Network):
             cell = function
         else:
             jacobian = getattr(own.module, "jacobian", None) if own.name == "step" else None
@@ -275,7 +275,7 @@ def _from_maker(own: Own, function: Callable[..., Any], hidden: int, inputs: int
         raise
     except Exception as error:  # a user's function may fail in any way
         raise InputError(f"{own.name} fails: {_words(error)}") from error
-    if not callable(made) and not isinstance(made, BaseCell):
+    if not callable(made) and not isinstance(made, Network):
         found = "None" if made is None else f"something of type {type(made).__name__}"
         raise InputError(f"{own.name} returned {found}; it must return a function step(x, s) or a cell")
     return made

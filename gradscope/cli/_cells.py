@@ -43,9 +43,9 @@ def describe(name: str) -> dict[str, Any]:
 
         return describe_class(cell_class(name), name, plugins.outline("cells", name).summary)
     outline = plugins.outline("cells", name)
-    stated = {"road": True} | outline.constants  # whose derivatives are tested
+    stated = {"skip_path": True} | outline.constants  # whose derivatives are tested
     if "products" not in stated:
-        stated["products"] = len(stated.get("gates", ("h",))) if stated.get("recurrent_weights", True) else 0
+        stated["products"] = len(stated.get("gates", {"h": ""})) if stated.get("recurrent_weights", True) else 0
     return _row(name, outline.summary, outline.class_doc, outline.constants, outline.settings, stated)
 
 
@@ -59,10 +59,11 @@ def describe_class(cls: type[Cell], name: str, summary: str) -> dict[str, Any]:
     """
     doc = inspect.cleandoc(cls.__doc__ or "")
     doc = "" if doc.startswith(f"{cls.__name__}(") else doc  # that is what a dataclass makes up
-    known = ("gates", "gate_names", "parts", "choices", "usual_init")
+    known = ("parts", "choices", "usual_init")
     mine = [c for c in reversed(cls.__mro__) if c.__module__ == cls.__module__]  # what a base states is of the base
     stated = {k: v for c in mine for k, v in vars(c).items()}
-    return _row(name, summary, doc, {k: getattr(cls, k) for k in known}, cls.settings(), stated)
+    constants = {k: getattr(cls, k) for k in known} | {"gates": {k: gate.name for k, gate in cls.gates.items()}}
+    return _row(name, summary, doc, constants, cls.settings(), stated)
 
 
 def _row(
@@ -73,20 +74,20 @@ def _row(
     settings: Mapping[str, Any],
     stated: Mapping[str, Any],
 ) -> dict[str, Any]:
-    gates, names = constants.get("gates", ("h",)), constants.get("gate_names", {})
+    gates: Mapping[str, str] = constants.get("gates", {"h": ""})
     products, paper = stated.get("products"), PAPER.search(doc)
     return {
         "name": name,
         "summary": summary.rstrip("."),
         "equations": doc,
         "state": list(constants.get("parts", ("h",))),
-        "gates": {g: names.get(g, g) for g in gates},
-        "settings": dict(settings) | {f"{n}_bias": None for n in names.values()},
+        "gates": {g: name or g for g, name in gates.items()},
+        "settings": dict(settings) | {f"{name}_bias": None for name in gates.values() if name},
         "choices": {k: list(values) for k, values in constants.get("choices", {}).items()},
         "init": constants.get("usual_init", "pytorch"),
         "products": products,
         "cost": stated.get("cost", None if products is None else "O(H^2)" if products else "O(H)"),
-        "around": stated.get("road"),
+        "around": stated.get("skip_path"),
         "paper": " ".join(paper.groups()) if paper else None,
     }
 

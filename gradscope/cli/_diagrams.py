@@ -9,13 +9,13 @@ from gradscope.cli._progress import note
 from gradscope.errors import InputError
 
 if TYPE_CHECKING:
-    from gradscope.networks.interface import BaseCell
+    from gradscope.networks.network import Network
     from gradscope.report.model import Report
 
 __all__ = ["drawn"]
 
 
-def drawn(report: Report, cells: Mapping[str, BaseCell]) -> Report:
+def drawn(report: Report, cells: Mapping[str, Network]) -> Report:
     """Return a report with diagrams; of a result without its cell, one of the structure that the document states.
 
     Args:

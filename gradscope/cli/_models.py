@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gradscope.files.layouts._load import Checkpoint
     from gradscope.maps.jacobian import Array
     from gradscope.networks.cell import Cell
-    from gradscope.networks.interface import BaseCell
+    from gradscope.networks.network import Network
 
 __all__ = ["Model", "existing_or_suggest", "models_of_cell", "models_of_file"]
 
@@ -49,7 +49,7 @@ class Model:
 
     label: str
     title: str
-    cell: BaseCell
+    cell: Network
     settings: Settings
     config: dict[str, Any]
     facts: dict[str, Any]

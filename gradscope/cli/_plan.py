@@ -19,7 +19,7 @@ from gradscope.dynamics.budget import (
 )
 
 if TYPE_CHECKING:
-    from gradscope.networks.interface import BaseCell
+    from gradscope.networks.network import Network
 
 __all__ = ["calls_of", "plan_of", "plan_text"]
 
@@ -61,16 +61,20 @@ def _stored(plan: Plan) -> str:
 def plan_of(model: Model, batch: int, steps: int) -> Plan:
     """Return what a run of so many sequences and steps, warm-up included, takes of memory."""
     from gradscope.analysis.lyapunov import affordable
+    from gradscope.kernels.kinds import kernel_of
+    from gradscope.networks.gate import keep_signs
     from gradscope.networks.stack import cells_of
 
     settings, cell = model.settings, model.cell
     weights = sum(w.size for w in cell.weights().values())
     dense, inputs = settings.lags > 0 and not cell.diagonal, cell.network.network_input_size
-    polar = sum(c.U.size for c in cells_of(cell) if c.U is not None and not c.keep_gates) if settings.remedies else 0
+    without_gate = [c for c in cells_of(cell) if not keep_signs(c.gates)] if settings.remedies else []
+    polar = sum(c.U.size for c in without_gate if c.U is not None)
     values = min(settings.spectrum, cell.state_size)
     columns = 2 * values * min(batch, affordable(steps, cell.state_size, values))  # one frame leads, one counts
-    size, keeps = cell.dtype.itemsize, sum(cell.keeps)
-    plan = Plan(cell.state_size, inputs, weights, steps, batch, size, dense, polar, columns, keeps, kept=cell.kept_name)
+    size, kernel = cell.dtype.itemsize, kernel_of(cell)
+    saved, name = sum(kernel.saved_rows), kernel.saved_name
+    plan = Plan(cell.state_size, inputs, weights, steps, batch, size, dense, polar, columns, saved, kept=name)
     return plan.fitting(settings.max_memory)
 
 
@@ -96,7 +100,7 @@ def _operations(model: Model, batch: int, steps: int) -> dict[str, float]:
     )
 
 
-def calls_of(cell: BaseCell, batch: int, steps: int) -> int:
+def calls_of(cell: Network, batch: int, steps: int) -> int:
     """Return the number of calls of a user's function: for the run, and once for its Jacobians; 0 for other cells."""
     from gradscope.networks.function import FunctionCell
 

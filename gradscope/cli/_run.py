@@ -25,7 +25,7 @@ from gradscope.errors import UsageError
 from gradscope.settings import Settings
 
 if TYPE_CHECKING:
-    from gradscope.networks.interface import BaseCell
+    from gradscope.networks.network import Network
     from gradscope.report.model import Report
     from gradscope.result import Result
 
@@ -103,14 +103,14 @@ def run(
 
 def _results(
     targets: list[Target], threads: int, tell: Progress, stop: Stop
-) -> tuple[dict[str, Result], dict[str, BaseCell], list[str]]:
+) -> tuple[dict[str, Result], dict[str, Network], list[str]]:
     """Return results and cells by name, and the names of models that an interrupt left out.
 
     Names that occur twice are numbered.
     """
     outcomes = measure_all([target.models for target in targets], threads, tell, stop)
     results: dict[str, Result] = {}
-    cells: dict[str, BaseCell] = {}
+    cells: dict[str, Network] = {}
     missing: list[str] = []
     for target, measured in zip(targets, outcomes, strict=True):
         missing += [m.label for m, outcome in zip(target.models, measured, strict=True) if outcome is None]

@@ -17,6 +17,7 @@ import numpy as np
 from gradscope.dynamics.trajectory import Trajectory
 from gradscope.errors import InputError
 from gradscope.kernels.bound import sum_bound
+from gradscope.kernels.kinds import kernel_of
 from gradscope.kernels.units import UnitProduct
 from gradscope.maps.jacobian import Array, Dense, Linear
 
@@ -172,12 +173,12 @@ class JacobianChain:
         if self.trajectory is None:
             return self._source
         run = self.trajectory
-        block = run.cell.lineariser(steps, run.batch)
+        block = kernel_of(run.cell).lineariser(steps, run.batch)
 
         def read(start: int, stop: int) -> Linear:
-            x, s, kept = run.window(start, stop)
+            x, s, saved = run.window(start, stop)
             with np.errstate(over="ignore", invalid="ignore"):  # as a recorded formula has it where it stands
-                return block(x, s[:-1], kept)
+                return block(x, s[:-1], saved)
 
         return read
 
@@ -251,12 +252,12 @@ class JacobianChain:
 
 def linearise(trajectory: Trajectory) -> JacobianChain:
     """Linearise a cell along the states that it went through."""
-    cell = trajectory.cell
+    cell, kernel = trajectory.cell, kernel_of(trajectory.cell)
 
     def source(start: int, stop: int) -> Linear:
         with np.errstate(over="ignore", invalid="ignore"):
-            x, s, kept = trajectory.window(start, stop)
-            return cell.linearise_kept(x, s[:-1], kept)
+            x, s, saved = trajectory.window(start, stop)
+            return kernel.linearise(x, s[:-1], saved)
 
     return JacobianChain(
         source,

@@ -8,8 +8,8 @@ from gradscope.dynamics.drive import LEAD_IN, drive
 from gradscope.dynamics.trajectory import run
 from gradscope.errors import InputError, UsageError
 from gradscope.maps.jacobian import Array
-from gradscope.networks.interface import BaseCell
 from gradscope.networks.loop import Loop
+from gradscope.networks.network import Network
 
 __all__ = ["BATCH", "lead_in_of", "start_of"]
 
@@ -17,7 +17,7 @@ BATCH = 8  # sequences of made-up input, unless said otherwise
 
 
 def lead_in_of(
-    cell: BaseCell, inputs: Array | None, lead_in: Array | None, batch: int | None, seed: int
+    cell: Network, inputs: Array | None, lead_in: Array | None, batch: int | None, seed: int
 ) -> Array | None:
     """Return what the network reads first, (B, N, m); noise for a closed loop, which would else stand still."""
     if isinstance(cell, Loop) and inputs is not None:
@@ -35,6 +35,6 @@ def lead_in_of(
     return lead_in
 
 
-def start_of(cell: BaseCell, lead_in: Array | None) -> Array | None:
+def start_of(cell: Network, lead_in: Array | None) -> Array | None:
     """Return the states that the run starts in; None for zeros."""
     return None if lead_in is None else run(cell.network, lead_in).states[-1].T

@@ -13,8 +13,9 @@ import numpy as np
 
 from gradscope.dynamics.budget import CHECKPOINTS, EVERYTHING, STATES
 from gradscope.errors import InputError
+from gradscope.kernels.kinds import Runner, kernel_of
 from gradscope.maps.jacobian import Array
-from gradscope.networks.interface import BaseCell, Runner
+from gradscope.networks.network import Network
 from gradscope.networks.stack import Direction
 
 __all__ = ["Trajectory", "Window", "prepare_inputs", "run"]
@@ -28,12 +29,12 @@ class Window(NamedTuple):
     Attributes:
         inputs: (K, m, B).
         states: (K + 1, n, B), before the first step and after each.
-        kept: what was kept of these steps, (K, *, B) each.
+        saved: what was saved of these steps, (K, *, B) each.
     """
 
     inputs: Array
     states: Array
-    kept: list[Array]
+    saved: list[Array]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,15 +45,15 @@ class Trajectory:
         cell: the cell.
         inputs: (T, m, B), in the cell's own time order.
         states: (T + 1, n, B); states[0] is where the measured steps begin. With `at`, only some of them.
-        kept: what the run kept for the linearisation, (T, *, B) each: `BaseCell.keeps`; () for nothing.
+        saved: what the run saved for the linearisation, (T, *, B) each: `kernels.kinds`; () for nothing.
         at: (M,), the steps whose states are there, from 0 to T; others are computed again. None: all are there.
         odd: whether one of these others is not finite.
     """
 
-    cell: BaseCell
+    cell: Network
     inputs: Array
     states: Array
-    kept: tuple[Array, ...] = ()
+    saved: tuple[Array, ...] = ()
     at: Array | None = None
     odd: bool = False
     _last: dict[int, tuple[Array, list[Array]]] = field(default_factory=dict, repr=False)
@@ -60,7 +61,7 @@ class Trajectory:
     @cached_property
     def _runner(self) -> Runner:
         assert self.at is not None
-        return self.cell.runner(int(np.diff(self.at).max(initial=1)), self.batch)
+        return kernel_of(self.cell).runner(int(np.diff(self.at).max(initial=1)), self.batch)
 
     @property
     def steps(self) -> int:
@@ -76,20 +77,20 @@ class Trajectory:
         """Return steps start, ..., stop - 1."""
         rows = slice(start, stop)
         if self.at is None:
-            return Window(self.inputs[rows], self.states[start : stop + 1], [k[rows] for k in self.kept])
+            return Window(self.inputs[rows], self.states[start : stop + 1], [k[rows] for k in self.saved])
         # whole pieces from one of these to the next: who goes on, either way, has each computed once
         begin = int(np.searchsorted(self.at, start, side="right")) - 1
         end = max(int(np.searchsorted(self.at, stop)), begin + 1)
         found = {i: self._last[i] if i in self._last else _again(self, i) for i in range(begin, end)}
         self._last.clear()
         self._last.update(found)
-        states, kept = [], []
-        for i, (own, own_kept) in found.items():
+        states, saved = [], []
+        for i, (own, piece_saved) in found.items():
             first = int(self.at[i])
             low, high = max(start - first, 0), min(stop - first, len(own) - 1)
             states.append(own[low : high + (i == end - 1)])
-            kept.append([k[low:high] for k in own_kept])
-        return Window(self.inputs[rows], _joined(states), [_joined(k) for k in zip(*kept, strict=True)])
+            saved.append([k[low:high] for k in piece_saved])
+        return Window(self.inputs[rows], _joined(states), [_joined(k) for k in zip(*saved, strict=True)])
 
     def state(self, t: int) -> Array:
         """Return s_t, (n, B)."""
@@ -103,7 +104,7 @@ class Trajectory:
     def between(self, low: int, high: int) -> Trajectory:
         """Return what sequences number `low` to `high - 1` went through."""
         states, inputs = self.states[..., low:high], self.inputs[..., low:high]
-        return Trajectory(self.cell, inputs, states, tuple(k[..., low:high] for k in self.kept), self.at, self.odd)
+        return Trajectory(self.cell, inputs, states, tuple(k[..., low:high] for k in self.saved), self.at, self.odd)
 
     def bare(self) -> Trajectory:
         """Return the same without what can be computed again."""
@@ -111,11 +112,11 @@ class Trajectory:
 
     def after(self, steps: int) -> Trajectory:
         """Return what comes after the first `steps` steps; with `at`, after one of these."""
-        kept = tuple(k[steps:] for k in self.kept)
+        saved = tuple(k[steps:] for k in self.saved)
         if self.at is None:
-            return Trajectory(self.cell, self.inputs[steps:], self.states[steps:], kept)
+            return Trajectory(self.cell, self.inputs[steps:], self.states[steps:], saved)
         row = int(np.searchsorted(self.at, steps))
-        return Trajectory(self.cell, self.inputs[steps:], self.states[row:], kept, self.at[row:] - steps, self.odd)
+        return Trajectory(self.cell, self.inputs[steps:], self.states[row:], saved, self.at[row:] - steps, self.odd)
 
 
 def _joined(arrays: Sequence[Array]) -> Array:
@@ -128,17 +129,17 @@ def _again(path: Trajectory, number: int) -> tuple[Array, list[Array]]:
     first, end = int(path.at[number]), int(path.at[number + 1])
     states = np.empty((end - first + 1, *path.states.shape[1:]), path.states.dtype)
     states[0] = path.states[number]
-    kept = _room(path.cell, end - first, path.batch)
+    saved = _arrays(path.cell, end - first, path.batch)
     with np.errstate(over="ignore", invalid="ignore"):
-        path._runner(path.inputs[first:end], states, kept)
-    return states, kept
+        path._runner(path.inputs[first:end], states, saved)
+    return states, saved
 
 
-def _room(cell: BaseCell, steps: int, batch: int) -> list[Array]:
-    return [np.empty((steps, rows, batch), cell.dtype) for rows in cell.keeps]
+def _arrays(cell: Network, steps: int, batch: int) -> list[Array]:
+    return [np.empty((steps, rows, batch), cell.dtype) for rows in kernel_of(cell).saved_rows]
 
 
-def prepare_inputs(cell: BaseCell, inputs: Array) -> Array:
+def prepare_inputs(cell: Network, inputs: Array) -> Array:
     """Return what the cell itself sees, (B, T, m), from the inputs of its network, (B, T, M).
 
     For a cell that is not a direction of a bidirectional network the two are the same. A backward
@@ -174,7 +175,7 @@ def _seen(cell: Direction, given: Array) -> Array:
 
 
 def run(
-    cell: BaseCell,
+    cell: Network,
     inputs: Array,
     *,
     warmup: int = 0,
@@ -216,20 +217,20 @@ def run(
     dropped = warmup - keep
     with np.errstate(over="ignore", invalid="ignore"):
         if dropped:
-            runner = cell.runner(PIECE, batch)
+            runner = kernel_of(cell).runner(PIECE, batch)
             for first in range(0, dropped, PIECE):
-                s = _ran(runner, x[first : min(first + PIECE, dropped)], s)[-1]
+                s = _states(runner, x[first : min(first + PIECE, dropped)], s)[-1]
         x = x[dropped:]
         if storage == CHECKPOINTS:
             return _with_checkpoints(cell, x, s, keep)
         states = np.empty((len(x) + 1, cell.state_size, batch), cell.dtype)
         states[0] = s
-        kept = _room(cell, len(x), batch) if storage == EVERYTHING else []
-        cell.runner(len(x), batch)(x, states, kept)
-    return Trajectory(cell, x, states, tuple(kept))
+        saved = _arrays(cell, len(x), batch) if storage == EVERYTHING else []
+        kernel_of(cell).runner(len(x), batch)(x, states, saved)
+    return Trajectory(cell, x, states, tuple(saved))
 
 
-def _ran(runner: Runner, x: Array, s: Array) -> Array:
+def _states(runner: Runner, x: Array, s: Array) -> Array:
     """Return the states of a few steps from s on."""
     states = np.empty((len(x) + 1, *s.shape), s.dtype)
     states[0] = s
@@ -237,14 +238,14 @@ def _ran(runner: Runner, x: Array, s: Array) -> Array:
     return states
 
 
-def _with_checkpoints(cell: BaseCell, x: Array, s: Array, begin: int) -> Trajectory:
+def _with_checkpoints(cell: Network, x: Array, s: Array, begin: int) -> Trajectory:
     """Keep the states of about sqrt(T) steps, the one after the first `begin` among them."""
     length = max(1, math.isqrt(len(x)))
     at = np.unique([0, *range(begin, len(x), length), len(x)])
     states = np.empty((len(at), *s.shape), cell.dtype)
     states[0] = s
-    runner, odd = cell.runner(length, s.shape[1]), False
+    runner, odd = kernel_of(cell).runner(length, s.shape[1]), False
     for row, (first, end) in enumerate(itertools.pairwise(at.tolist())):
-        went = _ran(runner, x[first:end], states[row])
+        went = _states(runner, x[first:end], states[row])
         states[row + 1], odd = went[-1], odd or not np.isfinite(went).all()
     return Trajectory(cell, x, states, (), at, odd)

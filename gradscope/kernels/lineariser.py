@@ -1,7 +1,7 @@
 """The derivatives of many steps of a map, in arrays that are used again.
 
-`Map.linearise` makes new arrays, which whoever asks may keep. A sweep along thousands of steps looks at each block
-once: here the element-wise derivatives are recorded (`_tape`), and written where the sweep reads them.
+`Map.differentiate` makes new arrays, which whoever asks may keep. A sweep along thousands of steps looks at each block
+once: here the element-wise derivatives are recorded (`tape`), and written where the sweep reads them.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from gradscope.kernels.stepper import LARGE
-from gradscope.kernels.tape import Call, Player, Tape, record
+from gradscope.kernels.stepper import LARGE, entering, joint_rows, recurrent, split_hull
+from gradscope.kernels.tape import Call, Player, Tape, record, recorded
 from gradscope.kernels.vjp import ContiguousPartials
 from gradscope.maps.jacobian import Array, Jacobian, Linear, Partials
+from gradscope.networks.formulas import Parts, Preactivations
 from gradscope.networks.map import Map
 
 __all__ = ["Lineariser", "lineariser"]
@@ -25,10 +26,10 @@ Grid = list[list[Any]]
 def lineariser(m: Map, steps: int, batch: int, dtype: Any) -> Lineariser | None:
     """Return what linearises blocks of up to so many steps; None where the map's derivatives cannot be recorded."""
     key = ("partials", steps, batch)
-    if key not in m.recorded:
-        m.recorded[key] = _record(m, steps, batch, dtype)
-    found = m.recorded[key]
-    return None if found is None else Lineariser(m, steps, batch, dtype, *found)
+    tapes = recorded(m)
+    if key not in tapes:
+        tapes[key] = _record(m, steps, batch, dtype)
+    return None if tapes[key] is None else Lineariser(m, steps, batch, dtype, *tapes[key])
 
 
 def _record(m: Map, steps: int, batch: int, dtype: Any) -> tuple[Tape, list[Grid | None]] | None:
@@ -37,13 +38,13 @@ def _record(m: Map, steps: int, batch: int, dtype: Any) -> tuple[Tape, list[Grid
 
     def flat(a: Array, v: Array, *s: Array) -> Sequence[Any]:
         nonlocal grids
-        grids, arrays = _flattened(m.partials(a, v, s))
+        partials = m.partials(Preactivations(m.places, a, a, v), Parts(zip(m.old_names, s, strict=True)))
+        grids, arrays = _flattened(partials.grids(m.parts, m.old_names, m.gates))
         return arrays
 
     gates = np.zeros((len(m.gates), steps, m.width, batch), dtype)
     old = [np.full((steps, n, batch), 0.25, dtype) for n in m.old_sizes]
-    zeros = [g for g, together in enumerate(m.joint) if together]
-    tape = record(flat, [gates, gates.copy(), *old], {1: zeros})
+    tape = record(flat, [gates, gates.copy(), *old])
     return None if tape is None else (tape, grids)
 
 
@@ -54,7 +55,7 @@ class Lineariser:
         m: the map.
         steps, batch: size of a block, at most.
         dtype: of the weights.
-        tape, grids: what `_record` found.
+        tape, grids: what `_record` returns.
     """
 
     def __init__(self, m: Map, steps: int, batch: int, dtype: Any, tape: Tape, grids: list[Grid | None]) -> None:
@@ -70,7 +71,9 @@ class Lineariser:
 
         through, around, entry, within = (back(g) for g in grids)
         partials = ContiguousPartials(through, around, entry, within, stacked)
-        self._block = Jacobian(partials, m.U, m.W, m.reads_part, m.old_sizes, m.new_sizes, m.gates)
+        names = tuple(m.gates)
+        self._block = Jacobian(partials, m.U, m.W, m.reads_part, m.old_sizes, m.new_sizes, names)
+        self._split = split_hull(m)
         self._calls = self._on(self._a, self._v, self._s)
 
     def _on(self, a: Array, v: Array, s: Array) -> list[Call]:
@@ -78,36 +81,36 @@ class Lineariser:
         old = [s[:, i:j] for i, j in zip(self._ends[:-1], self._ends[1:], strict=True)]
         return self._player.calls([*by_gate, *old], self._made)
 
-    def __call__(self, x: Array, s: Array, kept: Sequence[Array]) -> Linear:
+    def __call__(self, x: Array, s: Array, saved: Sequence[Array]) -> Linear:
         """Return the Jacobians of a block, valid until the next one.
 
         Args:
             x: inputs (K, m, B).
             s: states before each step, (K, n, B).
-            kept: pre-activations as `Stepper.run` keeps them, K of each; () where they were not kept.
+            saved: preactivations as `Stepper.run` saves them, K of each; () where they were not saved.
         """
         calls, count = self._calls, len(s)
-        if len(self._s) == 1 and kept and self._a.nbytes >= LARGE:  # in the place where they are
-            if kept[1:]:
-                self._v[:, self._map.separate] = kept[1]
-            calls = self._on(kept[0], self._v, s)
+        if len(self._s) == 1 and saved and self._a.nbytes >= LARGE:  # in the place where they are
+            if saved[1:]:
+                self._v[:, self._split] = saved[1]
+            calls = self._on(saved[0], self._v, s)
         else:
             self._s[:count] = s
-            self._fill(x, s, kept)
+            self._fill(x, s, saved)
         for call, arguments in calls:
             call(*arguments)
         return self._block
 
-    def _fill(self, x: Array, s: Array, kept: Sequence[Array]) -> None:
+    def _fill(self, x: Array, s: Array, saved: Sequence[Array]) -> None:
         a, v = self._a[: len(s)], self._v[: len(s)]
-        if kept:
-            a[:] = kept[0]
-            if kept[1:]:
-                v[:, self._map.separate] = kept[1]
+        if saved:
+            a[:] = saved[0]
+            if saved[1:]:
+                v[:, self._split] = saved[1]
             return
-        self._map.recurrent(s, a)
-        self._map.entering(x, v)
-        for rows in self._map.together:
+        recurrent(self._map, s, a)
+        entering(self._map, x, v)
+        for rows in joint_rows(self._map):
             a[:, rows] += v[:, rows]
 
 

@@ -8,19 +8,28 @@ else that a list of ufuncs cannot, is not recorded, and called as it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import NDArray
 
-__all__ = ["Call", "Player", "Tape", "record"]
+__all__ = ["Call", "Player", "Tape", "record", "recorded"]
 
 Array = NDArray[Any]
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
+
+
+_RECORDED: WeakKeyDictionary[Any, dict[Any, Any]] = WeakKeyDictionary()
+
+
+def recorded(owner: Any) -> dict[Any, Any]:
+    """Return {key: tape} of an object, to be filled; the tapes last as long as the object."""
+    return _RECORDED.setdefault(owner, {})
 
 
 @dataclass(slots=True)
@@ -210,10 +219,8 @@ def _select(condition: Array, x: Any, y: Any, out: Array) -> None:
 
 
 class _Recorder:
-    def __init__(self, arguments: Sequence[Array], zeros: Mapping[int, Collection[int]]) -> None:
+    def __init__(self, arguments: Sequence[Array]) -> None:
         self.values = [_Value(a.shape, a.dtype) for a in arguments]
-        self._zero_rows = zeros
-        self._zeros = {i for i, rows in zeros.items() if len(rows) == len(arguments[i])}
         self._seen: dict[Any, int] = {}
         self._kept: list[Any] = []  # arrays that are known by their id
 
@@ -223,19 +230,11 @@ class _Recorder:
             shape = np.empty(self.values[slot].shape, bool)[index].shape
             self._seen[key] = len(self.values)
             self.values.append(_Value(shape, self.values[slot].dtype, of=slot, index=index))
-            rows = _rows(self.values[slot].shape[0], index) if slot in self._zero_rows else ()
-            if slot in self._zeros or (np.size(rows) and set(np.ravel(rows).tolist()) <= set(self._zero_rows[slot])):
-                self._zeros.add(self._seen[key])
         return _Traced(self, self._seen[key])
 
     def add(self, function: Any, inputs: Sequence[Any]) -> Any:
-        """Append a call, unless the same one is there, or it adds zero."""
+        """Append a call, unless the same one is there."""
         refs = tuple([_Ref(x._slot) if isinstance(x, _Traced) else x for x in inputs])
-        if function is np.add and self._zeros:
-            for one, other in ((0, 1), (1, 0)):
-                zero = isinstance(refs[other], _Ref) and refs[other] in self._zeros
-                if zero and isinstance(refs[one], _Ref) and inputs[one].ndim >= inputs[other].ndim:
-                    return inputs[one]
         key = (function, *[x if isinstance(x, _Ref) else (type(x), _name(x)) for x in refs])
         slot = self._seen.get(key)
         if slot is None:
@@ -249,26 +248,18 @@ class _Recorder:
         return _Traced(self, slot)
 
 
-def _rows(count: int, index: Any) -> Any:
-    """Return which rows an index takes, where it looks at rows alone; nothing where it looks at more."""
-    return np.arange(count)[index] if isinstance(index, int | slice) else ()
-
-
 def _name(x: Any) -> Any:
     return id(x) if isinstance(x, np.ndarray) else x
 
 
-def record(
-    function: Callable[..., Sequence[Any]], arguments: Sequence[Array], zeros: Mapping[int, Collection[int]]
-) -> Tape | None:
+def record(function: Callable[..., Sequence[Any]], arguments: Sequence[Array]) -> Tape | None:
     """Record a function of arrays; None where it cannot be.
 
     Args:
         function: takes the arguments, returns a sequence of arrays.
         arguments: arrays of the shapes and types that it is going to be called with; their values are tried.
-        zeros: {argument: its rows that are always zero}; adding these is left out.
     """
-    recorder = _Recorder(arguments, zeros)
+    recorder = _Recorder(arguments)
     try:
         traced = function(*(_Traced(recorder, i) for i in range(len(arguments))))
         tape = Tape(len(arguments), recorder.values, [t._slot for t in traced])

@@ -1,14 +1,14 @@
-"""What every cell shares: a cell writes its element-wise formulas, this turns them into steps and Jacobians.
+"""What every cell shares, and the three kinds of cell: one map, maps in a row, or a Jacobian of the cell's own.
 
-Arrays here are feature-major: a state is (n, B), an input (m, B), for B independent sequences, with any
-leading axes (time) in front. `advance`, `partials` and `activations` are element-wise and see gates and
-parts along the first axis only, so a cell's file has no loop, no transpose and no batch axis.
+A cell writes element-wise formulas, and this file turns them into steps and Jacobians. Arrays here are feature-major:
+a state is (n, B), an input (m, B), for B independent sequences, with any leading axes (time) in front. A cell's file
+has no loop, no transpose and no batch axis.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import ModuleType
@@ -18,31 +18,22 @@ import numpy as np
 
 from gradscope import plugins
 from gradscope.errors import UsageError
-from gradscope.kernels.lineariser import lineariser
-from gradscope.kernels.stepper import Stepper
 from gradscope.maps.composition import Composite
 from gradscope.maps.jacobian import Array, Linear
 from gradscope.networks.changes import usual
-from gradscope.networks.interface import BaseCell, Fact, Runner
+from gradscope.networks.gate import gate_intervals, gate_names
 from gradscope.networks.limits import inside, one_of
-from gradscope.networks.map import Map, Parts
+from gradscope.networks.map import WEIGHTS, Map, Weighted
+from gradscope.networks.network import Network
 
-__all__ = ["WEIGHTS", "Cell", "Fact", "Map", "Parts", "cell_class", "class_in"]
+__all__ = ["WEIGHTS", "Cell", "DenseCell", "MapsCell", "OneMapCell", "cell_class", "class_in"]
 
 Four = tuple[Array | None, Array | None, Array | None, Array | None]  # W, U, b_ih, b_hh
-WEIGHTS = ("W", "U", "b_ih", "b_hh")
 
 
 @dataclass(frozen=True, eq=False)
-class Cell(Map, BaseCell):
-    """A recurrent cell: a map from state to state, or a few of them in a row (`maps`)."""
-
-    gate_names: ClassVar[Mapping[str, str]] = {}
-    """What each gate is called in the literature; gives the settings forget_bias, update_bias, ..."""
-    keep_gates: ClassVar[Mapping[str, int]] = {}
-    """Gates that decide how much old state is kept: +1 where open means keep, -1 where it means forget."""
-    squash: ClassVar[Mapping[str, tuple[float, float]]] = {}
-    """The interval of each gate's values."""
+class Cell(Weighted, Network):
+    """A recurrent cell of one layer: weights, settings, and a step with its Jacobian. Derive from one of the kinds."""
 
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     """The values of each setting that is a word."""
@@ -56,7 +47,7 @@ class Cell(Map, BaseCell):
     """Arrays that are rates, or logarithms of such: no number of any size will do."""
     products: ClassVar[int | None] = None
     """H x H products a step with what depends on the state, at the default settings; None: one a gate, or none."""
-    road: ClassVar[bool | str] = True
+    skip_path: ClassVar[bool | str] = True
     """Whether some of the old state gets into the new one around the weights; as a word, the setting it takes."""
     cost: ClassVar[str | None] = None
     """What a step's recurrence costs, where it is neither O(H^2) nor O(H)."""
@@ -64,7 +55,7 @@ class Cell(Map, BaseCell):
     """The initialisation that is used unless another one is asked for."""
 
     @classmethod
-    def own(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Array | None]:
+    def init_parameters(cls, hidden: int, inputs: int, rng: np.random.Generator, **settings: Any) -> dict[str, Any]:
         """Draw the arrays that only this cell has, as its paper does; one of the usual four replaces what was drawn.
 
         Args:
@@ -90,15 +81,10 @@ class Cell(Map, BaseCell):
         for setting, interval in cls.limits.items():
             inside(setting, interval, settings)
 
-    @property
-    def maps(self) -> tuple[Map, ...]:
-        """The maps that make up one step, in order."""
-        return (self,)
-
     @cached_property
     def sizes(self) -> dict[str, int]:  # type: ignore[override]
-        """Size of each part of the state, in order."""
-        return dict(zip(self.parts, self.maps[-1].new_sizes, strict=True))
+        """Size of each part of the state, in order: one number a unit for each part, unless a kind says otherwise."""
+        return dict.fromkeys(self.parts, self.width)
 
     @property
     def input_size(self) -> int:  # type: ignore[override]
@@ -111,50 +97,13 @@ class Cell(Map, BaseCell):
         """Units of the hidden state."""
         return self.width
 
-    def evolve(self, x: Array, s: Array) -> Array:
-        for m in self.maps:
-            s = Map.evolve(m, x, s)
-        return s
-
-    def runner(self, steps: int, batch: int) -> Runner:
-        return Stepper(self.maps, batch, steps, self.dtype).run
-
-    @property
-    def keeps(self) -> tuple[int, ...]:
-        m = self.maps[0]
-        rows = (m.rows, m.separate.stop - m.separate.start)
-        return () if len(self.maps) > 1 else rows[: 1 + (rows[1] > 0)]
-
-    def lineariser(self, steps: int, batch: int) -> Callable[[Array, Array, Sequence[Array]], Linear]:
-        made = lineariser(self.maps[0], steps, batch, self.dtype) if len(self.maps) == 1 else None
-        return made or super().lineariser(steps, batch)
-
-    def linearise(self, x: Array, s: Array) -> Linear:
-        steps: list[Linear] = []
-        for m in self.maps:
-            steps.append(Map.linearise(m, x, s))
-            s = Map.evolve(m, x, s) if len(self.maps) > 1 else s
-        return steps[0] if len(steps) == 1 else Composite(tuple(steps))
-
-    def gate_values(self, x: Array, s: Array) -> dict[str, Array]:
-        values: dict[str, Array] = {}
-        for m in self.maps:
-            pre = m.preactivations(x, s)
-            values |= {g: y for g, y in zip(m.gates, m.activations(*pre), strict=True) if g in self.gates}
-            s = Map.evolve(m, x, s) if len(self.maps) > 1 else s
-        return values
-
     @property
     def gate_ranges(self) -> dict[str, tuple[float, float]]:
-        return dict(self.squash)
+        return gate_intervals(self.gates)
 
     def weights(self) -> dict[str, Array]:
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return {k: w for k, w in fields.items() if isinstance(w, np.ndarray)}
-
-    def column(self, name: str) -> Array:
-        """Return an array of the cell's own, (..., H), as columns (..., H, 1)."""
-        return np.asarray(getattr(self, name))[..., None]
 
     def blocks(self, gates: int) -> tuple[Four, Four]:
         """Return (W, U, b_ih, b_hh) of the first few gates, and of the others."""
@@ -201,7 +150,7 @@ class Cell(Map, BaseCell):
 
     def with_bias(self, gate: str, value: float) -> Self:
         """Return a copy in which the two biases of a gate add up to `value`, for every unit."""
-        i = self.gates.index(gate)
+        i = list(self.gates).index(gate)
         rows = slice(i * self.width, (i + 1) * self.width)
         b_ih = np.zeros(self.rows, self.dtype) if self.b_ih is None else self.b_ih.copy()
         b_ih[rows] = value
@@ -211,13 +160,66 @@ class Cell(Map, BaseCell):
         b_hh[rows] = 0
         return self.replace(b_ih=b_ih, b_hh=b_hh)
 
-    def changes(self, lack: float, steps: int) -> dict[str, Callable[[], Self]]:
-        return usual(self, lack, steps)
+    def changes(self, missing_factor: float, steps: int) -> dict[str, Callable[[], Self]]:
+        return usual(self, missing_factor, steps)
 
     @classmethod
     def bias_settings(cls) -> dict[str, str]:
         """Return {setting: gate}, such as {"forget_bias": "f"}."""
-        return {f"{name}_bias": gate for gate, name in cls.gate_names.items()}
+        return {f"{name}_bias": gate for gate, name in gate_names(cls.gates).items()}
+
+
+@dataclass(frozen=True, eq=False)
+class MapsCell(Cell):
+    """A cell whose step is maps in a row, `maps`: each has weights and formulas, and passes its parts to the next."""
+
+    @property
+    def maps(self) -> tuple[Map, ...]:
+        """The maps that make up one step, in order."""
+        raise TypeError(f"{type(self).__name__} must define maps")
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:  # type: ignore[override]
+        """Size of each part of the state, in order."""
+        return dict(zip(self.parts, self.maps[-1].new_sizes, strict=True))
+
+    def evolve(self, x: Array, s: Array) -> Array:
+        for m in self.maps:
+            s = m.apply(x, s)
+        return s
+
+    def linearise(self, x: Array, s: Array) -> Linear:
+        first, *others = self.maps
+        steps: list[Linear] = [first.differentiate(x, s)]
+        for before, m in zip(self.maps, others, strict=False):
+            s = before.apply(x, s)
+            steps.append(m.differentiate(x, s))
+        return Composite(tuple(steps)) if others else steps[0]
+
+    def gate_values(self, x: Array, s: Array) -> dict[str, Array]:
+        values: dict[str, Array] = {}
+        for m in self.maps:
+            activations = zip(m.gates, m.activations(*m.preactivations(x, s)), strict=True)
+            values |= {gate: value for gate, value in activations if gate in self.gates}
+            s = m.apply(x, s) if len(self.maps) > 1 else s
+        return values
+
+
+@dataclass(frozen=True, eq=False)
+class OneMapCell(Map, MapsCell):
+    """A cell that is one map from state to state: it writes `activations`, `advance` and `partials`.
+
+    Where a setting asks for another map, or for one more, the cell returns these from `maps`.
+    """
+
+    @property
+    def maps(self) -> tuple[Map, ...]:
+        return (self,)
+
+
+@dataclass(frozen=True, eq=False)
+class DenseCell(Cell):
+    """A cell that is no chain of element-wise maps: it writes `sizes`, `evolve`, and `linearise`, as a dense matrix."""
 
 
 def cell_class(name: str) -> type[Cell]:
@@ -232,8 +234,8 @@ def cell_class(name: str) -> type[Cell]:
 def class_in(module: ModuleType) -> type[Cell]:
     """Return the one public cell that a module defines."""
     cells = [c for c in vars(module).values() if isinstance(c, type) and issubclass(c, Cell)]
-    found = [c for c in cells if c.__module__ == module.__name__ and c.__name__[0] != "_"]
-    if len(found) != 1:
-        names = ", ".join(c.__name__ for c in found) or "none"
-        raise UsageError(f"{module.__name__} must define exactly one public cell, and it defines {names}")
-    return found[0]
+    public = [c for c in cells if c.__module__ == module.__name__ and c.__name__[0] != "_"]
+    if len(public) != 1:
+        defined = ", ".join(c.__name__ for c in public) or "none"
+        raise UsageError(f"{module.__name__} must define exactly one public cell, and it defines {defined}")
+    return public[0]

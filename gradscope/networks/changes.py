@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from gradscope.maps.jacobian import Array
+from gradscope.networks.gate import gate_names, keep_signs
 
 if TYPE_CHECKING:
     from gradscope.networks.cell import Cell
@@ -26,18 +27,20 @@ ALREADY = 0.9  # share of the mean chrono bias from which a cell forgets as slow
 C = TypeVar("C", bound="Cell")
 
 
-def usual(cell: C, lack: float, steps: int) -> dict[str, Callable[[], C]]:
-    """Return the changes that any cell with such gates and weights has; see `BaseCell.changes`."""
-    found: dict[str, Callable[[], C]] = {}
-    if lack > 1 and cell.keep_gates:
-        found |= _biases(cell, steps)
+def usual(cell: C, missing_factor: float, steps: int) -> dict[str, Callable[[], C]]:
+    """Return the changes that any cell with such gates and weights has; see `Network.changes`."""
+    changes: dict[str, Callable[[], C]] = {}
+    keeps = keep_signs(cell.gates)
+    if missing_factor > 1 and keeps:
+        changes |= _biases(cell, steps)
     if cell.U is not None and cell.U.any():
-        for factor in dict.fromkeys(_rounded(min(k, LARGEST)) for k in (lack, lack * lack)):
+        factors = missing_factor, missing_factor * missing_factor
+        for factor in dict.fromkeys(_rounded(min(k, LARGEST)) for k in factors):
             if factor != 1:
-                found[f"recurrent weights times {factor:.5g}"] = partial(cell.with_gain, factor)
-        if not cell.keep_gates and cell.U.shape[1] == cell.width and not _orthogonal(cell):
-            found["orthogonal recurrent weights"] = partial(with_orthogonal, cell)
-    return found
+                changes[f"recurrent weights times {factor:.5g}"] = partial(cell.with_gain, factor)
+        if not keeps and cell.U.shape[1] == cell.width and not _orthogonal(cell):
+            changes["orthogonal recurrent weights"] = partial(with_orthogonal, cell)
+    return changes
 
 
 def _rounded(factor: float) -> float:
@@ -46,15 +49,15 @@ def _rounded(factor: float) -> float:
 
 
 def _biases(cell: C, steps: int) -> dict[str, Callable[[], C]]:
-    gate, sign = next(iter(cell.keep_gates.items()))
-    word = f"{cell.gate_names.get(gate, gate)} bias"
-    found: dict[str, Callable[[], C]] = {
+    gate, sign = next(iter(keep_signs(cell.gates).items()))
+    word = f"{gate_names(cell.gates).get(gate, gate)} bias"
+    changes: dict[str, Callable[[], C]] = {
         f"{word} {sign * d:+d}": partial(with_added_bias, cell, gate, sign * d) for d in BIASES
     }
     scales = _time_scales(cell.width, steps)
     if steps > 2 and sign * float(_bias(cell, gate).mean()) < ALREADY * scales.mean():
-        found[f"chrono biases for {steps} steps"] = partial(_with_chrono, cell, scales)
-    return found
+        changes[f"chrono biases for {steps} steps"] = partial(_with_chrono, cell, scales)
+    return changes
 
 
 def _time_scales(units: int, steps: int) -> Array:
@@ -63,13 +66,13 @@ def _time_scales(units: int, steps: int) -> Array:
 
 
 def _with_chrono(cell: C, scales: Array) -> C:
-    for gate, sign in cell.keep_gates.items():
+    for gate, sign in keep_signs(cell.gates).items():
         cell = with_added_bias(cell, gate, sign * scales - _bias(cell, gate))
     return cell
 
 
 def _rows(cell: Cell, gate: str) -> slice:
-    i = cell.gates.index(gate) * cell.width
+    i = list(cell.gates).index(gate) * cell.width
     return slice(i, i + cell.width)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from gradscope.maps.jacobian import Array, Partials
-from gradscope.networks.map import Map, Parts
+from gradscope.maps.jacobian import Array
+from gradscope.networks.formulas import Partials, Parts, Preactivations
+from gradscope.networks.gate import Gate
+from gradscope.networks.map import Map
 
 __all__ = ["ComplexDiagonal"]
 
@@ -23,16 +26,19 @@ class ComplexDiagonal(Map):
     eigenvalues: Array | None = None
 
     parts = ("re", "im")
-    gates = ("re", "im")
+    gates = {"re": Gate(), "im": Gate()}
 
-    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
-        return tuple(a + v)
+    def activations(self, p: Preactivations, s: Parts) -> Sequence[Array]:
+        return p["re"], p["im"]
 
-    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
-        p, (re, im) = a + v, np.asarray(self.eigenvalues)[..., None]
-        return re * s[0] - im * s[1] + p[0], im * s[0] + re * s[1] + p[1]
+    def advance(self, p: Preactivations, s: Parts) -> Mapping[str, Array]:
+        re, im = np.asarray(self.eigenvalues)[..., None]
+        return {"re": re * s["re"] - im * s["im"] + p["re"], "im": im * s["re"] + re * s["im"] + p["im"]}
 
-    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
-        ones = np.ones_like(s[0])
+    def partials(self, p: Preactivations, s: Parts) -> Partials:
+        ones = np.ones_like(s["re"])
         re, im = (e * ones for e in np.asarray(self.eigenvalues)[..., None])
-        return Partials(through=[[1, 0], [0, 1]], around=[[re, -im], [im, re]])
+        return Partials(
+            through={"re": {"re": 1}, "im": {"im": 1}},
+            around={"re": {"re": re, "im": -im}, "im": {"re": im, "im": re}},
+        )

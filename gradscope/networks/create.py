@@ -14,7 +14,8 @@ from gradscope.errors import UsageError
 from gradscope.inits._base import Shape
 from gradscope.maps.jacobian import Array
 from gradscope.networks.cell import WEIGHTS, Cell, cell_class
-from gradscope.networks.interface import BaseCell
+from gradscope.networks.gate import gate_names, keep_signs
+from gradscope.networks.network import Network
 from gradscope.networks.norm import named_norm
 from gradscope.networks.sound import drawn_arrays, refuse_unsound_cell, refuse_unsound_class
 from gradscope.networks.stack import Direction, check_between, stack
@@ -77,7 +78,7 @@ def create(
     seed: int | Sequence[int] = 0,
     dtype: Any = np.float64,
     **settings: Any,
-) -> BaseCell:
+) -> Network:
     """Make a cell with seeded random weights.
 
     Args:
@@ -121,13 +122,13 @@ def directions(
     norm: str = "none",
     seed: int = 0,
     **options: Any,
-) -> dict[str, BaseCell]:
+) -> dict[str, Network]:
     """Make a bidirectional network: {"l0": ..., "l0.reverse": ..., "l1": ...}, each a `Direction`.
 
     Raises:
         UsageError: as `create`.
     """
-    made: dict[str, BaseCell] = {}
+    made: dict[str, Network] = {}
     below: tuple[Direction, ...] = ()
     residual = checked("residual", residual, default=False)
     check_between(layers, residual=residual, normed=named_norm(norm) is not None)
@@ -156,17 +157,18 @@ def made(
     drawn: Mapping[str, Any] = MappingProxyType({}),
 ) -> Cell:
     """Make a cell of a class, with some of its settings and of those of the initialisation; None for its usual one."""
-    shape = Shape(name, cls.gates, hidden, inputs, cls.gate_names, cls.keep_gates, cls.recurrent_weights)
+    gates = cls.gates
+    shape = Shape(name, tuple(gates), hidden, inputs, gate_names(gates), keep_signs(gates), cls.recurrent_weights)
     asked, init = init is not None, init or cls.usual_init
     weights = plugins.load("inits", init).initialise(shape, rng, **drawn)
     if not cls.recurrent_weights:
         weights |= {"U": None, "b_hh": None}
     settings = cls.settings() | dict(settings)
     cls.check_settings(settings)
-    own = drawn_arrays(cls, cls.own(hidden, inputs, rng, **settings))
-    if asked:  # what a cell lacks, or has in another shape, is so all the same
-        own = {k: w for k, w in own.items() if k not in WEIGHTS or _shape(w) != _shape(weights[k])}
-    return cls(**weights | own, **settings)
+    arrays = drawn_arrays(cls, cls.init_parameters(hidden, inputs, rng, **settings))
+    if asked:  # an array that a cell does not have, or has in another shape, stays so all the same
+        arrays = {k: w for k, w in arrays.items() if k not in WEIGHTS or _shape(w) != _shape(weights[k])}
+    return cls(**weights | arrays, **settings)
 
 
 def _shape(w: Array | None) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 from gradscope.errors import InputError, UsageError
 from gradscope.maps.jacobian import Array, Dense, Linear
 from gradscope.networks.arguments import Step, is_long, place, sizes_of, takes_two
-from gradscope.networks.interface import BaseCell, Runner
+from gradscope.networks.network import Network
 
 __all__ = ["FunctionCell", "from_step", "unproven"]
 
@@ -105,7 +105,7 @@ def unproven(
 
 
 @dataclass(frozen=True, eq=False)
-class FunctionCell(BaseCell):
+class FunctionCell(Network):
     """A step function of one state; `from_step` makes it.
 
     Attributes:
@@ -225,34 +225,11 @@ class FunctionCell(BaseCell):
         new = np.stack([self.once(a, b) for a, b in zip(x, s, strict=True)])
         return np.moveaxis(new.reshape(*lead, self.n), -1, -2)
 
-    def runner(self, steps: int, batch: int) -> Runner:
-        return self._run
-
-    def _run(self, x: Array, states: Array, kept: Sequence[Array] = ()) -> None:
-        """Run the steps, and keep their Jacobians: they are asked for several times, and each takes n calls."""
-        self._step_by_step(x, states)
-        for to in kept:
-            for t, seen in enumerate(x):
-                to[t] = np.moveaxis(self._matrices(seen, states[t]), 0, -1).reshape(to[t].shape)
-
-    @property
-    def keeps(self) -> tuple[int, ...]:
-        return (self.n**2,)
-
-    @property
-    def kept_name(self) -> str:
-        return "Jacobians"
-
-    def linearise_kept(self, x: Array, s: Array, kept: Sequence[Array]) -> Linear:
-        if not kept:
-            return self.linearise(x, s)
-        matrices = kept[0].reshape(len(s), self.n, self.n, -1)
-        return Dense(np.ascontiguousarray(np.moveaxis(matrices, -1, 1)))
-
     def linearise(self, x: Array, s: Array) -> Linear:
-        return Dense(self._matrices(x, s))
+        return Dense(self.matrices(x, s))
 
-    def _matrices(self, x: Array, s: Array) -> Array:
+    def matrices(self, x: Array, s: Array) -> Array:
+        """Return the Jacobians (..., B, n, n) at inputs (..., m, B) and states (..., n, B)."""
         lead, x, s = _rows(x, s)
         matrices = np.stack([self._jacobian(a, b) for a, b in zip(x, s, strict=True)])
         return matrices.reshape(*lead, self.n, self.n)

@@ -13,7 +13,7 @@ from gradscope.errors import InputError, UsageError
 from gradscope.maps.composition import Looped, added
 from gradscope.maps.jacobian import Array, Linear
 from gradscope.networks.function import FunctionCell
-from gradscope.networks.interface import BaseCell
+from gradscope.networks.network import Network
 from gradscope.networks.stack import Direction
 
 __all__ = ["Loop", "check_loop", "closed_loop"]
@@ -22,7 +22,7 @@ STREAM = 6  # of the seed: apart from those of weights, inputs, losses and direc
 
 
 def closed_loop(
-    cell: BaseCell, readout: Array | None = None, bias: Array | None = None, *, seed: int = 0, name: str | None = None
+    cell: Network, readout: Array | None = None, bias: Array | None = None, *, seed: int = 0, name: str | None = None
 ) -> Loop:
     """Feed a network's output back as its next input: x_{t+1} = readout h_t + bias.
 
@@ -57,7 +57,7 @@ def closed_loop(
 
 
 @dataclass(frozen=True, eq=False)
-class Loop(BaseCell):
+class Loop(Network):
     """A network and the readout that feeds its output back; `closed_loop` makes it.
 
     Attributes:
@@ -67,7 +67,7 @@ class Loop(BaseCell):
         name: what the readout is called in results.
     """
 
-    cell: BaseCell
+    cell: Network
     readout: Array
     bias: Array
     name: str = "given"
@@ -83,7 +83,7 @@ class Loop(BaseCell):
         return 0
 
     @property
-    def network(self) -> BaseCell:
+    def network(self) -> Network:
         return self.cell
 
     @property
@@ -119,17 +119,17 @@ class Loop(BaseCell):
     def gate_ranges(self) -> dict[str, tuple[float, float]]:
         return self.cell.gate_ranges
 
-    def changes(self, lack: float, steps: int) -> dict[str, Callable[[], Loop]]:
-        return {name: partial(self._with, made) for name, made in self.cell.changes(lack, steps).items()}
+    def changes(self, missing_factor: float, steps: int) -> dict[str, Callable[[], Loop]]:
+        return {name: partial(self._changed, make) for name, make in self.cell.changes(missing_factor, steps).items()}
 
-    def _with(self, made: Callable[[], BaseCell]) -> Loop:
-        return replace(self, cell=made())
+    def _changed(self, make: Callable[[], Network]) -> Loop:
+        return replace(self, cell=make())
 
     def weights(self) -> dict[str, Array]:
         return {**self.cell.weights(), "readout": self.readout, "readout_bias": self.bias}
 
 
-def check_loop(cell: BaseCell) -> None:
+def check_loop(cell: Network) -> None:
     """Refuse what cannot feed itself.
 
     Raises:

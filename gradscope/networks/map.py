@@ -5,30 +5,30 @@ Most cells are one map from state to state; a GRU whose reset comes first is two
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from gradscope.maps.jacobian import Array, Jacobian, Linear, Partials
+from gradscope.maps.jacobian import Array, Jacobian
+from gradscope.networks.formulas import Partials, Parts, Places, Preactivations, places
+from gradscope.networks.gate import Gate
 
-__all__ = ["Map", "Parts"]
+__all__ = ["WEIGHTS", "Map", "Weighted"]
 
-Parts = Sequence[Array]
+WEIGHTS = ("W", "U", "b_ih", "b_hh")
 
 
 @dataclass(frozen=True, eq=False)
-class Map:
-    """One product with weights, then an element-wise map: new parts = advance(a, v, old parts).
-
-    a = U h + b_hh and v = W x + b_ih are the recurrent and the input pre-activations of all gates.
+class Weighted:
+    """What has weights, in blocks of rows, one a gate.
 
     Attributes:
-        W: input weights, (gates * H, inputs), or None where the map sees no input.
-        U: recurrent weights, (gates * H, size of the part that they read), or None where there are none: then a = 0.
-        b_ih, b_hh: the two biases, (gates * H,).
+        W: input weights, (gates * H, inputs), or None where no input is seen.
+        U: recurrent weights, (gates * H, size of the part that they read), or None where there are none.
+        b_ih, b_hh: the two biases, (gates * H,), or None for none.
     """
 
     W: Array | None = field(repr=False)
@@ -38,24 +38,8 @@ class Map:
 
     parts: ClassVar[tuple[str, ...]] = ("h",)
     """Names of the parts of the new state, output first."""
-    gates: ClassVar[tuple[str, ...]] = ("h",)
-    """Row blocks of W, U and the biases, in order."""
-    old_parts: ClassVar[tuple[str, ...] | None] = None
-    """Names of the parts that the map starts from; None where they are `parts`."""
-    reads: ClassVar[str] = "h"
-    """The old part that U multiplies."""
-
-    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
-        """Return the new parts from pre-activations (one entry a gate) and the old parts."""
-        raise TypeError(f"{type(self).__name__} must define advance")
-
-    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
-        """Return the derivatives of `advance`, as diagonals."""
-        raise TypeError(f"{type(self).__name__} must define partials")
-
-    def activations(self, a: Array, v: Array, s: Parts) -> Sequence[Array]:
-        """Return the value of each gate, in the order of `gates`."""
-        raise TypeError(f"{type(self).__name__} must define activations")
+    gates: ClassVar[Mapping[str, Gate]] = {"h": Gate()}
+    """The gates by name, in the order of their rows in W, U and the biases."""
 
     @property
     def rows(self) -> int:
@@ -68,104 +52,83 @@ class Map:
         """Units of one gate."""
         return self.rows // len(self.gates)
 
+    def column(self, name: str) -> Array:
+        """Return an array of H units, (..., H), as columns (..., H, 1)."""
+        return np.asarray(getattr(self, name))[..., None]
+
+
+@dataclass(frozen=True, eq=False)
+class Map(Weighted):
+    """One product with weights, then an element-wise map: new parts = advance(preactivations, old parts)."""
+
+    old_parts: ClassVar[tuple[str, ...] | None] = None
+    """Names of the parts that the map starts from; None where they are `parts`."""
+    reads: ClassVar[str] = "h"
+    """The old part that U multiplies."""
+
+    def activations(self, p: Preactivations, s: Parts) -> Sequence[Array]:
+        """Return the value of each gate, in the order of `gates`."""
+        raise TypeError(f"{type(self).__name__} must define activations")
+
+    def advance(self, p: Preactivations, s: Parts) -> Mapping[str, Array]:
+        """Return the new parts, by name, from preactivations and the old parts."""
+        raise TypeError(f"{type(self).__name__} must define advance")
+
+    def partials(self, p: Preactivations, s: Parts) -> Partials:
+        """Return the derivatives of `advance`, unit by unit."""
+        raise TypeError(f"{type(self).__name__} must define partials")
+
     @property
-    def _names(self) -> tuple[str, ...]:
+    def old_names(self) -> tuple[str, ...]:
+        """Names of the parts that the map starts from."""
         return self.parts if self.old_parts is None else self.old_parts
 
     @property
     def old_sizes(self) -> tuple[int, ...]:
         """Sizes of the parts that the map starts from."""
         read = self.width if self.U is None else int(self.U.shape[1])
-        return tuple(read if p == self.reads else self.width for p in self._names)
+        return tuple(read if p == self.reads else self.width for p in self.old_names)
 
     @property
     def new_sizes(self) -> tuple[int, ...]:
-        """Sizes of the parts that it makes."""
+        """Sizes of the parts that the map makes."""
         return (self.width,) * len(self.parts)
-
-    def preactivations(self, x: Array, s: Array) -> tuple[Array, Array, Parts]:
-        """Return (a, v, old parts) for x (..., m, B) and s (..., n, B); gates along the first axis."""
-        ends = np.cumsum((0, *self.old_sizes))
-        old = [s[..., i:j, :] for i, j in zip(ends[:-1], ends[1:], strict=True)]
-        none = np.zeros((len(self.gates), *[1] * s.ndim), s.dtype)
-        a = none if self.U is None else self._gates(self.U, old[self.reads_part], self.b_hh)
-        v = none if self.W is None else self._gates(self.W, x, self.b_ih)
-        return a, v, old
-
-    @cached_property
-    def joint(self) -> tuple[bool, ...]:
-        """Of which gates only the sum a + v matters: derivatives with respect to both are the same then."""
-        a = np.zeros((len(self.gates), self.width, 1))
-        partials = self.partials(a, a, [np.zeros((n, 1)) for n in self.old_sizes])
-        if partials.entry is None:
-            return (True,) * len(self.gates)
-        rows = list(zip(partials.through, partials.entry, strict=True))
-        return tuple(all(t[g] is e[g] for t, e in rows) for g in range(len(self.gates)))
-
-    @cached_property
-    def separate(self) -> slice:
-        """Rows of the gates that see a and v apart, and of those between them."""
-        gates = [g for g, together in enumerate(self.joint) if not together]
-        return slice(gates[0] * self.width, (gates[-1] + 1) * self.width) if gates else slice(0, 0)
-
-    @property
-    def together(self) -> list[slice]:
-        """The other rows: a + v is all that they need."""
-        rows = [slice(0, self.separate.start), slice(self.separate.stop, self.rows)]
-        return [r for r in rows if r.stop > r.start]
-
-    @cached_property
-    def recorded(self) -> dict[Any, Any]:
-        """What was recorded of the formulas, by shapes: `_tape`."""
-        return {}
 
     @property
     def reads_part(self) -> int:
         """Number of the old part that U multiplies."""
-        return 0 if self.U is None else self._names.index(self.reads)
+        return 0 if self.U is None else self.old_names.index(self.reads)
 
-    def recurrent(self, s: Array, out: Array) -> None:
-        """Write U h of many steps, (K, gates * H, B), from their states (K, n, B); with b_hh where rows stay apart."""
-        if self.U is None:
-            out[:] = 0
-            return
-        start = sum(self.old_sizes[: self.reads_part])
-        _products(self.U, s[:, start : start + self.U.shape[1]], out)
-        if self.b_hh is not None:
-            out[:, self.separate] += self.b_hh[self.separate, None]
+    @cached_property
+    def places(self) -> Places:
+        """Where each preactivation lies, by name."""
+        return places(self.gates)
 
-    def entering(self, x: Array, out: Array) -> None:
-        """Write W x + b_ih of many steps, (K, gates * H, B), from inputs (K, m, B); with b_hh where a + v is needed."""
-        if self.W is None:
-            out[:] = 0
-        else:
-            _products(self.W, x, out)
-        if self.b_ih is not None:
-            out += self.b_ih[:, None]
-        if self.b_hh is not None:
-            for rows in self.together:
-                out[:, rows] += self.b_hh[rows, None]
+    def preactivations(self, x: Array, s: Array) -> tuple[Preactivations, Parts]:
+        """Return the preactivations and the old parts, from inputs (..., m, B) and states (..., n, B)."""
+        ends = np.cumsum((0, *self.old_sizes))
+        old = [s[..., i:j, :] for i, j in zip(ends[:-1], ends[1:], strict=True)]
+        none = np.zeros((len(self.gates), *[1] * s.ndim), s.dtype)
+        recurrent = none if self.U is None else self._by_gate(self.U, old[self.reads_part], self.b_hh)
+        entering = none if self.W is None else self._by_gate(self.W, x, self.b_ih)
+        given = Preactivations(self.places, recurrent + entering, recurrent, entering)
+        return given, Parts(zip(self.old_names, old, strict=True))
 
-    def _gates(self, weights: Array, vector: Array, bias: Array | None) -> Array:
+    def _by_gate(self, weights: Array, vector: Array, bias: Array | None) -> Array:
+        """Return weights @ vector + bias, gates along the first axis."""
         product = weights @ vector
         if bias is not None:
             product += bias[:, None]
         shape = product.shape
         return np.moveaxis(product.reshape(*shape[:-2], len(self.gates), self.width, shape[-1]), -3, 0)
 
-    def evolve(self, x: Array, s: Array) -> Array:
-        """Return the new parts, concatenated."""
-        return np.concatenate(self.advance(*self.preactivations(x, s)), axis=-2)
+    def apply(self, x: Array, s: Array) -> Array:
+        """Return the new parts, concatenated, (..., n', B)."""
+        new = self.advance(*self.preactivations(x, s))
+        return np.concatenate([new[part] for part in self.parts], axis=-2)
 
-    def linearise(self, x: Array, s: Array) -> Linear:
+    def differentiate(self, x: Array, s: Array) -> Jacobian:
         """Return the Jacobian at (x, s)."""
-        partials = self.partials(*self.preactivations(x, s))
-        return Jacobian(partials, self.U, self.W, self.reads_part, self.old_sizes, self.new_sizes, self.gates)
-
-
-def _products(weights: Array, x: Array, out: Array) -> None:
-    """Write weights @ x[k] for each k."""
-    if x.shape[2] == 1:  # one product for all of them
-        np.dot(x[:, :, 0], weights.T, out=out[:, :, 0])
-    else:
-        np.matmul(weights, x, out=out)
+        partials = self.partials(*self.preactivations(x, s)).grids(self.parts, self.old_names, self.gates)
+        names = tuple(self.gates)
+        return Jacobian(partials, self.U, self.W, self.reads_part, self.old_sizes, self.new_sizes, names)

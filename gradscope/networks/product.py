@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from gradscope.maps.jacobian import Array, Partials
-from gradscope.networks.map import Map, Parts
+from collections.abc import Mapping, Sequence
+
+from gradscope.maps.jacobian import Array
+from gradscope.networks.formulas import Partials, Parts, Preactivations
+from gradscope.networks.gate import Gate
+from gradscope.networks.map import Map
 
 __all__ = ["Product"]
 
 
 class Product(Map):
-    """Keeps the old parts, and makes one more of a product: p = U (what `reads` names) + W x + b.
+    """Return the old parts as they are, and one more of a product: p = U (what `reads` names) + W x + b.
 
-    Who derives from it names `old_parts`, the same with p after them as `parts`, and `reads`.
+    A subclass names `old_parts`, the same with p after them as `parts`, and `reads`.
     """
 
-    gates = ("p",)
+    gates = {"p": Gate()}
 
-    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
-        return tuple(a + v)
+    def activations(self, p: Preactivations, s: Parts) -> Sequence[Array]:
+        return (p["p"],)
 
-    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
-        return *s, (a + v)[0]
+    def advance(self, p: Preactivations, s: Parts) -> Mapping[str, Array]:
+        return {**s, "p": p["p"]}
 
-    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
-        count = len(s)
-        kept = [[int(p == q) for q in range(count)] for p in range(count)]
-        return Partials(through=[*[[0]] * count, [1]], around=[*kept, [0] * count])
+    def partials(self, p: Preactivations, s: Parts) -> Partials:
+        return Partials(through={"p": {"p": 1}}, around={part: {part: 1} for part in s})

@@ -10,15 +10,18 @@ import dataclasses
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
 
 from gradscope.errors import GradscopeError, InputError
-from gradscope.maps.jacobian import Array, Partials
-from gradscope.networks.cell import WEIGHTS, Cell
+from gradscope.maps.jacobian import Array
+from gradscope.networks.cell import WEIGHTS, Cell, DenseCell, MapsCell, OneMapCell
+from gradscope.networks.formulas import INPUT, Partials, Parts, Preactivations
+from gradscope.networks.gate import Gate
 from gradscope.networks.map import Map
+from gradscope.networks.network import Network
 
 __all__ = ["drawn_arrays", "fits", "refuse_unsound_cell", "refuse_unsound_class"]
 
@@ -33,28 +36,32 @@ def refuse_unsound_class(cls: type[Cell]) -> None:
     """
     if cls.__module__.startswith("gradscope."):
         return
+    if not issubclass(cls, MapsCell | DenseCell):
+        _refuse(cls, f"{cls.__name__} is a Cell of no kind", "derive it from OneMapCell, MapsCell or DenseCell")
     _check_fields(cls)
-    for what in ("parts", "gates"):
-        _check_names(cls, what)
+    _check_parts(cls)
     _check_gates(cls)
     for what in ("choices", "limits"):
         for setting in getattr(cls, what):
             if setting not in cls.settings():
                 _refuse(cls, f"{what} of {cls.__name__} names '{setting}', which is no setting of it")
-    plain = cls.maps is Cell.maps
-    if plain and cls.recurrent_weights and cls.reads not in cls.parts:
-        text = f"the recurrent weights of {cls.__name__} read the part '{cls.reads}', and its parts are"
-        _refuse(
-            cls, f"{text} {', '.join(cls.parts)}", f"reads = {cls.parts[0]!r} in the class says which one they read"
-        )
-    defined = {
-        "advance": not plain or cls.evolve is not Cell.evolve or cls.advance is not Map.advance,
-        "partials": not plain or cls.linearise is not Cell.linearise or cls.partials is not Map.partials,
-        "activations": not plain or cls.gate_values is not Cell.gate_values or cls.activations is not Map.activations,
-    }
-    for name, there in defined.items():
-        if not there:
-            _refuse(cls, f"{cls.__name__} does not define {name}(self, a, v, s)")
+    if issubclass(cls, OneMapCell) and cls.maps is OneMapCell.maps and cls.recurrent_weights:
+        if cls.reads not in cls.parts:
+            text = f"the recurrent weights of {cls.__name__} read the part '{cls.reads}', and its parts are"
+            hint = f"reads = {cls.parts[0]!r} in the class says which one they read"
+            _refuse(cls, f"{text} {', '.join(cls.parts)}", hint)
+    for name, base, arguments in _required(cls):
+        if getattr(cls, name) is getattr(base, name):
+            _refuse(cls, f"{cls.__name__} does not define {name}{arguments}")
+
+
+def _required(cls: type[Cell]) -> list[tuple[str, type, str]]:
+    """Return (method, class whose own method does nothing, arguments) of what a kind of cell has to define."""
+    if issubclass(cls, DenseCell):
+        return [(name, Network, "(self, x, s)") for name in ("evolve", "linearise")]
+    if issubclass(cls, OneMapCell) and cls.maps is OneMapCell.maps:
+        return [(name, Map, "(self, p, s)") for name in ("advance", "partials", "activations")]
+    return [] if issubclass(cls, OneMapCell) else [("maps", MapsCell, "")]
 
 
 def refuse_unsound_cell(cell: Cell) -> None:
@@ -69,18 +76,20 @@ def refuse_unsound_cell(cell: Cell) -> None:
 
 
 def drawn_arrays(cls: type[Cell], returned: Any) -> dict[str, Array | None]:
-    """Return what a class draws with `own`, where it is arrays of the class.
+    """Return what a class draws with `init_parameters`, where these are arrays of the class.
 
     Raises:
         InputError: it is not.
     """
     if not isinstance(returned, Mapping):
-        _refuse(cls, f"own of {cls.__name__} returns {_kind(returned)}, and it must return a dict of arrays")
+        _refuse(cls, f"init_parameters of {cls.__name__} returns {_kind(returned)}, not a dict of arrays")
     known = {f.name for f in dataclasses.fields(cls) if f.init}
     for name in returned:
         if name not in known:
             _refuse(
-                cls, f"own of {cls.__name__} returns '{name}', which is no field of it", f"write {name}: Any = None"
+                cls,
+                f"init_parameters of {cls.__name__} returns '{name}', which is no field of it",
+                f"write {name}: Any = None",
             )
     return dict(returned)
 
@@ -113,43 +122,45 @@ def _check_fields(cls: type[Cell]) -> None:
     for f in dataclasses.fields(cls):
         if f.init and f.name not in WEIGHTS and f.default is f.default_factory is dataclasses.MISSING:
             text = f"the field {f.name} of {cls.__name__} has no default"
-            _refuse(cls, text, f"give a setting one, as in {f.name}: float = 0.1; an array that own draws has None")
+            _refuse(
+                cls,
+                text,
+                f"give a setting one, as in {f.name}: float = 0.1; an array that is drawn has None",
+            )
 
 
 def _of_class(annotation: Any) -> bool:
     return "ClassVar" in str(annotation)
 
 
-def _check_names(cls: type[Cell], what: str) -> None:
-    names = getattr(cls, what)
-    right = isinstance(names, tuple | list) and names and all(isinstance(n, str) and n for n in names)
-    if not right:
-        hint = f"for instance {what} = ('h',)"
-        _refuse(cls, f"{what} of {cls.__name__} must be a tuple of names, and not {names!r}", hint)
-    twice = [n for i, n in enumerate(names) if n in names[:i]]
+def _check_parts(cls: type[Cell]) -> None:
+    parts = cls.parts
+    if not (isinstance(parts, tuple | list) and parts and all(isinstance(n, str) and n for n in parts)):
+        hint = "for instance parts = ('h',)"
+        _refuse(cls, f"parts of {cls.__name__} must be a tuple of names, and not {parts!r}", hint)
+    twice = [n for i, n in enumerate(parts) if n in parts[:i]]
     if twice:
-        _refuse(cls, f"{what} of {cls.__name__} has '{twice[0]}' twice")
+        _refuse(cls, f"parts of {cls.__name__} has '{twice[0]}' twice")
 
 
 def _check_gates(cls: type[Cell]) -> None:
-    forms: dict[str, tuple[str, Callable[[Any], bool]]] = {
-        "gate_names": ("{'f': 'forget'}, gate and its name", lambda v: isinstance(v, str) and v.isidentifier()),
-        "keep_gates": (
-            "{'f': +1}, or -1 where an open gate forgets",
-            lambda v: not isinstance(v, bool) and v in (1, -1),
-        ),
-        "squash": ("{'f': (0, 1)}, gate and the range of its values", _range),
-    }
-    for what, (form, right) in forms.items():
-        given = getattr(cls, what)
-        hint = f"it is written {what} = {form}"
-        if not isinstance(given, Mapping):
-            _refuse(cls, f"{what} of {cls.__name__} must be a dict, and not {given!r}", hint)
-        for gate, value in given.items():
-            if gate not in cls.gates:
-                _refuse(cls, f"{what} of {cls.__name__} names the gate {gate!r}; its gates are {', '.join(cls.gates)}")
-            if not _holds(right, value):
-                _refuse(cls, f"{what} of {cls.__name__} has {value!r} for the gate {gate}", hint)
+    hint = 'it is written gates = {"f": Gate("forget", (0, 1), keeps=+1)}, one for each block of rows of the weights'
+    if not isinstance(cls.gates, Mapping) or not cls.gates:
+        _refuse(cls, f"gates of {cls.__name__} must be a dict of gates, and not {cls.gates!r}", hint)
+    for key, gate in cls.gates.items():
+        if not isinstance(key, str) or not isinstance(gate, Gate):
+            _refuse(cls, f"gates of {cls.__name__} has {gate!r} for {key!r}, which is no Gate", hint)
+        right: dict[str, Callable[[Any], bool]] = {
+            "name": lambda v: isinstance(v, str) and (v == "" or v.isidentifier()),
+            "interval": lambda v: v is None or _range(v),
+            "keeps": lambda v: not isinstance(v, bool) and v in (-1, 0, 1),
+            "split": lambda v: isinstance(v, bool),
+        }
+        for what, holds in right.items():
+            if not _holds(holds, getattr(gate, what)):
+                _refuse(cls, f"gate {key} of {cls.__name__} has {what} {getattr(gate, what)!r}", hint)
+        if gate.split and key + INPUT in cls.gates:
+            _refuse(cls, f"{cls.__name__} has a gate {key}{INPUT}, and so is the input of gate {key} called")
 
 
 def _range(value: Any) -> bool:
@@ -174,7 +185,8 @@ def fits(cell: Cell) -> None:
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         try:
-            maps, sizes, inputs = cell.maps, cell.sizes, cell.input_size
+            maps = cell.maps if isinstance(cell, MapsCell) else ()
+            sizes, inputs = cell.sizes, cell.input_size
         except GradscopeError:
             raise
         except Exception as error:  # code of somebody else may fail in any way
@@ -182,15 +194,15 @@ def fits(cell: Cell) -> None:
         batch = 2 if cell.width != 2 else 3  # units and sequences must not be mistaken for one another
         x = rng.standard_normal((inputs, batch)).astype(cell.dtype)
         s = (rng.standard_normal((sum(sizes.values()), batch)) / 2).astype(cell.dtype)
-        if cls.evolve is not Cell.evolve or cls.linearise is not Cell.linearise:
+        if not isinstance(cell, MapsCell):
             _fits_whole(cell, x, s)
             return
         for m in maps:
             try:
-                a, v, old = m.preactivations(x, s)
+                given, old = m.preactivations(x, s)
             except Exception as error:  # a `Map` of somebody else, or weights that it made
                 _fails(cls, f"the product with the weights of {type(m).__name__}", error)
-            s = _Probe(cls, m, a, v, old).new_state(gates=cls.gate_values is Cell.gate_values)
+            s = _Probe(cls, m, given, old).new_state(gates=cls.gate_values is MapsCell.gate_values)
 
 
 def _fails(cls: type, what: str, error: Exception, hint: str = HINT) -> NoReturn:
@@ -216,83 +228,99 @@ def _fits_whole(cell: Cell, x: Array, s: Array) -> None:
 class _Probe:
     """The formulas of one map at one point."""
 
-    def __init__(self, cls: type[Cell], m: Map, a: Array, v: Array, old: Sequence[Array]) -> None:
-        self.cls, self.m, self.given = cls, m, (a, v, tuple(old))
+    def __init__(self, cls: type[Cell], m: Map, p: Preactivations, s: Parts) -> None:
+        self.cls, self.m = cls, m
+        self.p, self.s = {name: p[name] for name in m.places}, dict(s)
         self.name = type(m).__name__
-        self.batch = old[0].shape[-1]
+        self.batch = next(iter(s.values())).shape[-1]
 
     def new_state(self, *, gates: bool) -> Array:
         """Look at all formulas, and return the new state; at the values of gates only where they are asked for."""
         m = self.m
-        new = self._arrays("advance", self._called("advance"), m.parts, "part", m.new_sizes)
+        new = self._parts(self._called("advance"))
         if gates:
-            values = self._called("activations")
-            self._arrays("activations", values, m.gates, "gate", (m.width,) * len(m.gates))
-        self._grids(self._called("partials"))
-        return np.concatenate(new, axis=-2)
+            self._gate_values(self._called("activations"))
+        self._partials(self._called("partials"))
+        return np.concatenate([new[part] for part in m.parts], axis=-2)
 
     def _called(self, name: str) -> Any:
-        a, v, old = self.given
-        arrays = {"a": a.copy(), "v": v.copy()} | {f"s[{i}]": o.copy() for i, o in enumerate(old)}
-        s = [arrays[f"s[{i}]"] for i in range(len(old))]
+        """Call a formula with copies, and refuse a formula that writes into them."""
+        m = self.m
+        # rows of one array, so that p["r", "z"] is the view that it is in a run
+        arrays = [
+            np.array([self.p.get(key, self.p[g]) for g, key in zip(m.gates, keys, strict=True)])
+            for keys in (m.gates, [g + INPUT for g in m.gates])
+        ]
+        p = Preactivations(m.places, arrays[0], arrays[0], arrays[1])
+        s = Parts({part: value.copy() for part, value in self.s.items()})
+        views, copies = {key: p[key] for key in self.p}, dict(s)
         try:
-            returned = getattr(self.m, name)(arrays["a"], arrays["v"], s)
+            returned = getattr(m, name)(p, s)
         except Exception as error:  # formulas of somebody else may fail in any way
-            _fails(self.cls, name, error, self._told())
-        was = {"a": a, "v": v} | {f"s[{i}]": o for i, o in enumerate(old)}
-        written = [n for n in was if not np.array_equal(was[n], arrays[n], equal_nan=True)]
-        replaced = [f"s[{i}]" for i in range(len(old)) if s[i : i + 1] != [] and s[i] is not arrays[f"s[{i}]"]]
-        if written or replaced or len(s) != len(old):
-            text = (
-                f"{name} of {self.name} writes into {' and '.join([*written, *replaced]) or 's'}, which is given to it"
-            )
-            self._refuse(text, "write y = s[0] * k in place of s[0] *= k, and leave out= alone")
+            _fails(self.cls, name, error, self._given())
+        written = [f"p[{k!r}]" for k, v in self.p.items() if p.get(k) is not views[k] or not _same(views[k], v)]
+        written += [f"s[{k!r}]" for k, v in self.s.items() if s.get(k) is not copies[k] or not _same(copies[k], v)]
+        if written:
+            text = f"{name} of {self.name} writes into {' and '.join(written)}, which is given to it"
+            self._refuse(text, 'write y = s["h"] * k in place of s["h"] *= k, and leave out= alone')
         return returned
 
     def _refuse(self, what: str, hint: str = "") -> NoReturn:
-        _refuse(self.cls, what, hint or self._told())
+        _refuse(self.cls, what, hint or self._given())
 
-    def _told(self) -> str:
+    def _given(self) -> str:
+        parts, gates = ", ".join(self.m.old_names), ", ".join(self.m.places)
+        return f"s has one array a part ({parts}), p has one a gate ({gates}), each (units, sequences)"
+
+    def _parts(self, new: Any) -> dict[str, Array]:
         m = self.m
-        parts, gates = ", ".join(m.parts if m.old_parts is None else m.old_parts), ", ".join(m.gates)
-        return f"s has one array a part ({parts}), a and v have one a gate ({gates}), each (units, sequences)"
+        wanted = f"it must return a dict of the new parts: {', '.join(m.parts)}"
+        if not isinstance(new, Mapping):
+            self._refuse(f"advance of {self.name} returns {_kind(new)}, and {wanted}")
+        if set(new) != set(m.parts):
+            self._refuse(f"advance of {self.name} returns the parts {', '.join(map(str, new)) or 'none'}, and {wanted}")
+        for part, size in zip(m.parts, m.new_sizes, strict=True):
+            self._shape("advance", "part", part, new[part], size)
+        return {part: np.asarray(value) for part, value in new.items()}
 
-    def _arrays(self, name: str, found: Any, names: Sequence[str], each: str, sizes: Sequence[int]) -> list[Array]:
-        wanted = f"it must return one array a {each}: {', '.join(names)}"
-        several = isinstance(found, Sequence) or (isinstance(found, np.ndarray) and found.ndim > 0)
-        if not several or len(found) != len(names):
-            what = f"{len(found)} of them" if isinstance(found, Sequence) else _kind(found)
-            self._refuse(f"{name} of {self.name} returns {what}, and {wanted}")
-        shapes = [np.shape(y) for y in found]
-        for n, shape, size in zip(names, shapes, sizes, strict=True):
-            if shape != (size, self.batch):
-                text = f"{name} of {self.name} returns shape {shape} for the {each} {n}"
-                self._refuse(f"{text} of {size} units in {self.batch} sequences, which is ({size}, {self.batch})")
-        return [np.asarray(y) for y in found]
-
-    def _grids(self, found: Any) -> None:
+    def _gate_values(self, values: Any) -> None:
         m = self.m
-        if not isinstance(found, Partials):
-            text = f"partials of {self.name} returns {_kind(found)}"
-            self._refuse(text, "it must return gradscope.maps.jacobian.Partials(through=[[...]], around=[[...]])")
-        old = m.parts if m.old_parts is None else m.old_parts
-        columns = {"through": ("gate", m.gates), "around": ("old part", old)}
-        columns |= {"entry": ("gate", m.gates), "within": ("new part", m.parts)}
-        for road, (kind, names) in columns.items():
-            grid = getattr(found, road)
-            if grid is None and road in ("entry", "within"):
-                continue
-            try:
-                widths = [len(row) for row in grid]
-            except TypeError:
-                self._refuse(f"{road} in partials of {self.name} is no grid: a list of rows, one a new part")
-            if widths != [len(names)] * len(m.parts):
-                text = f"{road} in partials of {self.name} has rows of {', '.join(map(str, widths)) or 'no'} entries"
-                rows = f"a row for each new part ({', '.join(m.parts)})"
-                self._refuse(f"{text}; it needs {rows}, with an entry for each {kind} ({', '.join(names)})")
-            for part, size, row in zip(m.parts, m.new_sizes, grid, strict=True):
-                for n, entry in zip(names, row, strict=True):
-                    self._entry(f"{road} in partials of {self.name} has for part {part} and {kind} {n}", entry, size)
+        wanted = f"it must return one array a gate: {', '.join(m.gates)}"
+        several = isinstance(values, Sequence) or (isinstance(values, np.ndarray) and values.ndim > 0)
+        if not several or len(values) != len(m.gates):
+            what = f"{len(values)} of them" if isinstance(values, Sequence) else _kind(values)
+            self._refuse(f"activations of {self.name} returns {what}, and {wanted}")
+        for gate, value in zip(m.gates, values, strict=True):
+            self._shape("activations", "gate", gate, value, m.width)
+
+    def _shape(self, formula: str, each: str, name: str, value: Any, size: int) -> None:
+        if np.shape(value) != (size, self.batch):
+            text = f"{formula} of {self.name} returns shape {np.shape(value)} for the {each} {name}"
+            self._refuse(f"{text} of {size} units in {self.batch} sequences, which is ({size}, {self.batch})")
+
+    def _partials(self, partials: Any) -> None:
+        m = self.m
+        if not isinstance(partials, Partials):
+            text = f"partials of {self.name} returns {_kind(partials)}"
+            self._refuse(text, "it must return gradscope.networks.Partials(through={...}, around={...})")
+        columns = {"through": ("gate", m.places), "around": ("old part", m.old_names), "within": ("new part", m.parts)}
+        sizes = dict(zip(m.parts, m.new_sizes, strict=True))
+        for path, (kind, known) in columns.items():
+            grid = getattr(partials, path)
+            what = f"{path} in partials of {self.name}"
+            for part, row in self._items(what, {} if grid is None else grid, "a new part", m.parts):
+                for name, entry in self._items(f"{what}, of part {part},", row, f"a {kind}", known):
+                    self._entry(f"{what} has for part {part} and {kind} {name}", entry, sizes[part])
+
+    def _items(self, what: str, row: Any, kind: str, known: Iterable[str]) -> Iterable[tuple[str, Any]]:
+        """Return the items of a dict, which must be by the known names."""
+        names = ", ".join(known)
+        if not isinstance(row, Mapping):
+            self._refuse(f"{what} is {_kind(row)}, and must be a dict by {kind} ({names})")
+        for name in row:
+            if name not in known:
+                self._refuse(f"{what} has {name!r}, which is not {kind} ({names})")
+        return row.items()
 
     def _entry(self, what: str, entry: Any, size: int) -> None:
         try:
@@ -300,10 +328,14 @@ class _Probe:
         except ValueError:
             self._refuse(f"{what} no array")
         if y.dtype.kind not in "biuf":
-            self._refuse(f"{what} {_kind(entry)}", "write a number, an array (units, sequences), or 0 for no path")
+            self._refuse(f"{what} {_kind(entry)}", "write a number or an array (units, sequences)")
         try:
             shape = np.broadcast_shapes(y.shape, (size, self.batch))
         except ValueError:
             shape = ()
         if shape != (size, self.batch):
             self._refuse(f"{what} shape {y.shape}, and units and sequences are ({size}, {self.batch})")
+
+
+def _same(a: Array, b: Array) -> bool:
+    return np.array_equal(a, b, equal_nan=True)

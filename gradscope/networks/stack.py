@@ -14,7 +14,7 @@ from gradscope.errors import InputError, UsageError
 from gradscope.maps.jacobian import Array, Linear
 from gradscope.maps.stacked import Stacked
 from gradscope.networks.cell import Cell
-from gradscope.networks.interface import BaseCell, Runner
+from gradscope.networks.network import Network
 from gradscope.networks.norm import Norm, named_norm
 
 __all__ = ["Direction", "Stack", "backward", "cells_of", "check_between", "stack"]
@@ -32,7 +32,7 @@ class _Step(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Stack(BaseCell):
+class Stack(Network):
     """Layers that feed one another within a step; the state is all their states, bottom layer first.
 
     With residual connections a layer sees the sum of the outputs below it, r_l = h_0 + ... + h_(l-1), and the loss,
@@ -95,38 +95,29 @@ class Stack(BaseCell):
     def layer_outputs(self) -> dict[str, str]:
         return {name: f"{name}.{cell.parts[0]}" for name, cell in self.layers.items()}
 
-    def _split(self, s: Array) -> list[Array]:
+    def split(self, s: Array) -> list[Array]:
+        """Return the state of each layer, bottom first, from states (..., n, B)."""
         ends = np.cumsum([0] + [c.state_size for c in self._cells])
         return [s[..., i:j, :] for i, j in zip(ends[:-1], ends[1:], strict=True)]
 
     def _steps(self, x: Array, s: Array) -> Iterator[_Step]:
         """Go up the layers."""
-        for (name, cell), old in zip(self.layers.items(), self._split(s), strict=True):
-            seen = self._seen(name, x)
+        for (name, cell), old in zip(self.layers.items(), self.split(s), strict=True):
+            seen = self.input_of(name, x)
             new = cell.evolve(seen, old)
             yield _Step(name, cell, x, seen, old, new)
-            x = self._above(name, x, new[..., cell.output, :])
+            x = self.above(name, x, new[..., cell.output, :])
 
-    def _seen(self, name: str, x: Array) -> Array:
+    def input_of(self, name: str, x: Array) -> Array:
         """Return what a layer sees of what is given to it."""
         return self.norms[name].apply(x) if name in self.norms else x
 
-    def _above(self, name: str, x: Array, output: Array) -> Array:
+    def above(self, name: str, x: Array, output: Array) -> Array:
         """Return what is given to the layer above `name`, which was given x itself."""
         return output + x if self.residual and name != next(iter(self.layers)) else output
 
     def evolve(self, x: Array, s: Array) -> Array:
         return np.concatenate([step.new for step in self._steps(x, s)], axis=-2)
-
-    def runner(self, steps: int, batch: int) -> Runner:
-        runners = [cell.runner(steps, batch) for cell in self._cells]
-
-        def run(x: Array, states: Array, kept: Sequence[Array] = ()) -> None:
-            for runner, (name, cell), own in zip(runners, self.layers.items(), self._split(states), strict=True):
-                runner(self._seen(name, x), own)
-                x = self._above(name, x, own[1:, cell.output])  # all inputs of the next layer are there beforehand
-
-        return run
 
     def linearise(self, x: Array, s: Array) -> Linear:
         steps = list(self._steps(x, s))
@@ -157,27 +148,27 @@ class Stack(BaseCell):
         """Return the same network of other layers."""
         return replace(self, layers=dict(layers))
 
-    def changes(self, lack: float, steps: int) -> dict[str, Callable[[], Stack]]:
+    def changes(self, missing_factor: float, steps: int) -> dict[str, Callable[[], Stack]]:
         """Return the changes of the layers; those that several layers know are made in all of them at once."""
-        known = {name: cell.changes(lack, steps) for name, cell in self.layers.items()}
-        found: dict[str, Callable[[], Stack]] = {}
-        for change in dict.fromkeys(c for changes in known.values() for c in changes):
-            made = {name: changes[change] for name, changes in known.items() if change in changes}
-            where = f"in {len(made)} layer{'s'[: len(made) != 1]}"
-            found[f"{change} {where}"] = partial(self._with, made)
+        by_layer = {name: cell.changes(missing_factor, steps) for name, cell in self.layers.items()}
+        changes: dict[str, Callable[[], Stack]] = {}
+        for change in dict.fromkeys(c for known in by_layer.values() for c in known):
+            makers = {name: known[change] for name, known in by_layer.items() if change in known}
+            where = f"in {len(makers)} layer{'s'[: len(makers) != 1]}"
+            changes[f"{change} {where}"] = partial(self._changed, makers)
         if len(self.layers) > 1 and not self.residual and len({c.output.stop for c in self._cells}) == 1:
-            found["residual connections between layers"] = partial(replace, self, residual=True)
+            changes["residual connections between layers"] = partial(replace, self, residual=True)
         if len(self.layers) > 1 and not self.norms:
             norms = dict.fromkeys(list(self.layers)[1:], Norm())
-            found["layer norm between layers"] = partial(replace, self, norms=norms)
-        return found
+            changes["layer norm between layers"] = partial(replace, self, norms=norms)
+        return changes
 
-    def _with(self, made: Mapping[str, Callable[[], Cell]]) -> Stack:
-        return self.over({name: made[name]() if name in made else cell for name, cell in self.layers.items()})
+    def _changed(self, makers: Mapping[str, Callable[[], Cell]]) -> Stack:
+        return self.over({name: makers[name]() if name in makers else cell for name, cell in self.layers.items()})
 
 
 @dataclass(frozen=True, eq=False)
-class Direction(BaseCell):
+class Direction(Network):
     """One direction of one layer of a bidirectional network, as a chain of its own.
 
     Its inputs are those of the whole network; `below` holds the two directions of the layer under it,
@@ -219,16 +210,6 @@ class Direction(BaseCell):
     def evolve(self, x: Array, s: Array) -> Array:
         return self.cell.evolve(x, s)
 
-    def runner(self, steps: int, batch: int) -> Runner:
-        return self.cell.runner(steps, batch)
-
-    @property
-    def keeps(self) -> tuple[int, ...]:
-        return self.cell.keeps
-
-    def lineariser(self, steps: int, batch: int) -> Callable[[Array, Array, Sequence[Array]], Linear]:
-        return self.cell.lineariser(steps, batch)
-
     def linearise(self, x: Array, s: Array) -> Linear:
         return self.cell.linearise(x, s)
 
@@ -243,19 +224,19 @@ class Direction(BaseCell):
         norm = {} if self.norm is None else {f"norm.{k}": w for k, w in self.norm.weights().items()}
         return self.cell.weights() | norm
 
-    def changes(self, lack: float, steps: int) -> dict[str, Callable[[], Direction]]:
-        return {name: partial(self._with, made) for name, made in self.cell.changes(lack, steps).items()}
+    def changes(self, missing_factor: float, steps: int) -> dict[str, Callable[[], Direction]]:
+        return {name: partial(self._changed, make) for name, make in self.cell.changes(missing_factor, steps).items()}
 
-    def _with(self, made: Callable[[], Cell]) -> Direction:
-        return replace(self, cell=made())
+    def _changed(self, make: Callable[[], Cell]) -> Direction:
+        return replace(self, cell=make())
 
 
-def backward(cell: BaseCell) -> bool:
+def backward(cell: Network) -> bool:
     """Tell whether a cell runs from the last step of the data to the first."""
     return isinstance(cell, Direction) and cell.reverse
 
 
-def cells_of(cell: BaseCell) -> list[Cell]:
+def cells_of(cell: Network) -> list[Cell]:
     """Return the cells that a cell is made of, bottom layer first; none for a user's own function."""
     cell = cell.network
     if isinstance(cell, Stack):

@@ -169,14 +169,13 @@ CHECK: Fields = {
                 "map": integer("Which of the maps that make up a step, from 1.", minimum=1),
                 "part": string("The new part of the state that is derived."),
                 "road": choice(
-                    "What it is derived by: the recurrent or the input pre-activation of a gate, an old part, "
-                    "or another new part.",
+                    "What it is derived by: the preactivation of a gate, an old part, or another new part.",
                     "through",
                     "entry",
                     "around",
                     "within",
                 ),
-                "of": string("Name of that gate or part."),
+                "of": string("Name of that preactivation or part; n_x is the input preactivation of gate n."),
                 "error": number(
                     "Largest difference from the derivative of the step over units and states, relative to the "
                     "largest derivative; null where it is not finite.",

@@ -16,13 +16,13 @@ from gradscope.dynamics.trajectory import Trajectory, run
 from gradscope.maps.jacobian import Array
 from gradscope.networks.cell import Cell
 from gradscope.networks.create import create
-from gradscope.networks.interface import BaseCell
+from gradscope.networks.network import Network
 from gradscope.selftest._check import CHANCE, EPS, Check, apart, of_frames
 
 __all__ = ["CHECKS"]
 
 
-def _left_alone(cell: BaseCell, steps: int, start: Array) -> JacobianChain:
+def _left_alone(cell: Network, steps: int, start: Array) -> JacobianChain:
     """Run a cell for so many steps, after 300 more, with no input."""
     return linearise(run(cell, np.zeros((1, steps + 300, cell.input_size)), warmup=300, start=start))
 

@@ -32,10 +32,10 @@ from gradscope.checking.truth import BATCH, point
 from gradscope.checking.user_file import own_in
 from gradscope.errors import UsageError
 from gradscope.maps.jacobian import Array
-from gradscope.networks.cell import Cell, Map
+from gradscope.networks.cell import Cell, MapsCell
 from gradscope.networks.create import made
 from gradscope.networks.function import FunctionCell
-from gradscope.networks.interface import BaseCell
+from gradscope.networks.network import Network
 
 __all__ = ["Derivative", "Fact", "check_cell", "derivatives", "load_cell_file"]
 
@@ -44,7 +44,7 @@ SCALES = (1e3, 1e30)  # factors on the weights that drive every gate to an end o
 
 
 @np.errstate(all="ignore")  # what is not finite is found
-def check_cell(cell: type[Cell] | BaseCell, *, seed: int = 0) -> None:
+def check_cell(cell: type[Cell] | Network, *, seed: int = 0) -> None:
     """Check that a cell's Jacobian is the derivative of its step, and that it keeps the rules of the room.
 
     A class is checked with its default settings and small random weights; an instance as it is. A cell whose
@@ -82,7 +82,7 @@ def check_cell(cell: type[Cell] | BaseCell, *, seed: int = 0) -> None:
 
 
 @np.errstate(all="ignore")
-def derivatives(cell: type[Cell] | BaseCell, *, seed: int = 0) -> list[Derivative] | list[Fact]:
+def derivatives(cell: type[Cell] | Network, *, seed: int = 0) -> list[Derivative] | list[Fact]:
     """Tell which derivative of a cell is wrong, and by how much.
 
     Args:
@@ -99,7 +99,7 @@ def derivatives(cell: type[Cell] | BaseCell, *, seed: int = 0) -> list[Derivativ
     made = _instance(cell, seed) if isinstance(cell, type) else cell
     if isinstance(made, FunctionCell):
         return facts_of(made, seed=seed)
-    if not isinstance(made, Cell) or any(type(m).partials is Map.partials for m in made.maps):
+    if not isinstance(made, MapsCell):
         return []
     return derivatives_of(made, *point(made, np.random.default_rng([seed, 3])))
 
@@ -121,7 +121,7 @@ def load_cell_file(path: str | Path, name: str | None = None) -> type[Cell]:
     return own.cell_class
 
 
-def _anywhere(cell: BaseCell, rng: np.random.Generator) -> tuple[Array, Array]:
+def _anywhere(cell: Network, rng: np.random.Generator) -> tuple[Array, Array]:
     """Draw inputs and states, (m, B) and (n, B): in single precision it cannot be seen where kinks are."""
     return rng.standard_normal((cell.input_size, BATCH)), rng.standard_normal((cell.state_size, BATCH))
 

@@ -11,7 +11,7 @@ import numpy as np
 from gradscope.errors import GradscopeError
 from gradscope.files.checkpoints._base import Array
 from gradscope.files.layouts._base import LayoutOptions, RecurrentLayer
-from gradscope.networks.interface import BaseCell
+from gradscope.networks.network import Network
 from gradscope.networks.stack import Direction
 from gradscope.testing.plugin import check_call, check_docstring, require
 
@@ -64,7 +64,7 @@ def _check_layer(layer: RecurrentLayer, tensors: Mapping[str, Array]) -> None:
     missing = [p for p in layer.parameters if p not in tensors]
     require(not missing, f"{name}: parameters {missing} are no names of the file")
     cell: Any = layer.cell
-    require(isinstance(cell, BaseCell), f"{name}: cell must be a gradscope cell, not {type(cell).__name__}")
+    require(isinstance(cell, Network), f"{name}: cell must be a gradscope cell, not {type(cell).__name__}")
     sentences = [*layer.assumptions, *layer.notes]
     require(all(s.isprintable() for s in sentences), f"{name}: assumptions and notes are printable sentences")
     inner = cell.cell if isinstance(cell, Direction) else cell

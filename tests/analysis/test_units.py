@@ -13,6 +13,7 @@ from gradscope.analysis.steps import step_spectra
 from gradscope.dynamics.chain import linearise
 from gradscope.dynamics.trajectory import run
 from gradscope.kernels.units import UnitProduct
+from gradscope.networks import OneMapCell, Partials
 from gradscope.networks.cell import cell_class
 from gradscope.networks.create import directions
 
@@ -213,20 +214,21 @@ def test_errors_of_what_cancels(seed):
     assert product.errors.max() > 100 * np.finfo(float).eps * product.steps
 
 
-class Three(gradscope.networks.cell.Cell):
+class Three(OneMapCell):
     """h' = h / 2 and two traces of it: units on their own, of three state variables each."""
 
     parts = ("h", "a", "b")
     recurrent_weights = False
 
-    def activations(self, a, v, s):
-        return (a + v)[0][None]
+    def activations(self, p, s):
+        return (p["h"],)
 
-    def advance(self, a, v, s):
-        return 0.5 * s[0] + (a + v)[0], 0.9 * s[1] + s[0], 0.9 * s[2] + s[1]
+    def advance(self, p, s):
+        h, a, b = s["h", "a", "b"]
+        return {"h": 0.5 * h + p["h"], "a": 0.9 * a + h, "b": 0.9 * b + a}
 
-    def partials(self, a, v, s):
-        return gradscope.maps.jacobian.Partials([[1], [0], [0]], [[0.5, 0, 0], [1, 0.9, 0], [0, 1, 0.9]])
+    def partials(self, p, s):
+        return Partials({"h": {"h": 1}}, {"h": {"h": 0.5}, "a": {"h": 1, "a": 0.9}, "b": {"a": 1, "b": 0.9}})
 
 
 def test_a_cell_says_it_as_its_chain_does():

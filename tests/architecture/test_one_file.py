@@ -16,40 +16,34 @@ CELL = '''
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-from gradscope.networks.cell import Cell, Parts
-from gradscope.networks.elementwise import dsigmoid, dtanh, sigmoid, tanh
-from gradscope.maps.jacobian import Array, Partials
+from gradscope.networks import Array, Gate, OneMapCell, Partials, Parts, Preactivations, dsigmoid, dtanh, sigmoid, tanh
 
 
 @dataclass(frozen=True, eq=False)
-class OneGate(Cell):
+class OneGate(OneMapCell):
     """h' = f h + (1 - f) g; state s = [h].
 
-    f = sigmoid(a)    g = tanh(a)
+    f = sigmoid(p)    g = tanh(p)
 
-    What is forgotten is what is let in: one gate, and the road around the weights is diag(f).
+    What is forgotten is what is let in: one gate, and the skip path around the weights is diag(f).
     van der Westhuizen & Lasenby (2018).
     """
 
     parts = ("h",)
-    gates = ("f", "g")
-    gate_names: ClassVar = {"f": "forget", "g": "cell"}
-    squash: ClassVar = {"f": (0, 1), "g": (-1, 1)}
-    keep_gates: ClassVar = {"f": 1}
+    gates = {"f": Gate("forget", (0, 1), keeps=+1), "g": Gate("cell", (-1, 1))}
 
-    def activations(self, a: Array, v: Array, s: Parts) -> Parts:
-        f, g = a + v
-        return sigmoid(f), tanh(g)
+    def activations(self, p: Preactivations, s: Parts) -> tuple[Array, ...]:
+        return sigmoid(p["f"]), tanh(p["g"])
 
-    def advance(self, a: Array, v: Array, s: Parts) -> Parts:
-        (h,), (f, g) = s, self.activations(a, v, s)
-        return (f * h + (1 - f) * g,)
+    def advance(self, p: Preactivations, s: Parts) -> dict[str, Array]:
+        f, g = self.activations(p, s)
+        return {"h": f * s["h"] + (1 - f) * g}
 
-    def partials(self, a: Array, v: Array, s: Parts) -> Partials:
-        (h,), (af, ag), (f, g) = s, a + v, self.activations(a, v, s)
-        return Partials(through=[[(h - g) * dsigmoid(af), (1 - f) * dtanh(ag)]], around=[[f]])
+    def partials(self, p: Preactivations, s: Parts) -> Partials:
+        f, g = self.activations(p, s)
+        through = {"f": (s["h"] - g) * dsigmoid(p["f"]), "g": (1 - f) * dtanh(p["g"])}
+        return Partials(through={"h": through}, around={"h": {"h": f}})
 '''.lstrip()
 
 INIT = '''

@@ -79,6 +79,15 @@ def _errors(node) -> Iterator[tuple[str, ast.expr]]:
                 swapped = deepcopy(node)
                 swapped.elts[i : i + 2] = swapped.elts[i : i + 2][::-1]
                 yield "swapped", swapped
+    if isinstance(node, ast.Dict):
+        for i, (one, next_one) in enumerate(zip(node.values[:-1], node.values[1:], strict=True)):
+            if ast.dump(one) != ast.dump(next_one):
+                swapped = deepcopy(node)
+                swapped.values[i : i + 2] = swapped.values[i : i + 2][::-1]
+                yield "swapped", swapped
+        for i in range(len(node.values)):
+            rest = [j for j in range(len(node.values)) if j != i]
+            yield "dropped", ast.Dict([node.keys[j] for j in rest], [node.values[j] for j in rest])
 
 
 class _Plant(ast.NodeTransformer):

@@ -7,6 +7,7 @@ from gradscope import create, plugins
 from gradscope.networks.cell import cell_class
 from gradscope.networks.changes import with_added_bias, with_orthogonal
 from gradscope.networks.create import directions
+from gradscope.networks.gate import Gate, keep_signs
 from gradscope.networks.stack import Direction, Stack
 
 SIZES = {"hidden_size": 6, "input_size": 3}
@@ -27,7 +28,7 @@ def same_but(cell, changed, *fields):
 @pytest.mark.parametrize("name", ["lstm", "gru"])
 def test_a_bias_is_added_to_the_sum_of_the_two(name, without):
     cell = create(name, **SIZES).replace(**dict.fromkeys(without))
-    gate = next(iter(cell.keep_gates))
+    gate = next(iter(keep_signs(cell.gates)))
     for d in (1.0, np.arange(6.0)):
         changed = with_added_bias(cell, gate, d)
         for g, b in total(cell).items():
@@ -44,9 +45,9 @@ def test_names_say_what_is_done(name, word):
     x, s = np.random.default_rng(0).standard_normal((2, 4, 12))
     x, s = x[:, :3], s[:, : cell.state_size]
     for d in (1, 3):
-        gate = next(iter(cell.keep_gates))
+        gate = next(iter(keep_signs(cell.gates)))
         b = cell.b_ih.copy()
-        b[cell.gates.index(gate) * 6 :][:6] += d
+        b[list(cell.gates).index(gate) * 6 :][:6] += d
         expected = type(cell)(W=cell.W, U=cell.U, b_ih=b, b_hh=cell.b_hh)
         np.testing.assert_array_equal(changes[f"{word} bias +{d}"]().step(x, s), expected.step(x, s))
     for factor in (2, 3):  # the square of 2 is above the largest that is tried
@@ -58,7 +59,7 @@ def test_names_say_what_is_done(name, word):
 
 def test_a_gate_that_forgets_when_open_gets_the_opposite_sign():
     class Forgets(cell_class("gru")):
-        keep_gates = {"z": -1}
+        gates = cell_class("gru").gates | {"z": Gate("update", keeps=-1)}
 
     cell = Forgets(**{k: getattr(create("gru", **SIZES), k) for k in ("W", "U", "b_ih", "b_hh")})
     changed = cell.changes(2.0, 100)["update bias -3"]()
@@ -97,14 +98,14 @@ def test_where_gradients_explode_no_gate_is_opened_and_no_weight_is_larger():
         np.testing.assert_array_equal(changes["recurrent weights times 0.25"]().U, cell.U / 4)
 
 
-@pytest.mark.parametrize("lack", [1.03, 0.997, 0.5, 1e-30, 1.9])
-def test_a_factor_is_what_its_name_says(lack):
+@pytest.mark.parametrize("missing", [1.03, 0.997, 0.5, 1e-30, 1.9])
+def test_a_factor_is_what_its_name_says(missing):
     cell = create("linear", **SIZES)
-    for name, make in cell.changes(lack, 100).items():
+    for name, make in cell.changes(missing, 100).items():
         if "times" in name:
             assert np.array_equal(make().U, cell.U * float(name.rsplit(" ", 1)[1]))
             # rounded to three digits, to five where it is near to one
-            assert any(float(name.rsplit(" ", 1)[1]) == pytest.approx(k, rel=5e-3) for k in (lack, lack**2, 3))
+            assert any(float(name.rsplit(" ", 1)[1]) == pytest.approx(k, rel=5e-3) for k in (missing, missing**2, 3))
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])

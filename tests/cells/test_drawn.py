@@ -15,7 +15,7 @@ COUNT, EPS = 4000, 0.046
 
 def drawn(name, hidden=COUNT, inputs=2, **settings):
     cls = cell_class(name)
-    return cls.own(hidden, inputs, np.random.default_rng(11), **cls.settings() | settings)
+    return cls.init_parameters(hidden, inputs, np.random.default_rng(11), **cls.settings() | settings)
 
 
 def is_uniform(values, low, high):

@@ -61,7 +61,7 @@ def test_gradients_with_the_stabiliser():
 
 def test_highest_log_i():
     cell, xs, _ = example()
-    found = cell.facts(xs[:, :, None], np.zeros((STEPS, cell.state_size, 1)))["highest log i"].value
+    found = cell.properties(xs[:, :, None], np.zeros((STEPS, cell.state_size, 1)))["highest log i"].value
     assert found == pytest.approx(max(cell.w[0] @ x + cell.b[0, 0] for x in xs), rel=1e-14)
     big = cell.replace(b=cell.b + [[710.0 - found], [0.0]])
     with np.errstate(over="ignore", invalid="ignore"):

@@ -14,6 +14,8 @@ from gradscope.dynamics.chain import linearise
 from gradscope.dynamics.loss import random_loss
 from gradscope.dynamics.trajectory import Trajectory, run
 from gradscope.kernels import lineariser, stepper
+from gradscope.kernels.kinds import kernel_of
+from gradscope.kernels.tape import recorded
 
 M, H, T = 3, 5, 70  # longer than a list of calls
 EPS = np.finfo(float).eps
@@ -45,14 +47,13 @@ def projected():
 class Looks(RNN):
     """Formulas that look at values, which cannot be recorded."""
 
-    def activations(self, a, v, s):
-        p = a + v
-        return tuple(np.tanh(p) if np.abs(p).max() < 1e9 else np.sign(p))
+    def activations(self, p, s):
+        h = p["h"]
+        return (np.tanh(h) if np.abs(h).max() < 1e9 else np.sign(h),)
 
-    def partials(self, a, v, s):
-        found = super().partials(a, v, s)
-        assert np.isfinite(np.asarray(a)).all()
-        return found
+    def partials(self, p, s):
+        assert np.isfinite(np.asarray(p["h"])).all()
+        return super().partials(p, s)
 
 
 @pytest.fixture(params=["lists", "step by step", "in place"])
@@ -80,13 +81,13 @@ def test_run_is_one_step_after_the_other(name, batch, way):
         assert np.abs(s - found.states[t + 1]).max() <= allowed
 
 
-@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("saved", [True, False])
 @pytest.mark.parametrize("batch", [1, 4])
 @pytest.mark.parametrize("name", CELLS)
-def test_blocks_are_the_jacobians(name, batch, kept, way, monkeypatch):
+def test_blocks_are_the_jacobians(name, batch, saved, way, monkeypatch):
     cell = CELLS[name]()
     path = run(cell, np.random.default_rng(0).standard_normal((batch, T, M)))
-    path = path if kept else Trajectory(cell, path.inputs, path.states)
+    path = path if saved else Trajectory(cell, path.inputs, path.states)
     size = 1 if way == "in place" else 7
     read = linearise(path).reader(size)
     u = np.random.default_rng(1).standard_normal((cell.state_size, batch)).astype(cell.dtype)
@@ -126,10 +127,10 @@ def test_formulas_of_the_room_are_recorded(kind):
     cell = made(kind, len(kind.gates))
     run(cell, np.zeros((2, 10, M)))
     linearise(run(cell, np.zeros((2, 10, M)))).reader(4)
-    assert len(cell.recorded) == 2 and all(cell.recorded.values())
+    assert len(recorded(cell)) == 2 and all(recorded(cell).values())
 
 
-def test_only_what_is_needed_is_kept():
+def test_only_what_is_needed_is_saved():
     """Of an RNN and an LSTM the sums; of a GRU the sums of two gates, and of the third both terms."""
-    assert made(RNN).keeps == (H,) and made(LSTM, 4).keeps == (4 * H,) and made(GRU, 3).keeps == (3 * H, H)
-    assert projected().keeps == () and CELLS["gru before"]().keeps == ()
+    cells = made(RNN), made(LSTM, 4), made(GRU, 3), projected(), CELLS["gru before"]()
+    assert [kernel_of(cell).saved_rows for cell in cells] == [(H,), (4 * H,), (3 * H, H), (), ()]

@@ -81,8 +81,8 @@ def left_out(name):
     cls = cell_class(name)
 
     class Silent(cls):
-        def partials(self, a, v, s):
-            return replace(super().partials(a, v, s), within=None)
+        def partials(self, p, s):
+            return replace(super().partials(p, s), within=None)
 
     return Silent
 

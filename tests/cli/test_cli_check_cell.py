@@ -8,27 +8,23 @@ import pytest
 
 DRAIN = """
 from dataclasses import dataclass
-from typing import ClassVar
 
-from gradscope.networks.cell import Cell
-from gradscope.networks.elementwise import dtanh, tanh
-from gradscope.maps.jacobian import Partials
+from gradscope.networks import Gate, OneMapCell, Partials, dtanh, tanh
 
 
 @dataclass(frozen=True, eq=False)
-class Drain(Cell):
+class Drain(OneMapCell):
     leak: float = 0.25
-    gate_names: ClassVar = {"h": "hidden"}
-    squash: ClassVar = {"h": (-1, 1)}
+    gates = {"h": Gate("hidden", (-1, 1))}
 
-    def activations(self, a, v, s):
-        return tuple(tanh(a + v))
+    def activations(self, p, s):
+        return (tanh(p["h"]),)
 
-    def advance(self, a, v, s):
-        return (self.leak * tanh(a + v)[0] + (1 - self.leak) * s[0],)
+    def advance(self, p, s):
+        return {"h": self.leak * tanh(p["h"]) + (1 - self.leak) * s["h"]}
 
-    def partials(self, a, v, s):
-        return Partials(through=[[self.leak * dtanh(a + v)[0]]], around=[[AROUND]])
+    def partials(self, p, s):
+        return Partials(through={"h": {"h": self.leak * dtanh(p["h"])}}, around={"h": {"h": AROUND}})
 """
 
 
@@ -117,7 +113,7 @@ def test_quiet_leaves_the_table_out(run, drain):
 def test_a_cell_of_the_list(run, settings):
     done = run("check-cell", "lstm", *settings)
     assert (done.code, done.err) == (0, "")
-    assert "d c'/d a_f  through" in done.out
+    assert "d c'/d p_f  through" in done.out
     assert done.out.endswith("lstm: its Jacobian is the derivative of its step, and it keeps the rules of a cell\n")
 
 

@@ -14,35 +14,33 @@ from gradscope.testing import derivatives, load_cell_file
 
 CELL = '''
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from gradscope.networks.cell import Cell
-from gradscope.networks.elementwise import dtanh, tanh
-from gradscope.maps.jacobian import Partials
+from gradscope.networks import Gate, OneMapCell, Partials, dtanh, tanh
 
 
 @dataclass(frozen=True, eq=False)
-class Seep(Cell):
-    """h' = keep h + rate tanh(a + v)."""
+class Seep(OneMapCell):
+    """h' = keep h + rate tanh(p)."""
 
     rate: float = 0.25
     bend: "np.ndarray | None" = None
-    gate_names: ClassVar = {"h": "hidden"}
+    gates = {"h": Gate("hidden")}
 
     @classmethod
-    def own(cls, hidden, inputs, rng, **settings):
+    def init_parameters(cls, hidden, inputs, rng, **settings):
         return {"bend": rng.uniform(0.5, 1, hidden)}
 
-    def activations(self, a, v, s):
-        return tuple(tanh(a + v))
+    def activations(self, p, s):
+        return (tanh(p["h"]),)
 
-    def advance(self, a, v, s):
-        return (self.rate * self.column("bend") * tanh(a + v)[0] + (1 - self.rate) * s[0],)
+    def advance(self, p, s):
+        return {"h": self.rate * self.column("bend") * tanh(p["h"]) + (1 - self.rate) * s["h"]}
 
-    def partials(self, a, v, s):
-        return Partials(through=[[self.rate * self.column("bend") * dtanh((a + v)[0])]], around=[[1 - self.rate]])
+    def partials(self, p, s):
+        through = {"h": self.rate * self.column("bend") * dtanh(p["h"])}
+        return Partials(through={"h": through}, around={"h": {"h": 1 - self.rate}})
 '''
 STEP = """
 import numpy as np
@@ -158,7 +156,7 @@ def test_what_cells_have_classes_have(write, document):
 
 
 def test_a_command_that_is_advised_names_the_file(run, write):
-    path = write(CELL.replace("gate_names", 'keep_gates: ClassVar = {"h": -1}\n    gate_names').replace("0.25", "0.9"))
+    path = write(CELL.replace('Gate("hidden")', 'Gate("hidden", keeps=-1)').replace("0.25", "0.9"))
     done = run("analyze", "--cell", path, "--hidden", "6", "--steps", "300", "--lags", "0")
     assert "mine.py:Seep" in done.out
     assert "seep" not in done.out
@@ -445,7 +443,7 @@ def test_files_that_cannot_be_read(write, refused, command, tmp_path):
 
 
 def test_formulas_that_fail(write, refused):
-    path = write(CELL.replace("        return (self.rate", "        1 / 0\n        return (self.rate"))
+    path = write(CELL.replace('        return {"h": self', '        1 / 0\n        return {"h": self'))
     for command in (("check-cell",), ("analyze", "--hidden", "5", *LITTLE, "--cell")):
         refused(4, ["mine.py, line ", "ZeroDivisionError"], *command, path)
 
@@ -606,15 +604,14 @@ def test_a_declared_surrogate_passes(run, write):
 
 
 SPOILT = [
-    ("around=[[1 - self.rate]]", "around=[[self.rate - 1]]", "d h'/d h around has relative error 2 (wrong sign)"),
-    ("around=[[1 - self.rate]]", "around=[[0]]", "d h'/d h around has relative error 1 (0 is written"),
+    ('{"h": 1 - self.rate}', '{"h": self.rate - 1}', "d h'/d h around has relative error 2 (wrong sign)"),
+    (', around={"h": {"h": 1 - self.rate}}', "", "d h'/d h around has relative error 1 (nothing is written"),
+    ('through = {"h": self', 'through = {"h": 0.5 * self', "d h'/d p_h through has relative error 0.5 (0.5 t"),
     (
-        "[[self.rate * self.column",
-        "[[0.5 * self.rate * self.column",
-        "d h'/d a_h through has relative error 0.5 (0.5 t",
+        '{"h": 1 - self.rate}',
+        '{"h": 1 - self.rate, "c": 0}',
+        "of part h, has 'c', which is no",
     ),
-    ("around=[[1 - self.rate]])", "around=[[1 - self.rate]], entry=[[1.0]])", "d h'/d v_h entry has relative error"),
-    ("around=[[1 - self.rate]]", "around=[[1 - self.rate, 0]]", "around in partials of Seep has rows of 2 entries"),
 ]
 
 
@@ -623,23 +620,24 @@ def test_the_derivative_that_is_wrong_is_named(run, write, old, new, words):
     done = run("check-cell", write(CELL.replace(old, new)))
     assert done.code == 4
     assert words in done.err
-    assert ("not a right cell: Seep: " in done.err) == ("rows" not in words)
+    assert ("not a right cell: Seep: " in done.err) == ("which is" not in words)
 
 
 def test_swapped_gates_are_recognised():
     from gradscope.cells.lstm import LSTM
-    from gradscope.maps.jacobian import Partials
+    from gradscope.networks import Partials
 
     class Swapped(LSTM):
-        def partials(self, a, v, s):
-            p = super().partials(a, v, s)
-            (h, (i, f, g, o)) = p.through
-            return Partials(through=[h, [f, i, g, o]], around=p.around, within=[[0, 1.5 * p.within[0][1]], [0, 0]])
+        def partials(self, p, s):
+            right = super().partials(p, s)
+            c = right.through["c"]
+            through = {**right.through, "c": c | {"i": c["f"], "f": c["i"]}}
+            return Partials(through, right.around, within={"h": {"c": 1.5 * right.within["h"]["c"]}})
 
     rows = {(d.part, d.road, d.of): d for d in derivatives(Swapped)}
     wrong = {k for k, d in rows.items() if not d.right}
     assert wrong == {("c", "through", "i"), ("c", "through", "f"), ("h", "within", "c")}
-    assert rows["c", "through", "i"].remark == "it is d c'/d a_f"
+    assert rows["c", "through", "i"].remark == "it is d c'/d p_f"
     assert rows["h", "within", "c"].error == pytest.approx(1 / 3)  # 1.5 e beside e, relative to the larger
 
 

@@ -9,6 +9,7 @@ from gradscope.dynamics.trajectory import run
 from gradscope.kernels.bound import sum_bound
 from gradscope.networks.cell import cell_class
 from gradscope.networks.create import directions
+from gradscope.networks.gate import keep_signs
 from gradscope.networks.stack import Direction, Stack
 from gradscope.testing import check_cell
 
@@ -35,7 +36,7 @@ def test_class(name):
 
 
 def applies(name, init):
-    return init != "chrono" or cell_class(name).keep_gates
+    return init != "chrono" or keep_signs(cell_class(name).gates)
 
 
 INSTANCES = [(n, v, i) for n, v in CASES for i in plugins.names("inits") if applies(n, i)]

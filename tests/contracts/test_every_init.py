@@ -10,15 +10,16 @@ from gradscope import create, plugins
 from gradscope.errors import UsageError
 from gradscope.inits._base import Shape
 from gradscope.networks.cell import cell_class
+from gradscope.networks.gate import gate_names, keep_signs
 
 CELLS, INITS = plugins.names("cells"), plugins.names("inits")
-GATED = [name for name in CELLS if cell_class(name).keep_gates]
+GATED = [name for name in CELLS if keep_signs(cell_class(name).gates)]
 EPS = np.finfo(float).eps
 Z = 5.0  # a fixed seed that is 5 sigma out would have been drawn once in a million
 
 
 def applies(cell, init):
-    return init != "chrono" or cell_class(cell).keep_gates
+    return init != "chrono" or keep_signs(cell_class(cell).gates)
 
 
 BOTH = [(c, i) for c in CELLS for i in INITS if applies(c, i)]
@@ -30,7 +31,7 @@ USUAL = [name for name in CELLS if cell_class(name).recurrent_weights and create
 
 
 def total_bias(cell, gate):
-    i = cell.gates.index(gate) * cell.width
+    i = list(cell.gates).index(gate) * cell.width
     return np.zeros(cell.width) if cell.bias is None else cell.bias[i : i + cell.width]
 
 
@@ -131,9 +132,9 @@ def test_keras(name):
     assert abs((cell.W**2).mean() - limit**2 / 3) < Z * limit**2 * np.sqrt(4 / 45 / cell.W.size)
     if cell.U is not None:
         assert np.abs(cell.U.T @ cell.U - np.eye(24)).max() < 1e-13  # 24 terms of eps each, with room
-    for gate, called in cell.gate_names.items() if cell.bias is not None else ():
+    for gate, called in gate_names(cell.gates).items() if cell.bias is not None else ():
         assert (total_bias(cell, gate) == float(called == "forget")).all()
-    if "forget" in cell.gate_names.values():
+    if "forget" in gate_names(cell.gates).values():
         plain = create(name, hidden_size=24, input_size=10, init="keras", unit_forget_bias=False)
         assert not plain.bias.any()
 
@@ -178,8 +179,8 @@ def test_gaussian_variance(name):
 @pytest.mark.parametrize("tmax", [10.0, 200.0])
 def test_chrono(name, tmax):
     cell = create(name, hidden_size=400, input_size=3, init="chrono", tmax=tmax)
-    keeps = [g for g, sign in cell.keep_gates.items() if sign > 0]
-    writes = [g for g, sign in cell.keep_gates.items() if sign < 0]
+    keeps = [g for g, sign in keep_signs(cell.gates).items() if sign > 0]
+    writes = [g for g, sign in keep_signs(cell.gates).items() if sign < 0]
     kept = total_bias(cell, keeps[0]) if keeps else -total_bias(cell, writes[0])
     times = np.exp(kept)  # U[1, tmax - 1]: what counts is the sum of the two biases
     assert times.min() >= 1 - 4 * EPS
@@ -188,9 +189,9 @@ def test_chrono(name, tmax):
     assert abs(times.mean() - tmax / 2) < Z * width / np.sqrt(12 * 400)
     assert times.min() < 1 + width * 20 / 400  # P(no value in the lowest 20/N) = exp(-20)
     assert times.max() > tmax - 1 - width * 20 / 400
-    for gate, sign in cell.keep_gates.items():
+    for gate, sign in keep_signs(cell.gates).items():
         assert np.array_equal(total_bias(cell, gate), sign * kept)
-    for gate in set(cell.gates) - set(cell.keep_gates):
+    for gate in set(cell.gates) - set(keep_signs(cell.gates)):
         assert not total_bias(cell, gate).any()
 
 

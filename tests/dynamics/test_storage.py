@@ -60,7 +60,7 @@ def test_norms_and_shares_are_the_same(name, loss):
 @pytest.mark.parametrize("name", CELLS)
 def test_states_are_the_same_wherever_one_looks(name):
     whole, states, some = (chains(name)[s].trajectory for s in STORAGE)
-    assert states.kept == () and some.at is not None and len(some.states) < len(whole.states) / 2
+    assert states.saved == () and some.at is not None and len(some.states) < len(whole.states) / 2
     for start, stop in ((0, 3), (5, 30), (29, 31), (60, 73), (0, 73), (72, 73), (10, 10)):
         for part in (states, some):
             np.testing.assert_allclose(part.window(start, stop).states, whole.window(start, stop).states, atol=SAME)

@@ -168,7 +168,7 @@ def _table(rows: Sequence[Any]) -> str:
 
 def _quotient(r: Any) -> str:
     number, colon, part = r.part.rpartition(": ")
-    by = {"through": f"a_{r.of}", "entry": f"v_{r.of}", "within": f"{r.of}'"}.get(r.road, r.of)
+    by = {"through": f"p_{r.of}", "within": f"{r.of}'"}.get(r.road, r.of)
     return f"{f'map {number}: ' if colon else ''}d {part}'/d {by}"
 
 

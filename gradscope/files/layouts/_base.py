@@ -16,7 +16,7 @@ from gradscope.errors import InputError, UsageError
 from gradscope.files.checkpoints._base import Array, type_name
 from gradscope.files.display import printable
 from gradscope.files.recognise import plugin_errors
-from gradscope.networks.interface import BaseCell
+from gradscope.networks.network import Network
 
 __all__ = ["LayoutOptions", "RecurrentLayer", "find_layers", "floating", "reordered", "search", "shapes"]
 
@@ -41,7 +41,7 @@ class RecurrentLayer:
     """
 
     name: str
-    cell: BaseCell
+    cell: Network
     kind: str
     input_size: int
     hidden_size: int

@@ -15,7 +15,7 @@ from gradscope.files.checkpoints._base import Array, Tensors, open_checkpoint, t
 from gradscope.files.checkpoints._state import choose_state
 from gradscope.files.display import printable
 from gradscope.files.layouts._base import LayoutOptions, RecurrentLayer, find_layers, search
-from gradscope.networks.interface import BaseCell
+from gradscope.networks.network import Network
 
 __all__ = ["Checkpoint", "choose_layers", "load", "read_embedding", "read_checkpoint", "read_readout"]
 
@@ -124,7 +124,7 @@ def load(
     activation: str | None = None,
     gate_order: str | None = None,
     dtype: Any = None,
-) -> dict[str, BaseCell]:
+) -> dict[str, Network]:
     """Read the recurrent networks of a checkpoint: {name: cell}.
 
     Layers of one network make one `Stack`; a bidirectional one gives a `Direction` for each layer and

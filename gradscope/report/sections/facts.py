@@ -9,7 +9,7 @@ from gradscope.report.case import Case
 from gradscope.report.fields import mapping, number, record, string
 
 if TYPE_CHECKING:
-    from gradscope.networks.interface import Fact
+    from gradscope.networks.network import Property
 
 METRICS = {
     "of_cell": mapping(
@@ -29,7 +29,7 @@ METRICS = {
 Document = dict[str, Any]
 
 
-def metrics(facts: Mapping[str, Fact], case: Case) -> Document:
+def metrics(facts: Mapping[str, Property], case: Case) -> Document:
     """Return each number with its meaning."""
     return {"of_cell": {name: {"value": f.value, "meaning": f.meaning} for name, f in facts.items()}}
 

@@ -1,4 +1,4 @@
-"""What analyses ask of a network, be it one cell, layers of them, or a user's own function.
+"""What do analyses ask of a network, be it one cell, layers of cells, or a step function?
 
 Arrays here are feature-major: a state is (n, B), an input (m, B), for B independent sequences, with any
 leading axes (time) in front.
@@ -7,40 +7,27 @@ leading axes (time) in front.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from gradscope.errors import InputError
 from gradscope.maps.jacobian import Array, Linear
 
-__all__ = ["BaseCell", "Fact", "Runner"]
+__all__ = ["Network", "Property"]
 
 
-class Runner(Protocol):
-    """Runs a cell from a state on."""
-
-    def __call__(self, x: Array, states: Array, kept: Sequence[Array] = ()) -> None:
-        """Fill states[1:], (T + 1, n, B), from states[0] and inputs x, (T, m, B).
-
-        Args:
-            x: inputs.
-            states: states, the first of them given.
-            kept: arrays (T, *, B), of the rows that `BaseCell.keeps` asks for, to be filled; () for none.
-        """
-
-
-class Fact(NamedTuple):
-    """A number that only one cell has, and what it is, in words, with its unit."""
+class Property(NamedTuple):
+    """A number that only one kind of cell has, and what the number is, in words, with its unit."""
 
     value: float
     meaning: str
 
 
-class BaseCell:
-    """What analyses ask of a cell, whether it is one layer, a stack of layers, or a user's own function."""
+class Network:
+    """What runs along inputs and can be linearised: one cell, a stack of layers, a direction, a loop, or a function."""
 
     sizes: dict[str, int]
     """Size of each part of the state, in order."""
@@ -49,35 +36,6 @@ class BaseCell:
     def evolve(self, x: Array, s: Array) -> Array:
         """Return the next state, (..., n, B), from input (..., m, B) and state (..., n, B)."""
         raise NotImplementedError
-
-    def runner(self, steps: int, batch: int) -> Runner:
-        """Return what runs about so many steps at a time, any number of times."""
-        return self._step_by_step
-
-    def _step_by_step(self, x: Array, states: Array, kept: Sequence[Array] = ()) -> None:
-        for t, seen in enumerate(x):
-            states[t + 1] = self.evolve(seen, states[t])
-
-    @property
-    def keeps(self) -> tuple[int, ...]:
-        """Numbers a step and a sequence that a run may keep for `lineariser`, which else computes them again."""
-        return ()
-
-    @property
-    def kept_name(self) -> str:
-        """What these numbers are."""
-        return "pre-activations"
-
-    def lineariser(self, steps: int, batch: int) -> Callable[[Array, Array, Sequence[Array]], Linear]:
-        """Return a function that linearises blocks of up to so many steps, each valid until the next one.
-
-        It takes inputs (K, m, B), states before each step (K, n, B), and what was kept of these steps.
-        """
-        return self.linearise_kept
-
-    def linearise_kept(self, x: Array, s: Array, kept: Sequence[Array]) -> Linear:
-        """Linearise at (x, s), from what a run kept of these steps, where that saves work."""
-        return self.linearise(x, s)
 
     def linearise(self, x: Array, s: Array) -> Linear:
         """Return the Jacobian d(next state) / d(state) at (x, s), with the leading axes of both."""
@@ -96,8 +54,8 @@ class BaseCell:
         """Return every array of the cell by name."""
         return {}
 
-    def facts(self, x: Array, s: Array) -> Mapping[str, Fact]:
-        """Return {name: number} of what is special to this cell, from a few steps of a run.
+    def properties(self, x: Array, s: Array) -> Mapping[str, Property]:
+        """Return {name: number} of what is special to this network, from a few steps of a run.
 
         Args:
             x: inputs, (K, m, B).
@@ -105,13 +63,14 @@ class BaseCell:
         """
         return {}
 
-    def changes(self, lack: float, steps: int) -> Mapping[str, Callable[[], BaseCell]]:
-        """Return {change in words: a function that makes the changed cell}, to be measured by `analyze(remedies=True)`.
+    def changes(self, missing_factor: float, steps: int) -> Mapping[str, Callable[[], Network]]:
+        """Return {change in words: a function that makes the changed network}, for `analyze(remedies=True)`.
 
         A cell with a setting that decides how far gradients reach adds it to those of `super()`.
 
         Args:
-            lack: the factor that the gradient lacks at each step: above 1 where it vanishes, below 1 where it explodes.
+            missing_factor: what the gradient would have to be multiplied by at each step to keep its size: above 1
+                where the gradient vanishes, below 1 where it explodes.
             steps: length of the run.
         """
         return {}
@@ -128,7 +87,7 @@ class BaseCell:
             return self.linearise(np.zeros((self.input_size, 1)), np.zeros((self.state_size, 1))).diagonal
 
     @property
-    def network(self) -> BaseCell:
+    def network(self) -> Network:
         """The network itself: the cell, unless it is a loop around one."""
         return self
 

@@ -3,8 +3,8 @@
 Of the product multiplied out, eigenvalues below 1e-16 of the largest are rounding. Here a frame is pushed along the
 chain, P Q_0 = Q e^l U, and once around it becomes the next Q_0 (orthogonal iteration on a cycle of factors, as in the
 periodic QR algorithm: Bojanczyk, Golub & Van Dooren 1992; Kressner 2005). In that frame the product is
-Q_0^T Q diag(e^l) U: graded, and nearer to triangular each time around, so that parts of the spectrum that are far
-apart come apart and are solved for in windows.
+Q_0^T Q diag(e^l) U: graded, and nearer to triangular each time around, so that its parts decouple
+(`numerics.graded_eigen`).
 
 The run is repeated until two rounds agree; what still moves then, as nearly defective eigenvalues do, is not
 determined. The eigenvalues decide what happens if the same inputs are repeated for ever. What one pass gains is the
@@ -13,41 +13,40 @@ norm.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.linalg
 
 from gradscope.analysis._arguments import check_chain, check_count
-from gradscope.analysis.singular import SPARE, jvp_factors
+from gradscope.analysis.singular import SPARE_COLUMNS, jvp_factors
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.errors import UsageError
 from gradscope.kernels.matrices import DenseJacobians
 from gradscope.kernels.units import in_order
-from gradscope.maps.jacobian import Array
+from gradscope.numerics.formats import Array
 from gradscope.numerics.frames import random_frame
-from gradscope.numerics.graded import GradedProduct
-from gradscope.numerics.graded_svd import windows
+from gradscope.numerics.graded import SPREAD_NATS, Factor, GradedProduct
+from gradscope.numerics.graded_eigen import graded_eigenvalues
 
 if TYPE_CHECKING:
     from gradscope.analysis._run import Run
     from gradscope.settings import Settings
 
-__all__ = ["applies", "eigenvalues", "Eigenvalues", "measure"]
+__all__ = ["Eigenvalues", "applies", "eigenvalues", "measure"]
 
 NEEDS = ("finite",)
 TITLE = "eigenvalues of the product"
 
-ROUNDS = 12
-WORK = 1.0e11  # operations of one round of all eigenvalues that are spent unasked: a few seconds
-FEW = 16  # eigenvalues that are taken where all of them would take longer
-DRAWN = 1e-6  # nats to which they are taken for a report
-EASY = 5.5  # nats by which columns may come apart before they are made orthogonal, where a few lead: costs e^5.5 eps
-DECOUPLED = 36.0  # nats: e^-36 is about eps
-CORE = 4.0  # nats of eigenvalues that a window is made for
-SETTLED = 1e-9  # nats by which two rounds may differ
-UNSURE = 1e-3  # nats between two rounds from which an eigenvalue is not determined
+MAX_ROUNDS = 12  # times around the chain: what has not settled then is nearly defective
+ROUND_FLOPS = 1.0e11  # of one round of all eigenvalues, that are spent by default: a few seconds
+FEW_VALUES = 16  # that are taken where all of them would take longer
+DRAWN_NATS = 1e-6  # to which eigenvalues of a report are taken
+FEW_SPREAD_NATS = 5.5  # of columns in an interval, where a few lead: costs e^5.5 eps, and saves decompositions
+SETTLED_NATS = 1e-9  # by which two rounds may differ
+UNSURE_NATS = 1e-3  # between two rounds, from which an eigenvalue is not determined
+FRAME_SEED = 5  # second number of the seed of the frame: other directions than those of exponents
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +66,12 @@ class Eigenvalues:
 
 
 def eigenvalues(
-    chain: JacobianChain, values: int | None = None, *, settled: float = SETTLED, rounds: int = ROUNDS, seed: int = 0
+    chain: JacobianChain,
+    values: int | None = None,
+    *,
+    settled: float = SETTLED_NATS,
+    rounds: int = MAX_ROUNDS,
+    seed: int = 0,
 ) -> Eigenvalues:
     """Return natural logs of the moduli of the eigenvalues of the product over the whole chain, and their phases.
 
@@ -88,84 +92,78 @@ def eigenvalues(
     check_count("seed", seed, 0)
     if not settled > 0:
         raise UsageError(f"settled must be above zero, not {settled}")
-    by_one = (_of_sequence(chain, b, values, settled, rounds, seed) for b in range(chain.batch))
-    found = _of_units(chain, values) if chain.diagonal else list(by_one)
+    if chain.diagonal:
+        by_sequence = _by_unit(chain, values)
+    else:
+        by_sequence = [_by_iteration(chain, b, values, settled, rounds, seed) for b in range(chain.batch)]
     if chain.batch == 1:
-        return found[0]
-    return Eigenvalues(*(np.array([getattr(f, x) for f in found]) for x in ("logs", "phases", "errors")))
+        return by_sequence[0]
+    return Eigenvalues(*(np.array([getattr(e, name) for e in by_sequence]) for name in ("logs", "phases", "errors")))
 
 
-def _of_units(chain: JacobianChain, values: int | None) -> list[Eigenvalues]:
-    """Take those of every unit: in closed form."""
+def _by_unit(chain: JacobianChain, values: int | None) -> list[Eigenvalues]:
+    """Return the eigenvalues of every unit, in closed form, where no unit sees another."""
     logs, phases, errors = in_order(*chain.unit_product.eigenvalues())
-    logs = np.where(errors > UNSURE, np.nan, logs)
+    logs = np.where(errors > UNSURE_NATS, np.nan, logs)
     return [Eigenvalues(*(x[:values, b] for x in (logs, phases, errors))) for b in range(chain.batch)]
 
 
-def _of_sequence(
+def _by_iteration(
     chain: JacobianChain, b: int, values: int | None, settled: float, rounds: int, seed: int
 ) -> Eigenvalues:
+    """Return the eigenvalues of one sequence by orthogonal iteration around the cycle."""
     n = chain.size
     k = min(values or n, n)
-    columns = n if values is None else min(n, k + SPARE)
-    frame = random_frame(n, columns, [seed, 5])
+    columns = n if values is None else min(n, k + SPARE_COLUMNS)
+    few = 2 * columns <= n
+    steps = _Steps(chain, b, few=few)
+    frame = random_frame(n, columns, [seed, FRAME_SEED])
     logs, phases = np.full(columns, np.nan), np.zeros(columns)
-    moved = doubts = np.full(columns, np.inf)
-    few, matrices = 2 * columns <= n, DenseJacobians(chain, b)
+    moved = rounding = np.full(columns, np.inf)
     for done in range(1, rounds + 1):
-        product = GradedProduct(frame, in_order=True, spread_nats=EASY if few else 1.0)
-        if few and matrices.cached:
-            for _, matrix in matrices.forward():
-                product.multiply([(matrix.__matmul__, False)])
-        else:
-            for _, J in chain.forward():
-                one = J.column(b)
-                if few:  # small rows matter to the small columns only
-                    product.multiply([(one.jvp, False)])
-                else:
-                    product.multiply(jvp_factors(one))
-        doubts = np.zeros(columns)
-        doubts[: product.columns] = product.errors()
-        found = _solve(frame.T @ product.Q, product.sizes, product.U, done)
-        new, phase = np.full(columns, -np.inf), np.zeros(columns)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            new[: len(found)] = np.log(np.abs(found.scaled)) + found.shift
-            phase[: len(found)] = np.angle(found.scaled)
-            moved = np.where(new == logs, 0.0, np.abs(new - logs))
-        moved[: len(found)][np.isneginf(new[: len(found)])] = np.inf  # zero by rounding
-        moved[len(found) :] = 0.0  # zero for certain
-        logs, phases = new, phase
+        # 1. once around: P Q_0 = Q e^l U
+        product = GradedProduct(frame, in_order=True, spread_nats=FEW_SPREAD_NATS if few else SPREAD_NATS)
+        for factors in steps:
+            product.multiply(factors)
+        rounding = np.zeros(columns)
+        rounding[: product.columns] = product.errors()  # fewer columns than at first where some were lost
+        # 2. eigenvalues of Q_0^T Q e^l U, and by how much they have moved since the round before
+        new, angles = graded_eigenvalues(frame.T @ product.Q, product.sizes, product.U, done)
+        before, logs, phases = logs, np.full(columns, -np.inf), np.zeros(columns)
+        logs[: len(new)], phases[: len(new)] = new, angles
+        with np.errstate(invalid="ignore"):
+            moved = np.where(logs == before, 0.0, np.abs(logs - before))
+        moved[: len(new)][np.isneginf(new)] = np.inf  # zero by rounding
+        moved[len(new) :] = 0.0  # zero for certain: the column is lost
+        # 3. the frame around is the next one to begin with: Q_0 <- Q
         frame = product.Q
         if not frame.shape[1] or (done > 1 and moved[:k].max() <= settled):
             break
-    errors = np.nan_to_num(np.maximum(moved, doubts), nan=np.inf, posinf=np.inf)
-    logs = np.where(errors > UNSURE, np.nan, logs)
+    errors = np.nan_to_num(np.maximum(moved, rounding), nan=np.inf, posinf=np.inf)
+    logs = np.where(errors > UNSURE_NATS, np.nan, logs)
     return Eigenvalues(logs[:k], phases[:k], errors[:k])
 
 
-@dataclass(frozen=True)
-class _Found:
-    scaled: Array
-    shift: Array
+class _Steps:
+    """The Jacobians of one sequence as factors of a graded product, to go through again and again.
 
-    def __len__(self) -> int:
-        return len(self.scaled)
+    Args:
+        few: whether few columns are pushed: rows of very different size matter to the small columns only, so that J
+            need not be taken in factors; and a dense matrix, kept for the next round, is quicker than its jvp.
+    """
 
+    def __init__(self, chain: JacobianChain, b: int, *, few: bool) -> None:
+        self._chain, self._b, self._few = chain, b, few
+        self._matrices = DenseJacobians(chain, b)
 
-def _solve(S: Array, sizes: Array, U: Array, done: int) -> _Found:
-    """Return the eigenvalues of S diag(e^l) U, each as a number near one and a logarithm, largest first."""
-    order = np.argsort(-sizes, kind="stable")
-    if not np.isfinite(U).all():
-        return _Found(np.full(sizes.size, np.nan, complex), sizes[order])
-    sizes, turned = sizes[order], (U @ S)[np.ix_(order, order)]  # diag(e^l) U S has the same ones, other than zeros
-    scaled, shift = np.zeros(sizes.size, complex), np.zeros(sizes.size)
-    for low, start, stop, high in windows(sizes, CORE, DECOUPLED / done):
-        centre = sizes[start]
-        block = np.exp(sizes[low:high] - centre)[:, None] * turned[low:high, low:high]
-        found = scipy.linalg.eigvals(block, check_finite=False)
-        found = found[np.argsort(-np.abs(found), kind="stable")][start - low : stop - low]
-        scaled[start:stop], shift[start:stop] = found, centre
-    return _Found(scaled, shift)
+    def __iter__(self) -> Iterator[list[Factor]]:
+        if self._few and self._matrices.cached:
+            for _, matrix in self._matrices.forward():
+                yield [(matrix.__matmul__, False)]
+            return
+        for _, J in self._chain.forward():
+            one = J.column(self._b)
+            yield [(one.jvp, False)] if self._few else jvp_factors(one)
 
 
 def applies(run: Run, settings: Settings) -> bool:
@@ -174,8 +172,8 @@ def applies(run: Run, settings: Settings) -> bool:
 
 
 def measure(run: Run, settings: Settings) -> Eigenvalues:
-    """Take eigenvalues of the first sequence: all that are asked for, or a few where that takes long."""
+    """Return eigenvalues of the first sequence: all that are asked for, or a few where that takes long."""
     chain, values = run.chain.first(1), run.values(settings.spectrum)
-    whole_round = 12 * chain.steps * chain.size**3
-    few = min(FEW, chain.size) if values is None and whole_round > WORK else values
-    return eigenvalues(chain, few, settled=DRAWN)
+    flops = 12 * chain.steps * chain.size**3
+    few = min(FEW_VALUES, chain.size) if values is None and flops > ROUND_FLOPS else values
+    return eigenvalues(chain, few, settled=DRAWN_NATS)

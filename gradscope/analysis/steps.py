@@ -16,19 +16,22 @@ import scipy.linalg
 
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.kernels.units import UnitProduct
-from gradscope.maps.jacobian import Array
 from gradscope.numerics.dense import singular_values
+from gradscope.numerics.formats import Array
 
 if TYPE_CHECKING:
     from gradscope.analysis._run import Run
     from gradscope.settings import Settings
 
-__all__ = ["applies", "measure", "step_spectra", "StepSpectra"]
+__all__ = ["StepSpectra", "applies", "measure", "step_spectra"]
 
 NEEDS = ("finite",)
 TITLE = "spectra of single steps"
 
-WORK = 2.0e7  # n^3 times the number of spectra that are taken unasked: a tenth of a second on one core
+WORK = 2.0e7  # n^3 times the number of spectra that are taken by default: a tenth of a second on one core
+UNIT_WORK = 64  # of one state variable where no unit sees another, in the same measure
+FEWEST_SPECTRA = 6  # however large the state is
+MOST_SEQUENCES = 4  # by default, of 8 spectra each or more
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,15 +55,16 @@ class StepSpectra:
 
 
 def step_spectra(chain: JacobianChain, *, steps: int | None = None, sequences: int | None = None) -> StepSpectra:
-    """Take eigenvalues and norms of the Jacobians of evenly spaced steps.
+    """Return eigenvalues and norms of the Jacobians of evenly spaced steps; nan where one is not finite.
 
     Args:
         chain: the Jacobians.
         steps: of how many steps; None for as many as are quick, up to all.
         sequences: of how many sequences; None for as many as are quick.
     """
-    affordable = max(6, int(WORK / (64 * chain.size if chain.diagonal else chain.size**3)))
-    s = min(chain.batch, sequences or max(1, min(4, affordable // 8)))
+    work = UNIT_WORK * chain.size if chain.diagonal else chain.size**3
+    affordable = max(FEWEST_SPECTRA, int(WORK / work))
+    s = min(chain.batch, sequences or max(1, min(MOST_SEQUENCES, affordable // 8)))
     k = min(chain.steps, steps or max(2, affordable // s))
     at = np.unique(np.linspace(0, chain.steps - 1, k).round().astype(int))
     eigenvalues = np.full((len(at), s, chain.size), np.nan, complex)
@@ -68,26 +72,26 @@ def step_spectra(chain: JacobianChain, *, steps: int | None = None, sequences: i
     for row, t in enumerate(at):
         J = chain.at(int(t))
         if chain.diagonal:
-            eigenvalues[row], norms[row] = _of_units(J.unit_blocks(), s)
+            eigenvalues[row], norms[row] = _by_unit(J.unit_blocks(), s)
             continue
         for b in range(s):
             with np.errstate(over="ignore", invalid="ignore"):
                 dense = J.column(b).dense(float)
-            if np.isfinite(dense).all():
+            if np.isfinite(dense).all():  # eigvals does not check it
                 eigenvalues[row, b] = scipy.linalg.eigvals(dense, check_finite=False)
                 with np.errstate(divide="ignore"):
                     norms[row, b] = np.log(singular_values(dense)[0])
     return StepSpectra(at + 1, eigenvalues, norms)
 
 
-def _of_units(matrices: Array | None, sequences: int) -> tuple[Array, Array]:
-    """Return eigenvalues (S, n) and natural logs of the norms (S,) of steps whose units are apart."""
+def _by_unit(matrices: Array | None, sequences: int) -> tuple[Array, Array]:
+    """Return eigenvalues (S, n) and natural logs of the norms (S,) of a step in which no unit sees another."""
     assert matrices is not None
-    one = UnitProduct(len(matrices), *matrices.shape[2:])
-    one.multiply(matrices[:, :, None])
-    logs, phases, _ = one.eigenvalues()
+    step = UnitProduct(len(matrices), *matrices.shape[2:])
+    step.multiply(matrices[:, :, None])
+    logs, phases, _ = step.eigenvalues()
     values = np.exp(logs + 1j * phases).reshape(-1, logs.shape[2])
-    return values.T[:sequences], one.log_singular().max(axis=(0, 1))[:sequences]
+    return values.T[:sequences], step.log_singular().max(axis=(0, 1))[:sequences]
 
 
 def applies(run: Run, settings: Settings) -> bool:
@@ -96,5 +100,5 @@ def applies(run: Run, settings: Settings) -> bool:
 
 
 def measure(run: Run, settings: Settings) -> StepSpectra:
-    """Take the spectra of as many steps as are asked for."""
+    """Return the spectra of as many steps as are asked for."""
     return step_spectra(run.chain, steps=settings.step_spectra)

@@ -6,13 +6,14 @@ at 1e-154. Multiplying by a power of two is exact, so nothing is lost by moving 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from gradscope.numerics.formats import LN2, Array
 
-__all__ = ["LN2", "add", "in_range", "log_norm", "max_abs", "norm", "rescale", "two_sum_error"]
+__all__ = ["LN2", "ScaledProduct", "add", "in_range", "log_norm", "max_abs", "norm", "rescale", "two_sum_error"]
 
 SAFE_SIZE = 1e100  # entries up to it, or down to its inverse: their squares, and sums of many, stay within float64
 BELOW_ALL_EXPONENTS = -(1 << 40)  # the exponent of a column of zeros: any other column sets the common scale
@@ -97,3 +98,21 @@ def two_sum_error(a: Any, b: Any, total: Any) -> Any:
     """
     of_b = total - a
     return (a - (total - of_b)) + (b - of_b)
+
+
+class ScaledProduct:
+    """A product of matrices that is multiplied out: a matrix with entries near one, and the logarithm of its scale."""
+
+    def __init__(self, n: int) -> None:
+        self.matrix: Array = np.eye(n)
+        self._exponent = np.zeros(1, np.int64)
+
+    def multiply(self, apply: Callable[[Array], Array]) -> None:
+        """Multiply by a map from the left."""
+        flat, self._exponent = rescale(apply(self.matrix).reshape(-1, 1), self._exponent)
+        self.matrix = flat.reshape(self.matrix.shape)
+
+    @property
+    def log_scale(self) -> float:
+        """Natural log of the factor that `matrix` was divided by."""
+        return float(self._exponent[0]) * LN2

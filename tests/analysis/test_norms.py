@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from gradscope import GradscopeError, JacobianChain, create
-from gradscope.analysis.norms import MIXED, TOLERANCE, spectral_norms
+from gradscope.analysis.norms import spectral_norms
 from gradscope.analysis.products import products
 from gradscope.dynamics.chain import linearise
 from gradscope.dynamics.trajectory import run
+from gradscope.numerics.bidiagonal import RANDOM_SHARE, TOLERANCE
 
 EPS = np.finfo(float).eps
 
@@ -25,7 +26,7 @@ def naive(jacobians):
 
 def allowed(steps, n):
     """Two ways to multiply out: each product of n terms rounds, in both of them, and the iteration ends early."""
-    return 2 * steps * n * EPS + TOLERANCE * np.sqrt(n) / MIXED
+    return 2 * steps * n * EPS + TOLERANCE * np.sqrt(n) / RANDOM_SHARE
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 7, 40])

@@ -166,11 +166,11 @@ def test_large_states_are_sampled(name, monkeypatch):
     cell = create(name, hidden_size=40, input_size=4, gain=1.5)
     chain = linearise(run(cell, np.random.default_rng(1).standard_normal((1, 120, 4))))
     formed = products(chain, values=6)
-    monkeypatch.setattr(module, "FORMED", 10)
+    monkeypatch.setattr(module, "FORMED_SIZE", 10)
     sampled = products(chain, values=6)
     known = ~np.isnan(sampled.log_singular)
     assert known.mean() > 0.9
-    assert np.abs(sampled.log_singular - formed.log_singular)[known].max() <= 2 * module.DRAWN
+    assert np.abs(sampled.log_singular - formed.log_singular)[known].max() <= 2 * module.DRAWN_NATS
     assert np.abs(sampled.log_from_start - formed.log_from_start).max() <= 1e-6
     # norms at lags in between are interpolated
     assert sampled.log_condition[0] == pytest.approx(formed.log_condition[0], abs=0.7)

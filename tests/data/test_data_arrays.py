@@ -332,3 +332,14 @@ def test_npz_of_other_writers(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("x.npy", body.getvalue())
     assert load_inputs(path, input_size=3).values[0].tolist() == [[0, 2, 4], [1, 3, 5]]
+
+
+def test_the_shape_is_checked_before_elements_are_read(tmp_path, monkeypatch):
+    def unexpected(*_):
+        raise AssertionError("elements are read")
+
+    monkeypatch.setattr("gradscope.files.data.npy.read_values", unexpected)
+    refused(save(tmp_path, NOISE), 4, "3 features per step", "input size is 5", size=5)
+    np.savez(tmp_path / "x.npz", a=NOISE)
+    monkeypatch.setattr("gradscope.files.data.npz.read_member", unexpected)
+    refused(tmp_path / "x.npz", 4, "3 features per step", "input size is 5", size=5)

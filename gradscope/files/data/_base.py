@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from gradscope.errors import InputError, ResourceError, UsageError
@@ -30,6 +31,8 @@ class DataOptions:
         delimiter: what stands between the cells of a text table.
         decimal: the decimal sign of a text table, '.' or ','.
         max_bytes: size of the largest array that may be allocated.
+        check: raises if an array of this shape and type does not fit; called before elements are read, if the
+            file says its shape.
     """
 
     input_size: int
@@ -38,6 +41,7 @@ class DataOptions:
     delimiter: str | None = None
     decimal: str | None = None
     max_bytes: int = 4 << 30
+    check: Callable[[RawData], object] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,13 +78,15 @@ def check_size(header: Header, held: int, options: DataOptions, what: str) -> No
     """Check the size that the header of an array claims; a claim beyond the file is left to `read_values`.
 
     Raises:
-        InputError: an axis has length zero.
+        InputError: an axis has length zero, or the shape does not fit the model.
         ResourceError: the array is over the memory limit.
     """
     if 0 in header.shape:
         raise InputError(f"{what} has shape {header.shape}: it holds no numbers (an axis has length zero)")
     if held >= header.claimed:
         fit(header.claimed, options, what)
+        if options.check is not None and options.columns is None:
+            options.check(RawData(np.broadcast_to(np.zeros((), header.dtype), header.shape)))  # without memory
 
 
 def pick(array: Array, options: DataOptions) -> Array:

@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 from gradscope.errors import InputError, ResourceError, UsageError
 from gradscope.files.data import npy
 from gradscope.files.data._base import DataOptions, RawData
-from gradscope.files.data._prepare import Inputs, NonFinite, converted, prepare, records
+from gradscope.files.data._prepare import Inputs, NonFinite, converted, prepare, records, shaped
 from gradscope.files.display import printable
 from gradscope.files.opening import head_of, reading_error
 from gradscope.files.recognise import plugin_errors, reader_of
@@ -57,8 +57,12 @@ def load_inputs(
     if key is None:
         path, key = split_key(path)
     path = Path(path)
-    options = DataOptions(input_size, key, columns, delimiter, decimal, max_bytes)
     what = f"'{printable(path.name)}'"
+
+    def check(raw: RawData) -> None:
+        shaped(raw, input_size, what, layout, [])
+
+    options = DataOptions(input_size, key, columns, delimiter, decimal, max_bytes, check)
     try:
         with np.errstate(all="ignore"):  # overflow is reported, and signalling NaNs are data
             raw = _read(path, options)

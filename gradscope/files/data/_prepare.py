@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 from gradscope.errors import InputError, UsageError
 from gradscope.files.data._base import Array, DataOptions, RawData, fit
 
-__all__ = ["Inputs", "NonFinite", "converted", "prepare"]
+__all__ = ["Inputs", "NonFinite", "converted", "prepare", "shaped"]
 
 LAYOUTS = ("btf", "tbf")
 POLICIES = ("keep", "drop", "zero", "error")
@@ -59,9 +59,9 @@ def prepare(raw: RawData, options: DataOptions, what: str, layout: str | None, n
     if nan not in POLICIES:
         raise UsageError(f"--nan must be one of {', '.join(POLICIES)}, not '{nan}'")
     notes = list(raw.notes)
-    shaped = _shaped(raw, options.input_size, what, layout, notes)
-    fit(shaped.size * np.dtype(dtype).itemsize, options, what)
-    values = converted(shaped, dtype, what, notes)
+    array = shaped(raw, options.input_size, what, layout, notes)
+    fit(array.size * np.dtype(dtype).itemsize, options, what)
+    values = converted(array, dtype, what, notes)
     warnings = list(raw.warnings)
     if nan != "keep":
         values = _repaired(values, raw.columns, what, nan, warnings)
@@ -69,7 +69,12 @@ def prepare(raw: RawData, options: DataOptions, what: str, layout: str | None, n
     return Inputs(np.ascontiguousarray(values), tuple(notes), records(values), tuple(warnings), raw.columns)
 
 
-def _shaped(raw: RawData, size: int, what: str, layout: str | None, notes: list[str]) -> Array:
+def shaped(raw: RawData, size: int, what: str, layout: str | None, notes: list[str]) -> Array:
+    """Return an array as (sequences, steps, features); what is assumed goes to `notes`.
+
+    Raises:
+        InputError: it has too many axes, or not `size` features.
+    """
     array = raw.array
     shape = array.shape
     if array.ndim == 0 or array.ndim > 3:

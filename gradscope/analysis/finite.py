@@ -66,7 +66,7 @@ def _in_states(trajectory: Trajectory) -> list[NonFinite]:
     """List what is not finite in the states, a window at a time where they are computed again."""
     if trajectory.at is None:
         return nonfinite_in("states", trajectory.states)
-    if not trajectory.odd:
+    if not trajectory.nonfinite:
         return []
     found: dict[str, NonFinite] = {}
     for start, window in trajectory.windows(WINDOW):

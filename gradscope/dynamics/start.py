@@ -13,13 +13,27 @@ from gradscope.networks.network import Network
 
 __all__ = ["BATCH", "lead_in_of", "start_of"]
 
-BATCH = 8  # sequences of made-up input, unless said otherwise
+BATCH = 8  # sequences of synthetic input by default
 
 
 def lead_in_of(
     cell: Network, inputs: Array | None, lead_in: Array | None, batch: int | None, seed: int
 ) -> Array | None:
-    """Return what the network reads first, (B, N, m); noise for a closed loop, which would else stand still."""
+    """Return the lead-in that a network reads before it is measured, (B, N, m); None for none.
+
+    A closed loop without one reads noise: from a state of zeros, most of them would stand still.
+
+    Args:
+        cell: the network.
+        inputs: those of the run, if any.
+        lead_in: as the user gives it, (B, N, m) or (N, m), or None.
+        batch: number of sequences, if it is given.
+        seed: of the noise.
+
+    Raises:
+        UsageError: a closed loop has inputs.
+        InputError: the shape does not fit the network or the run.
+    """
     if isinstance(cell, Loop) and inputs is not None:
         raise UsageError("a closed loop has no input", "lead_in= takes what the network reads before it feeds itself")
     width = cell.network.network_input_size
@@ -29,9 +43,9 @@ def lead_in_of(
     lead_in = lead_in[None] if lead_in.ndim == 2 else lead_in
     if lead_in.ndim != 3 or lead_in.shape[2] != width or not lead_in.size:
         raise InputError(f"lead_in has shape {lead_in.shape}; this network needs (sequences, steps, {width})")
-    have = len(inputs) if inputs is not None and np.ndim(inputs) == 3 else batch
-    if len(lead_in) > 1 and have not in (None, len(lead_in)):
-        raise InputError(f"lead_in has {len(lead_in)} sequences, and the run has {have}")
+    sequences = len(inputs) if inputs is not None and np.ndim(inputs) == 3 else batch
+    if len(lead_in) > 1 and sequences not in (None, len(lead_in)):
+        raise InputError(f"lead_in has {len(lead_in)} sequences, and the run has {sequences}")
     return lead_in
 
 

@@ -1,4 +1,4 @@
-"""Run a cell along its input and keep the states."""
+"""Run a cell along its input and store the states: all, or checkpoints from which the others are computed again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gradscope.networks.stack import Direction
 
 __all__ = ["Trajectory", "Window", "prepare_inputs", "run"]
 
-PIECE = 256  # steps whose states are held while a run warms up
+WARMUP_STEPS = 256  # whose states are held at once while a run warms up
 
 
 class Window(NamedTuple):
@@ -39,15 +39,15 @@ class Window(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Trajectory:
-    """A cell and what it went through.
+    """A cell, its inputs and its states.
 
     Attributes:
         cell: the cell.
         inputs: (T, m, B), in the cell's own time order.
         states: (T + 1, n, B); states[0] is where the measured steps begin. With `at`, only some of them.
         saved: what the run saved for the linearisation, (T, *, B) each: `kernels.kinds`; () for nothing.
-        at: (M,), the steps whose states are there, from 0 to T; others are computed again. None: all are there.
-        odd: whether one of these others is not finite.
+        at: (M,), the steps whose states are stored, from 0 to T; others are computed again. None: all are stored.
+        nonfinite: whether one of these others is not finite.
     """
 
     cell: Network
@@ -55,7 +55,7 @@ class Trajectory:
     states: Array
     saved: tuple[Array, ...] = ()
     at: Array | None = None
-    odd: bool = False
+    nonfinite: bool = False
     _last: dict[int, tuple[Array, list[Array]]] = field(default_factory=dict, repr=False)
 
     @cached_property
@@ -78,17 +78,17 @@ class Trajectory:
         rows = slice(start, stop)
         if self.at is None:
             return Window(self.inputs[rows], self.states[start : stop + 1], [k[rows] for k in self.saved])
-        # whole pieces from one of these to the next: who goes on, either way, has each computed once
+        # Whole pieces from one checkpoint to the next: a pass in either direction has each piece computed once.
         begin = int(np.searchsorted(self.at, start, side="right")) - 1
         end = max(int(np.searchsorted(self.at, stop)), begin + 1)
-        found = {i: self._last[i] if i in self._last else _again(self, i) for i in range(begin, end)}
+        pieces = {i: self._last[i] if i in self._last else _recompute(self, i) for i in range(begin, end)}
         self._last.clear()
-        self._last.update(found)
+        self._last.update(pieces)
         states, saved = [], []
-        for i, (own, piece_saved) in found.items():
+        for i, (piece, piece_saved) in pieces.items():
             first = int(self.at[i])
-            low, high = max(start - first, 0), min(stop - first, len(own) - 1)
-            states.append(own[low : high + (i == end - 1)])
+            low, high = max(start - first, 0), min(stop - first, len(piece) - 1)
+            states.append(piece[low : high + (i == end - 1)])
             saved.append([k[low:high] for k in piece_saved])
         return Window(self.inputs[rows], _joined(states), [_joined(k) for k in zip(*saved, strict=True)])
 
@@ -102,29 +102,33 @@ class Trajectory:
             yield start, self.window(start, min(start + steps, self.steps))
 
     def between(self, low: int, high: int) -> Trajectory:
-        """Return what sequences number `low` to `high - 1` went through."""
+        """Return the trajectory of sequences number `low` to `high - 1`."""
         states, inputs = self.states[..., low:high], self.inputs[..., low:high]
-        return Trajectory(self.cell, inputs, states, tuple(k[..., low:high] for k in self.saved), self.at, self.odd)
+        return Trajectory(
+            self.cell, inputs, states, tuple(k[..., low:high] for k in self.saved), self.at, self.nonfinite
+        )
 
     def bare(self) -> Trajectory:
-        """Return the same without what can be computed again."""
-        return Trajectory(self.cell, self.inputs, self.states, (), self.at, self.odd)
+        """Return the trajectory without what can be computed again."""
+        return Trajectory(self.cell, self.inputs, self.states, (), self.at, self.nonfinite)
 
     def after(self, steps: int) -> Trajectory:
-        """Return what comes after the first `steps` steps; with `at`, after one of these."""
+        """Return the trajectory after the first `steps` steps, which must be a checkpoint where `at` is given."""
         saved = tuple(k[steps:] for k in self.saved)
         if self.at is None:
             return Trajectory(self.cell, self.inputs[steps:], self.states[steps:], saved)
         row = int(np.searchsorted(self.at, steps))
-        return Trajectory(self.cell, self.inputs[steps:], self.states[row:], saved, self.at[row:] - steps, self.odd)
+        return Trajectory(
+            self.cell, self.inputs[steps:], self.states[row:], saved, self.at[row:] - steps, self.nonfinite
+        )
 
 
 def _joined(arrays: Sequence[Array]) -> Array:
     return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
-def _again(path: Trajectory, number: int) -> tuple[Array, list[Array]]:
-    """Compute states and what a run keeps from one of the steps that are there to the next once more."""
+def _recompute(path: Trajectory, number: int) -> tuple[Array, list[Array]]:
+    """Return the states, and what a run saves, from checkpoint `number` to the next."""
     assert path.at is not None
     first, end = int(path.at[number]), int(path.at[number + 1])
     states = np.empty((end - first + 1, *path.states.shape[1:]), path.states.dtype)
@@ -151,10 +155,10 @@ def prepare_inputs(cell: Network, inputs: Array) -> Array:
 
 
 def _given(cell: Direction, inputs: Array) -> Array:
-    """Return what is given to a layer, (B, T, m), in the order of the data.
+    """Return the inputs of a layer before its norm, (B, T, m), in the order of the data.
 
-    It is the outputs of both directions of the layer below, side by side; with residual connections, added to what
-    that layer was given itself, unless it is the bottom one.
+    These are the outputs of both directions of the layer below, side by side. With residual connections the inputs of
+    the layer below are added, unless it is the bottom one.
     """
     if not cell.below:
         return inputs
@@ -163,12 +167,12 @@ def _given(cell: Direction, inputs: Array) -> Array:
     for direction in cell.below:
         states = run(direction.cell, _seen(direction, given), storage=STATES).states[1:, direction.output]
         outputs.append(states[::-1] if direction.reverse else states)
-    made = np.concatenate(outputs, axis=1).transpose(2, 0, 1)
-    return made + given if cell.residual and lower.below else made
+    output = np.concatenate(outputs, axis=1).transpose(2, 0, 1)
+    return output + given if cell.residual and lower.below else output
 
 
 def _seen(cell: Direction, given: Array) -> Array:
-    """Return what a direction sees of what is given to its layer, in its own order."""
+    """Return the inputs of a direction, after the norm and in its own time order, from those of its layer."""
     if cell.norm is not None:
         given = cell.norm.apply(given.swapaxes(1, 2)).swapaxes(1, 2)
     return given[:, ::-1] if cell.reverse else given
@@ -183,17 +187,17 @@ def run(
     start: Array | None = None,
     storage: str = EVERYTHING,
 ) -> Trajectory:
-    """Run a cell from `start` (zeros unless given), drop the first `warmup` steps, keep the rest.
+    """Run a cell from `start` (zeros unless given), drop the first `warmup` steps, and store the rest.
 
-    Values that overflow become inf and go on; whoever reads the states looks for them.
+    Values that overflow become inf, which later steps take in; `analysis.finite` reports them.
 
     Args:
         cell: the cell.
         inputs: (B, T, m) or (T, m), inputs of the network.
         warmup: steps that are run and not measured; one has to be left after them.
-        keep: the last of these that are kept all the same.
+        keep: number of the last warm-up steps that are stored all the same.
         start: state before the first step, (n,) or (B, n).
-        storage: one of `budget.STORAGE`; what is not kept is computed again when it is asked for, and is the same.
+        storage: one of `budget.STORAGE`; what is not stored is computed again on demand, with the same numbers.
 
     Raises:
         InputError: the shapes do not fit, or no step is left.
@@ -217,9 +221,9 @@ def run(
     dropped = warmup - keep
     with np.errstate(over="ignore", invalid="ignore"):
         if dropped:
-            runner = kernel_of(cell).runner(PIECE, batch)
-            for first in range(0, dropped, PIECE):
-                s = _states(runner, x[first : min(first + PIECE, dropped)], s)[-1]
+            runner = kernel_of(cell).runner(WARMUP_STEPS, batch)
+            for first in range(0, dropped, WARMUP_STEPS):
+                s = _states(runner, x[first : min(first + WARMUP_STEPS, dropped)], s)[-1]
         x = x[dropped:]
         if storage == CHECKPOINTS:
             return _with_checkpoints(cell, x, s, keep)
@@ -239,13 +243,13 @@ def _states(runner: Runner, x: Array, s: Array) -> Array:
 
 
 def _with_checkpoints(cell: Network, x: Array, s: Array, begin: int) -> Trajectory:
-    """Keep the states of about sqrt(T) steps, the one after the first `begin` among them."""
+    """Run a cell and store the states of about sqrt(T) steps, the one after the first `begin` among them."""
     length = max(1, math.isqrt(len(x)))
     at = np.unique([0, *range(begin, len(x), length), len(x)])
     states = np.empty((len(at), *s.shape), cell.dtype)
     states[0] = s
-    runner, odd = kernel_of(cell).runner(length, s.shape[1]), False
+    runner, nonfinite = kernel_of(cell).runner(length, s.shape[1]), False
     for row, (first, end) in enumerate(itertools.pairwise(at.tolist())):
-        went = _states(runner, x[first:end], states[row])
-        states[row + 1], odd = went[-1], odd or not np.isfinite(went).all()
-    return Trajectory(cell, x, states, (), at, odd)
+        piece = _states(runner, x[first:end], states[row])
+        states[row + 1], nonfinite = piece[-1], nonfinite or not np.isfinite(piece).all()
+    return Trajectory(cell, x, states, (), at, nonfinite)

@@ -1,7 +1,7 @@
 """What a cell looks like: boxes and lines, read off the structure of its Jacobian.
 
 Every map of a step says which gates its new parts depend on, which old parts, and which part its weights read
-(`linear.Partials`); what one new part gives another within the step is undone first, so that a path is drawn once:
+(`maps.Grids`); what one new part gives another within the step is undone first, so that a path is drawn once:
 of an LSTM, h' hangs on c' and o. Maps in a row become one graph. What only passes a map by, or is the value of one
 gate, gets no box of its own. Nothing here knows a cell by name: a new file in the room is drawn, too.
 """
@@ -17,7 +17,7 @@ import numpy as np
 from gradscope import plugins
 from gradscope.errors import GradscopeError, InputError
 from gradscope.maps.grid import absent
-from gradscope.maps.jacobian import Array, Partials, ranges
+from gradscope.maps.jacobian import Array, Grids, ranges
 from gradscope.maps.same_step import without_same_step
 from gradscope.networks.cell import Cell, MapsCell, cell_class
 from gradscope.networks.create import create
@@ -232,9 +232,9 @@ class _Drawn:
         x, s = _anywhere(cell.input_size, 0), _anywhere(sum(first.old_sizes), 1)
         for m, following in zip(cell.maps, (*cell.maps[1:], None), strict=True):
             with np.errstate(all="ignore"):
-                partials = m.differentiate(x, s).partials
+                grids = m.differentiate(x, s).grids
                 s = m.apply(x, s)
-            self._add(m, partials, m.parts if following is None else following.old_names, last=following is None)
+            self._add(m, grids, m.parts if following is None else following.old_names, last=following is None)
 
     def diagram(self) -> Diagram:
         """Return the graph, and which of its lines lie on the road around the weights."""
@@ -249,13 +249,13 @@ class _Drawn:
         edges = [replace(e, road="around") if (e.start, e.end) in around else e for e in edges]
         return Diagram(tuple(self.nodes.values()), tuple(edges))
 
-    def _add(self, m: Map, partials: Partials, parts: Sequence[str], *, last: bool) -> None:
+    def _add(self, m: Map, grids: Grids, parts: Sequence[str], *, last: bool) -> None:
         """Add one map: its gates, and the parts that it makes, by the names that the next map has for them."""
         old = dict(zip(m.old_names, self.at.values(), strict=True))
         gates = [self._gate(m, gate, old) for gate in m.gates]
-        within = partials.within
-        through, around = without_same_step(partials.through, partials.around, within)
-        entry = through if partials.entry is None else without_same_step(partials.entry, partials.around, within)[0]
+        within = grids.within
+        through, around = without_same_step(grids.through, grids.around, within)
+        entry = through if grids.entry is None else without_same_step(grids.entry, grids.around, within)[0]
         made: dict[str, str] = {}
         for p, part in enumerate(parts):
             held = [gates[g] for g in range(len(gates)) if not (absent(through[p][g]) and absent(entry[p][g]))]

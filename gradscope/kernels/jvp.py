@@ -24,7 +24,7 @@ from gradscope.kernels.columns import jvp_columns
 from gradscope.maps.composition import Composite
 from gradscope.maps.determinant import log_abs
 from gradscope.maps.grid import Entry, absent
-from gradscope.maps.jacobian import Array, Dense, Jacobian, Linear, Partials, ranges
+from gradscope.maps.jacobian import Array, Dense, Grids, Jacobian, Linear, ranges
 from gradscope.maps.row_scaling import STEEP, factors, row_spread
 from gradscope.maps.same_step import identity_plus, without_same_step
 
@@ -335,22 +335,20 @@ class _Grid(PlainFrameJvp):
     @cached_property
     def _spreads(self) -> Array | None:
         """Nats between rows, of every step or of all of them; None where no step is steep."""
-        spreads = row_spread(self._jacobian.through, self._jacobian.around, self._jacobian.partials.within)
+        spreads = row_spread(self._jacobian.through, self._jacobian.around, self._jacobian.grids.within)
         return spreads if spreads.max() > STEEP else None
 
     @cached_property
     def _factors(self) -> list[tuple[FrameJvp, bool]]:
         """What one new part gives another comes last: rows of the rest may differ in size, and none is rounded off."""
-        block, within = self._jacobian, self._jacobian.partials.within
+        block, within = self._jacobian, self._jacobian.grids.within
         through, around = without_same_step(block.through, block.around, within)
-        first = Jacobian(Partials(through, around), block.U, None, block.reads, block.old, block.new)
+        first = Jacobian(Grids(through, around), block.U, None, block.reads, block.old, block.new)
         maps: list[tuple[FrameJvp, bool]] = [
             (_Grid(first, self._steps, self._sequences, self._slabs, f"{self._name}/"), True)
         ]
         if within is not None:
-            last = Jacobian(
-                Partials([[0]] * len(block.new), identity_plus(within)), None, None, 0, block.new, block.new
-            )
+            last = Jacobian(Grids([[0]] * len(block.new), identity_plus(within)), None, None, 0, block.new, block.new)
             maps.append((_Diagonals(last, self._steps, self._sequences), False))
         return maps
 

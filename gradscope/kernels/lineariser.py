@@ -13,8 +13,8 @@ import numpy as np
 
 from gradscope.kernels.stepper import LARGE, entering, joint_rows, recurrent, split_hull
 from gradscope.kernels.tape import Call, Player, Tape, record, recorded
-from gradscope.kernels.vjp import ContiguousPartials
-from gradscope.maps.jacobian import Array, Jacobian, Linear, Partials
+from gradscope.kernels.vjp import ContiguousGrids
+from gradscope.maps.jacobian import Array, Grids, Jacobian, Linear
 from gradscope.networks.formulas import Parts, Preactivations
 from gradscope.networks.map import Map
 
@@ -70,9 +70,9 @@ class Lineariser:
             return grid and [[self._made[e.number] if isinstance(e, _Array) else e for e in row] for row in grid]
 
         through, around, entry, within = (back(g) for g in grids)
-        partials = ContiguousPartials(through, around, entry, within, stacked)
+        contiguous = ContiguousGrids(through, around, entry, within, stacked)
         names = tuple(m.gates)
-        self._block = Jacobian(partials, m.U, m.W, m.reads_part, m.old_sizes, m.new_sizes, names)
+        self._block = Jacobian(contiguous, m.U, m.W, m.reads_part, m.old_sizes, m.new_sizes, names)
         self._split = split_hull(m)
         self._calls = self._on(self._a, self._v, self._s)
 
@@ -121,7 +121,7 @@ class _Array:
         self.number = number
 
 
-def _flattened(partials: Partials) -> tuple[list[Grid | None], list[Any]]:
+def _flattened(grids: Grids) -> tuple[list[Grid | None], list[Any]]:
     """Return the grids with numbers for their arrays, and the arrays, each of them once."""
     arrays: list[Any] = []
     known: dict[int, int] = {}
@@ -134,7 +134,7 @@ def _flattened(partials: Partials) -> tuple[list[Grid | None], list[Any]]:
             arrays.append(entry)
         return _Array(known[id(entry)])
 
-    four = (partials.through, partials.around, partials.entry, partials.within)
+    four = (grids.through, grids.around, grids.entry, grids.within)
     return [None if g is None else [[one(e) for e in row] for row in g] for g in four], arrays
 
 

@@ -17,9 +17,9 @@ import numpy as np
 from gradscope.kernels.tape import Call
 from gradscope.maps.composition import Composite
 from gradscope.maps.grid import Entry, Grid, absent, combine
-from gradscope.maps.jacobian import Array, Dense, Jacobian, Linear, Partials, ranges
+from gradscope.maps.jacobian import Array, Dense, Grids, Jacobian, Linear, ranges
 
-__all__ = ["ContiguousPartials", "PlainVjp", "VjpPlayer", "plain_vjp_within", "vjp_player", "vjp_within"]
+__all__ = ["ContiguousGrids", "PlainVjp", "VjpPlayer", "plain_vjp_within", "vjp_player", "vjp_within"]
 
 
 class VjpPlayer(Protocol):
@@ -33,8 +33,8 @@ class VjpPlayer(Protocol):
 
 
 @dataclass(frozen=True)
-class ContiguousPartials(Partials):
-    """Partials of a block of steps that share memory, and are written again in place for the next block.
+class ContiguousGrids(Grids):
+    """Grids of a block of steps that share memory, and are written again in place for the next block.
 
     Attributes:
         stacked: {new part: (K, gates, H, B)}, rows of `through` as one array, zeros included.
@@ -104,10 +104,10 @@ class _GridVjp:
     """The player for J = through . U + around: J^T u = U^T (through^T u) + around^T u."""
 
     def __init__(self, block: Jacobian, steps: int, batch: int) -> None:
-        self._first, self._pattern = block.partials, _pattern(block.partials)
+        self._first, self._pattern = block.grids, _pattern(block.grids)
         self._old, self._new, self._reads = ranges(block.old), ranges(block.new), block.reads
         # Coefficients that are contiguous already are read where they are; `load` copies the others.
-        self._in_place = block.partials.stacked if isinstance(block.partials, ContiguousPartials) else {}
+        self._in_place = block.grids.stacked if isinstance(block.grids, ContiguousGrids) else {}
         self._copies: list[tuple[Array, str, int, int]] = []  # (array, grid, row, column of the entry that it holds)
         gates, weights = len(block.through[0]), block.U
         width = 0 if weights is None else len(weights) // gates
@@ -142,11 +142,11 @@ class _GridVjp:
         return array
 
     def load(self, block: Any) -> bool:
-        partials = block.partials
-        if partials is not self._first and (self._in_place or _pattern(partials) != self._pattern):
+        grids = block.grids
+        if grids is not self._first and (self._in_place or _pattern(grids) != self._pattern):
             return False
         for array, grid, row, column in self._copies:
-            entry = getattr(partials, grid)[row][column]
+            entry = getattr(grids, grid)[row][column]
             array[: len(entry) if np.ndim(entry) else None] = entry  # as many steps as there are
         return True
 
@@ -180,13 +180,13 @@ class _GridVjp:
         return calls
 
 
-def _pattern(partials: Partials) -> list[Any]:
+def _pattern(grids: Grids) -> list[Any]:
     """Return what must stay the same from one block to the next: which entries are arrays, and the numbers."""
 
     def kinds(grid: Grid) -> list[Any]:
         return [[None if isinstance(e, np.ndarray) else e for e in row] for row in grid]
 
-    return [kinds(partials.through), kinds(partials.around)]
+    return [kinds(grids.through), kinds(grids.around)]
 
 
 @singledispatch
@@ -217,7 +217,7 @@ def _(block: Dense, u: Array, steps: slice) -> list[tuple[slice, Array]]:
 
 @vjp_within.register(Jacobian)
 def _(block: Jacobian, u: Array, steps: slice) -> list[tuple[slice, Array]]:
-    within = block.partials.take(steps).within
+    within = block.grids.take(steps).within
     if within is None:
         return []
     rows = ranges(block.new)

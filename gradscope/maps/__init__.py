@@ -6,7 +6,7 @@ J = through . U + around; `Dense` is a matrix; the others put several together.
 
 from gradscope.maps.composition import Composite, Looped
 from gradscope.maps.dense import Dense
-from gradscope.maps.grid import Array, Grid, Partials
+from gradscope.maps.grid import Array, Grid, Grids
 from gradscope.maps.jacobian import Jacobian
 from gradscope.maps.linear import Linear, PathShares
 from gradscope.maps.stacked import Normed, Stacked
@@ -20,7 +20,7 @@ __all__ = [
     "Linear",
     "Looped",
     "Normed",
-    "Partials",
+    "Grids",
     "PathShares",
     "Stacked",
 ]

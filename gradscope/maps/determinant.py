@@ -31,7 +31,7 @@ def block_log_det(
     """Return log|det J|, (..., B) or a number, or None where no block stands alone.
 
     Args:
-        around: a grid of `Partials`, every part `units` wide.
+        around: a grid of `Grids`, every part `units` wide.
         through: likewise, every gate `units` wide; rows are empty where there are no recurrent weights.
         within: likewise, or None.
         reads: the old part that the recurrent weights multiply.

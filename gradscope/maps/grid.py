@@ -13,14 +13,14 @@ import numpy as np
 
 from gradscope.numerics.formats import Array
 
-__all__ = ["Array", "Entry", "Grid", "Partials", "absent", "combine", "grid_jvp", "grid_vjp"]
+__all__ = ["Array", "Entry", "Grid", "Grids", "absent", "combine", "grid_jvp", "grid_vjp"]
 
 Entry = Any  # an array (..., H, B), or a number; the integer 0 means that there is no path
 Grid = Sequence[Sequence[Entry]]
 
 
 @dataclass(frozen=True)
-class Partials:
+class Grids:
     """Derivatives of one element-wise map, all of them diagonals.
 
     Attributes:
@@ -36,7 +36,7 @@ class Partials:
     entry: Grid | None = None
     within: Grid | None = None
 
-    def take(self, index: Any) -> Partials:
+    def take(self, index: Any) -> Grids:
         """Return the same grids with `index` applied to every array in them."""
 
         def grid(g: Grid | None) -> Any:
@@ -44,7 +44,7 @@ class Partials:
                 return None
             return [[e[index] if isinstance(e, np.ndarray) and e.ndim else e for e in row] for row in g]
 
-        return Partials(grid(self.through), grid(self.around), grid(self.entry), grid(self.within))
+        return Grids(grid(self.through), grid(self.around), grid(self.entry), grid(self.within))
 
 
 def absent(entry: Any) -> bool:

@@ -18,10 +18,10 @@ import numpy as np
 
 from gradscope.maps.dense import Dense
 from gradscope.maps.determinant import block_log_det, log_abs
-from gradscope.maps.grid import Array, Grid, Partials, absent, grid_jvp, grid_vjp
+from gradscope.maps.grid import Array, Grid, Grids, absent, grid_jvp, grid_vjp
 from gradscope.maps.linear import Linear, PathShares, Transposed, ranges
 
-__all__ = ["Array", "Dense", "Jacobian", "Linear", "Partials", "PathShares", "Transposed", "ranges"]
+__all__ = ["Array", "Dense", "Jacobian", "Linear", "Grids", "PathShares", "Transposed", "ranges"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +29,7 @@ class Jacobian(Linear):
     """J = through . U + around of one element-wise map.
 
     Attributes:
-        partials: the grids.
+        grids: the derivatives.
         U: recurrent weights (gates * H, size of the part that they read), or None.
         W: input weights (gates * H, inputs), or None.
         reads: which old part U multiplies.
@@ -37,7 +37,7 @@ class Jacobian(Linear):
         gates: names of the gates, in the order of U; () for their numbers.
     """
 
-    partials: Partials
+    grids: Grids
     U: Array | None
     W: Array | None
     reads: int
@@ -52,17 +52,17 @@ class Jacobian(Linear):
     @property
     def through(self) -> Grid:
         """[new part][gate] diagonals in front of the recurrent weights."""
-        return self.partials.through
+        return self.grids.through
 
     @property
     def around(self) -> Grid:
         """[new part][old part] diagonals that cross no recurrent weight."""
-        return self.partials.around
+        return self.grids.around
 
     @property
     def _entry(self) -> Grid:
         """[new part][gate] diagonals in front of the input weights."""
-        return self.through if self.partials.entry is None else self.partials.entry
+        return self.through if self.grids.entry is None else self.grids.entry
 
     @cached_property
     def _old(self) -> list[slice]:
@@ -120,9 +120,9 @@ class Jacobian(Linear):
         return np.asarray(self.W.T @ np.concatenate(self._gate_cotangents(self._entry, u)))
 
     def vjp_within(self, u: Array) -> Array:
-        if self.partials.within is None:
+        if self.grids.within is None:
             return np.zeros_like(u)
-        return np.concatenate(grid_vjp(self.partials.within, [u[s] for s in self._new], self.new))
+        return np.concatenate(grid_vjp(self.grids.within, [u[s] for s in self._new], self.new))
 
     def path_shares(self, u: Array, v: Array) -> PathShares:
         around, products = self.jvp_skip(v), self._products(v)
@@ -168,7 +168,7 @@ class Jacobian(Linear):
         if len(self.old) != len(self.new) or set(self.old + self.new) != {units}:
             return None
         through: Grid = [()] * len(self.new) if self.U is None else self.through
-        log = block_log_det(self.around, through, self.partials.within, self.reads, units, self._log_det_of_gate)
+        log = block_log_det(self.around, through, self.grids.within, self.reads, units, self._log_det_of_gate)
         return None if log is None else np.broadcast_to(log, (*log.shape[:-1], self.states)).copy()
 
     @cached_property
@@ -199,7 +199,7 @@ class Jacobian(Linear):
         return np.result_type(*arrays) if arrays else np.dtype(float)
 
     def _take(self, index: Any) -> Jacobian:
-        taken = Jacobian(self.partials.take(index), self.U, self.W, self.reads, self.old, self.new, self.gates)
+        taken = Jacobian(self.grids.take(index), self.U, self.W, self.reads, self.old, self.new, self.gates)
         vars(taken)["_log_dets"] = self._log_dets
         return taken
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradscope.maps.grid import Array, Grid, Partials, absent
+from gradscope.maps.grid import Array, Grid, Grids, absent
 from gradscope.maps.jacobian import Jacobian, Linear
 from gradscope.maps.same_step import identity_plus, is_zero, squares_to_zero, without_same_step
 
@@ -31,13 +31,13 @@ def factors(J: Linear) -> tuple[Factor, ...]:
     """Return the maps whose product is J, the first to be applied first; J alone where rows are of similar size."""
     if not isinstance(J, Jacobian) or J.U is None:
         return (Factor(J),)
-    grids = _split(J.through, J.around, J.partials.within)
+    grids = _split(J.through, J.around, J.grids.within)
     if grids is None:
         return (Factor(J),)
     through, around, *diagonal = grids
     no_gates = [[0]] * len(J.new)
-    size, *same_step = (Jacobian(Partials(no_gates, grid), None, None, 0, J.new, J.new) for grid in diagonal)
-    first = Jacobian(Partials(through, around), J.U, None, J.reads, J.old, J.new)
+    size, *same_step = (Jacobian(Grids(no_gates, grid), None, None, 0, J.new, J.new) for grid in diagonal)
+    first = Jacobian(Grids(through, around), J.U, None, J.reads, J.old, J.new)
     return Factor(first), Factor(size, steep=True), *(Factor(e) for e in same_step)
 
 

@@ -1,6 +1,6 @@
 """What one new part contributes to another in the same step, and grids without that contribution.
 
-Of an LSTM, c' contributes t o' c' to h'. With D such a grid (`Partials.within`), the grids of a Jacobian are (I + D)
+Of an LSTM, c' contributes t o' c' to h'. With D such a grid (`Grids.within`), the grids of a Jacobian are (I + D)
 times grids without the contribution, as long as no contribution passes on another one.
 """
 

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradscope.maps.jacobian import Array
-from gradscope.maps.jacobian import Partials as Grids
+from gradscope.maps.jacobian import Array, Grids
 from gradscope.networks.gate import Gate
 
 __all__ = ["INPUT", "Partials", "Parts", "Preactivations", "places"]

@@ -129,6 +129,6 @@ class Map(Weighted):
 
     def differentiate(self, x: Array, s: Array) -> Jacobian:
         """Return the Jacobian at (x, s)."""
-        partials = self.partials(*self.preactivations(x, s)).grids(self.parts, self.old_names, self.gates)
+        grids = self.partials(*self.preactivations(x, s)).grids(self.parts, self.old_names, self.gates)
         names = tuple(self.gates)
-        return Jacobian(partials, self.U, self.W, self.reads_part, self.old_sizes, self.new_sizes, names)
+        return Jacobian(grids, self.U, self.W, self.reads_part, self.old_sizes, self.new_sizes, names)

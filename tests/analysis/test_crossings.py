@@ -13,7 +13,7 @@ from gradscope.analysis.paths import paths
 from gradscope.dynamics.chain import linearise
 from gradscope.dynamics.loss import random_loss
 from gradscope.dynamics.trajectory import run
-from gradscope.maps.jacobian import Jacobian, Partials
+from gradscope.maps.jacobian import Grids, Jacobian
 
 CASES = [
     ("lstm", {}),
@@ -113,7 +113,7 @@ def test_never_crossing_is_the_ablated_product():
 def scalar(around, through, steps):
     def source(a, b):
         one = np.ones((b - a, 1, 1))
-        return Jacobian(Partials(through=[[through * one]], around=[[around * one]]), np.eye(1), None, 0, (1,), (1,))
+        return Jacobian(Grids(through=[[through * one]], around=[[around * one]]), np.eye(1), None, 0, (1,), (1,))
 
     return JacobianChain(source, steps, 1, {"h": 1}, (slice(0, 1),))
 

@@ -120,11 +120,11 @@ def test_deep_runs_and_no_gradient():
 
 def test_roads_that_cancel():
     """1.5 around and -1 through make 0.5: the share around is 3."""
-    from gradscope.maps.jacobian import Partials
+    from gradscope.maps.jacobian import Grids
 
     def source(a, b):
         one = np.ones((b - a, 1, 1))
-        return Jacobian(Partials(through=[[-1.0 * one]], around=[[1.5 * one]]), np.eye(1), None, 0, (1,), (1,))
+        return Jacobian(Grids(through=[[-1.0 * one]], around=[[1.5 * one]]), np.eye(1), None, 0, (1,), (1,))
 
     chain = JacobianChain(source, 5, 1, {"h": 1}, (slice(0, 1),))
     assert shares(chain).around_share == pytest.approx(np.full((5, 1), 3.0), abs=1e-13)

@@ -8,7 +8,7 @@ import pytest
 from gradscope import create, plugins
 from gradscope.maps import jacobian
 from gradscope.maps.composition import Composite
-from gradscope.maps.jacobian import Dense, Jacobian, Partials
+from gradscope.maps.jacobian import Dense, Grids, Jacobian
 from gradscope.maps.row_scaling import factors
 from gradscope.maps.stacked import Stacked
 from gradscope.networks.cell import cell_class
@@ -78,13 +78,13 @@ def test_saturated_units_do_not_underflow():
 def test_a_dead_unit_is_minus_infinity():
     cell = create("rnn", activation="relu", hidden_size=3, input_size=1).replace(b_ih=np.array([-9.0, 9, 9]))
     assert np.isneginf(cell.linearise(*point(cell)).log_abs_det()).all()
-    J = Jacobian(Partials([], [[np.zeros((3, 2)), 0], [0, 1.0]]), None, None, 0, (3, 3), (3, 3))
+    J = Jacobian(Grids([], [[np.zeros((3, 2)), 0], [0, 1.0]]), None, None, 0, (3, 3), (3, 3))
     assert np.isneginf(J.log_abs_det()).all()
 
 
 def diagonal(around, within=None, units=4):
     parts = (units,) * len(around)
-    return Jacobian(Partials([[] for _ in around], around, within=within), None, None, 0, parts, parts)
+    return Jacobian(Grids([[] for _ in around], around, within=within), None, None, 0, parts, parts)
 
 
 def test_diagonal_grids():
@@ -117,7 +117,7 @@ def peephole(seed=0, within=True):
     U = rng.standard_normal((16, 4))
     di, df, dg, do, k, e = rng.standard_normal((6, 4, 3))
     through = [[e * di, e * df, e * dg, do], [di, df, dg, 0]]
-    parts = Partials(through, [[0, e * k], [0, k]], within=[[0, e], [0, 0]] if within else None)
+    parts = Grids(through, [[0, e * k], [0, k]], within=[[0, e], [0, 0]] if within else None)
     want = np.log(np.abs(k)).sum(0) + np.log(np.abs(do)).sum(0) + np.linalg.slogdet(U[12:])[1]
     return Jacobian(parts, U, None, 0, (4, 4), (4, 4)), want
 
@@ -132,8 +132,8 @@ def test_peephole():
 def test_parts_in_any_order():
     """The same map with c first and h second."""
     J, want = peephole()
-    p = J.partials
-    swapped = Partials(p.through[::-1], [r[::-1] for r in p.around[::-1]], within=[[0, 0], [p.within[0][1], 0]])
+    p = J.grids
+    swapped = Grids(p.through[::-1], [r[::-1] for r in p.around[::-1]], within=[[0, 0], [p.within[0][1], 0]])
     turned = Jacobian(swapped, J.U, None, 1, J.old, J.new)
     assert np.abs(turned.log_abs_det() - want).max() <= 1000 * EPS
 
@@ -197,5 +197,5 @@ def test_parts_of_a_step_with_dead_units(dtype):
 
 def test_a_step_that_no_gate_passes():
     """A grid without any path through the weights, as is left of gates that are all shut."""
-    J = Jacobian(Partials([[0]], [[np.full((3, 1), 0.5)]]), np.eye(3), None, 0, (3,), (3,))
+    J = Jacobian(Grids([[0]], [[np.full((3, 1), 0.5)]]), np.eye(3), None, 0, (3,), (3,))
     assert (J.vjp(np.ones((3, 1))) == 0.5).all()

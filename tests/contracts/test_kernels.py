@@ -16,7 +16,7 @@ from gradscope.dynamics.trajectory import run
 from gradscope.kernels import jvp as jvp_module
 from gradscope.kernels.jvp import PlainFrameJvp
 from gradscope.kernels.vjp import PlainVjp, plain_vjp_within
-from gradscope.maps import Composite, Jacobian, Partials
+from gradscope.maps import Composite, Grids, Jacobian
 from gradscope.networks.cell import cell_class
 
 CELLS = plugins.names("cells")
@@ -47,7 +47,7 @@ def majorant(J):
         return Composite(tuple(majorant(m) for m in J.maps))
     if isinstance(J, Jacobian):
         through, around = ([[e if isinstance(e, int) else np.abs(e) for e in row] for row in g] for g in grids(J))
-        return dataclasses.replace(J, partials=Partials(through, around), U=None if J.U is None else np.abs(J.U))
+        return dataclasses.replace(J, grids=Grids(through, around), U=None if J.U is None else np.abs(J.U))
     return J  # a matrix, or layers: the kernels hand these to `Linear.vjp` as they are
 
 

@@ -120,8 +120,8 @@ def test_pieces_between_checkpoints_are_computed_once_a_pass(monkeypatch):
     inputs = np.random.default_rng(0).standard_normal((2, 300, 2))
     longer = linearise(run(cell, inputs, warmup=20, keep=20, storage=CHECKPOINTS))
     made = []
-    inner = trajectory._again
-    monkeypatch.setattr(trajectory, "_again", lambda path, number: made.append(number) or inner(path, number))
+    inner = trajectory._recompute
+    monkeypatch.setattr(trajectory, "_recompute", lambda path, number: made.append(number) or inner(path, number))
     pieces = list(range(len(longer.trajectory.at) - 1))
     assert len(pieces) > 10 and longer.block_steps < longer.steps
     ways = (lambda: list(longer.passing()), lambda: list(longer.blocks(backward=True)), lambda: longer.first_nonfinite)

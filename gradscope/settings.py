@@ -349,45 +349,41 @@ def with_keywords(function: F) -> F:
     return function
 
 
-def command_options(settings: Settings, kinds: Collection[str]) -> str:
-    """Return the options that repeat settings in another command, " --layers 2 --seed 1", without the usual ones.
+def command_options(config: Mapping[str, Any]) -> str:
+    """Return the options that repeat the settings of a document in another command, " --layers 2 --seed 1".
 
-    Args:
-        settings: as given, so that what the data decide is left to them again.
-        kinds: kinds of model, as for `Where`.
+    What is usual is left out, and what the data decide is left to them again.
     """
-    words: list[str] = []
     usual = {"steps": STEPS, "batch": BATCH, "warmup": WARMUP, "input_size": INPUT_SIZE}
+    decided = {"steps", "batch", "warmup"} if "data" in config else set()
+    decided |= {"loss"} if "loss_gradient" in config else set()
+    words: list[str] = []
     for name, row in table(Settings).items():
-        value = getattr(settings, name)
-        default = row.default if settings.data or name not in usual else usual[name]
-        if row.repeat and value not in (None, default) and not row.unmet(settings, kinds):
+        value = config.get(name)
+        if row.repeat and name not in decided and value not in (None, usual.get(name, row.default)):
             # names come from files: quoted, they are words to any shell
-            words += [row.flag] if value is True else [row.flag, shlex.quote(str(_json_value(value)))]
+            words += [row.flag] if value is True else [row.flag, shlex.quote(str(value))]
     return "".join(f" {word}" for word in words)
 
 
 def footer_parts(config: Mapping[str, Any]) -> list[str]:
-    """Return the settings of a document in words, "hidden 64"; usual ones are left out."""
+    """Return the settings of a document in words, "hidden 64", in the order of the table; usual ones are left out."""
     parts = []
-    for name, value in config.items():
-        row = table(Settings).get(name)
+    rows = table(Settings)
+    for name in (*(n for n in rows if n in config), *(n for n in config if n not in rows)):
+        value, row = config[name], rows.get(name)
         usual = row is not None and row.record == ALWAYS and row.default in (None, value)
         if usual or value in (None, "", {}, []) or value is False:
             continue
-        rows = value if isinstance(value, Mapping) else {name: value}
-        parts += [k if v is True else f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in rows.items()]
+        words = value if isinstance(value, Mapping) else {name: value}
+        parts += [k if v is True else f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in words.items()]
     return parts
 
 
-def config_schema() -> dict[str, Any]:
-    """Return {name: JSON Schema} of the entries of a document's `config`."""
+def config_schema() -> dict[str, tuple[str, dict[str, Any]]]:
+    """Return {name: (meaning, JSON Schema)} of the entries of a document's `config`."""
     rows = table(Settings).items()
-    return {
-        n: row.parser.schema | {"description": f"{row.help.partition(': {')[0]}."}
-        for n, row in rows
-        if row.record != NEVER
-    }
+    return {n: (f"{row.help.partition(': {')[0]}.", row.parser.schema) for n, row in rows if row.record != NEVER}
 
 
 def _json_value(value: Any) -> Any:

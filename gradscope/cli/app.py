@@ -21,6 +21,10 @@ from gradscope.errors import GradscopeError, InputError, Interrupted
 
 __all__ = ["build", "main"]
 
+PURPOSE = (
+    "Diagnose vanishing and exploding gradients in RNNs, LSTMs, GRUs and state-space models, from a PyTorch checkpoint "
+    "or a cell name."
+)
 EXAMPLES = """Examples:
 
   gradscope analyze --cell gru --steps 200
@@ -36,8 +40,8 @@ def build() -> typer.Typer:
     app = typer.Typer(
         name="gradscope",
         cls=Group,
-        help="Measure how far gradients reach through recurrent networks.",
-        epilog="gradscope analyze --cell gru --steps 200  is a good beginning.",
+        help=PURPOSE,
+        epilog="Start with: gradscope analyze --cell gru --steps 200",
         context_settings={"help_option_names": ["-h", "--help"]},
         pretty_exceptions_enable=False,
         rich_markup_mode=None if os.environ.get("TERM") == "dumb" else "rich",
@@ -49,17 +53,15 @@ def build() -> typer.Typer:
         version: bool = typer.Option(False, "--version", help="Print the version.", show_default=False),
         debug: bool = typer.Option(False, "--debug", help="Show the traceback of every error.", show_default=False),
         no_plugins: bool = typer.Option(
-            False, "--no-plugins", help="Leave out plug-ins of other packages.", show_default=False
+            False, "--no-plugins", help="Ignore plug-ins of other packages.", show_default=False
         ),
     ) -> None:
         if version:
             _output.write_stdout(f"gradscope {__version__}\n")
             raise typer.Exit(0)
         if context.invoked_subcommand is None:
-            text = (
-                "usage: gradscope COMMAND [OPTIONS]\n\nMeasure how far gradients reach through recurrent networks.\n\n"
-            )
-            note(f"{text}Commands: {', '.join(COMMANDS)}\n\n{EXAMPLES}\ngradscope --help says more")
+            text = f"usage: gradscope COMMAND [OPTIONS]\n\n{PURPOSE}\n\nCommands: {', '.join(COMMANDS)}\n\n{EXAMPLES}"
+            note(f"{text}\nDetails: gradscope --help")
             raise typer.Exit(2)
 
     return app
@@ -98,7 +100,7 @@ def _guarded(arguments: list[str], debug: bool) -> int:
             _trace()
         return _say(f"error: {error.message}", error.hint, error.exit_code)
     except MemoryError:
-        hint = "use fewer steps, sequences or units, or --max-memory to be told before"
+        hint = "use fewer steps, sequences or units; --max-memory sets a limit that is checked before the run"
         return _say("error: out of memory", hint, 5)
     except Exception as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -110,7 +112,7 @@ def _guarded(arguments: list[str], debug: bool) -> int:
                 _trace()
             return _say(f"error: {told}", "gradscope --debug shows the traceback", InputError.exit_code)
         _trace()
-        return _say("this is a bug in gradscope, not in what you did", "please report it with the lines above", 1)
+        return _say("internal error: this is a bug in gradscope", "please report it with the lines above", 1)
 
 
 def _run(arguments: list[str]) -> int:
@@ -156,7 +158,7 @@ def _tell_plugins(otherwise: Any) -> Any:
         if not issubclass(category, plugins.PluginWarning):
             otherwise(message, category, *rest, **more)
         elif "_GRADSCOPE_COMPLETE" not in os.environ:
-            note(f"warning: {message}\nhint: --no-plugins leaves out plug-ins of other packages")
+            note(f"warning: {message}\nhint: --no-plugins ignores plug-ins of other packages")
 
     return tell
 

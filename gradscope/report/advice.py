@@ -6,14 +6,12 @@ import shlex
 from typing import Any
 
 from gradscope.report.case import Case
+from gradscope.settings import command_options
 
 __all__ = ["MEASURED", "PIPED", "keep_more"]
 
 PIPED = "standard input"  # the path of a model that came through a pipe
 USUAL_HIDDEN = 128  # units that the command line takes unasked
-USUAL_INPUTS = 32
-# Settings that a command takes unasked; what differs has to be said again.
-ALSO = {"steps": 200, "batch": 8, "warmup": 50, "seed": 0, "input_scale": 1.0, "dtype": "float64"}
 MEASURED = "To measure what changes of the weights do, append --remedies (in Python, remedies=True)"
 # What a cell without a bias that keeps its state is told when its gradient vanishes, by `Case.roads`.
 OTHER_CELLS = {
@@ -56,17 +54,8 @@ def _target(model: Document) -> str:
 
 
 def _options(model: Document, config: Document) -> str:
-    """Return what else that command needs. Names come from files: quoted, they are words to any shell."""
-    given = {"--layer": model.get("layer") if model["source"] == "checkpoint" else None, "--data": config.get("data")}
-    if config.get("drive", "noise") != "noise":
-        given |= {"--drive": config["drive"], "--readout": config.get("readout")}
-    given |= {f"--{key.replace('_', '-')}": config.get(key) for key in ALSO if config.get(key) != ALSO[key]}
-    if model["source"] == "init" and not config.get("data") and model["input_size"] != USUAL_INPUTS:
-        given["--input-size"] = model["input_size"]
-    if model["source"] == "init":
-        given |= {"--layers": config.get("layers", 1) > 1 and config["layers"], "--norm": config.get("norm")}
-        given |= {"--residual": config.get("residual")}
-    if config.get("data"):
-        given = {key: value for key, value in given.items() if key not in ("--steps", "--batch", "--warmup")}
-    flags = {option: "" if value is True else f" {shlex.quote(str(value))}" for option, value in given.items() if value}
-    return "".join(f" {option}{value}" for option, value in flags.items())
+    """Return what else that command needs."""
+    more = {"layer": model.get("layer")} if model["source"] == "checkpoint" else {}
+    if model["source"] == "init" and not config.get("data"):
+        more["input_size"] = model["input_size"]
+    return command_options({**config, **more})

@@ -11,6 +11,7 @@ from typing import Any
 from gradscope.errors import InputError
 from gradscope.report import section
 from gradscope.report.model import Column, Finding, Report, Table
+from gradscope.settings import footer_parts
 
 __all__ = ["from_document"]
 
@@ -40,25 +41,13 @@ def from_document(document: Document) -> Report:
         ) from error
 
 
-# Settings that the footer leaves out while they are as here.
-USUAL = {"layers": 1, "gain": 1.0, "input_scale": 1.0, "spectrum": 16, "threshold": 1e-3, "lags": 32, "nan": "keep"}
-
-
 def footer(document: Document) -> str:
     """Return version, seed and settings in one line."""
     parts = [f"gradscope {document['tool']['version']}"]
     model = document.get("model", {})
     if model.get("path"):
         parts.append(f"{model['path']} (sha256 {str(model.get('sha256', ''))[:12]})")
-    for key, value in document["config"].items():
-        if value in (None, "", {}, []) or value is False or key == "step_spectra" or USUAL.get(key) == value:
-            continue
-        if value is True:
-            parts.append(key)
-        elif isinstance(value, dict):
-            parts += [f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in value.items()]
-        else:
-            parts.append(f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}")
+    parts += footer_parts(document["config"])
     return " · ".join(parts)
 
 

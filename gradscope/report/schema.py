@@ -7,6 +7,7 @@ from typing import Any
 
 from gradscope.report import section
 from gradscope.report.fields import (
+    Field,
     Fields,
     array,
     boolean,
@@ -18,6 +19,7 @@ from gradscope.report.fields import (
     ref,
     string,
 )
+from gradscope.settings import config_schema
 
 __all__ = ["KINDS", "schema"]
 
@@ -219,73 +221,20 @@ DEFINITIONS = {
     "config": record(
         "Every setting that was used, resolved: what was not given has its default here.",
         {
+            **{name: Field(meaning, schema, optional=True) for name, (meaning, schema) in config_schema().items()},
             "cell": string(
                 "Name of the cell, as gradscope cells lists them, or FILE.py:NAME for one of the user's own; "
                 "of a cell with random weights, or a function.",
                 null=True,
                 optional=True,
             ),
-            "hidden": integer("Units of a layer.", optional=True, minimum=1),
-            "input_size": integer("Number of inputs of a cell that is checked.", optional=True, minimum=1),
-            "layers": integer("Layers of the network.", optional=True, minimum=1),
-            "residual": boolean("Whether residual connections between layers were asked for.", optional=True),
-            "norm": choice(
-                "What normalises the input of a layer above the bottom one; where something does.",
-                "layer",
-                "rms",
-                optional=True,
-            ),
-            "bidirectional": boolean("Whether both directions were asked for.", optional=True),
-            "init": string("Name of the initialisation.", optional=True),
-            "gain": number("Factor on the recurrent weights.", null=False, optional=True),
-            "set": record(
-                "Settings of the cell and of the initialisation, as they were given.", {}, optional=True, others=True
-            ),
-            "data": string("Name of the file of real input, without its folder.", optional=True),
-            "embedding": string(
-                "Name of the embedding in the checkpoint that turned tokens into input.", optional=True
-            ),
-            "drive": string("Made-up input: noise, zeros or sine; or self: the network's own output.", optional=True),
-            "readout": string(
-                "Name that was given for the linear layer of the checkpoint whose output is the next input.",
-                optional=True,
-            ),
-            "lead_in": integer(
-                "Steps that the network read before the run began; where there were any.", optional=True, minimum=1
-            ),
-            "input_scale": number("Factor on made-up input.", null=False, optional=True),
-            "loss_gradient": string("Name of the file that holds dL/dh, without its folder.", optional=True),
-            "spectrum": integer(
-                "How many Lyapunov exponents, singular values and eigenvalues of the product are kept at most.",
-                optional=True,
-                minimum=1,
-            ),
-            "threshold": number("The fraction of the gradient that `reach` asks for.", null=False, optional=True),
-            "remedies": boolean("Whether changes of the weights were measured, too.", optional=True),
-            "dtype": string("Precision of the computation: float64 or float32.", optional=True),
-            "batch": integer("Independent sequences.", optional=True, minimum=1),
-            "steps": integer("Measured steps T.", optional=True, minimum=1),
-            "warmup": integer("Steps run before the measured ones.", optional=True, minimum=0),
-            "loss": string(
-                "The loss: last, mean or sum, each a random readout of length one; or given.", optional=True
-            ),
-            "seed": integer("Seed of weights, input and readout.", optional=True, minimum=0),
+            "norm": choice("Normalisation of the input of every layer above the first.", "layer", "rms", optional=True),
+            "input_size": integer("Number of input features of a cell that is checked.", optional=True, minimum=1),
+            "lead_in": integer("Steps read before the run began, where there were any.", optional=True, minimum=1),
+            "loss": string("The loss: last, mean or sum, each a random readout; or given.", optional=True),
             "step_spectra": integer(
-                "Of how many single steps spectra were taken; 0: of none.", optional=True, minimum=0
+                "Number of time steps whose Jacobian spectrum was computed.", optional=True, minimum=0
             ),
-            "lags": integer(
-                "At how many lags the Jacobian product was measured; 0: at none.", optional=True, minimum=0
-            ),
-            "layer": string("The layer of the checkpoint that was asked for.", optional=True),
-            "key": string("Which of several state dicts of the checkpoint.", optional=True),
-            "activation": string("Activation that was given for a checkpoint that does not say.", optional=True),
-            "gate_order": string("Order of the gates that was given for a checkpoint.", optional=True),
-            "data_key": string("Which array of an .npz.", optional=True),
-            "columns": string("Which columns of a table.", optional=True),
-            "delimiter": string("Delimiter that was given for a table.", optional=True),
-            "decimal": string("Decimal sign that was given for a table.", optional=True),
-            "layout": string("Axes of 3-D data that were given: btf or tbf.", optional=True),
-            "nan": string("What was done with data that are not finite: keep, drop, zero or error.", optional=True),
         },
         others=True,
     ),

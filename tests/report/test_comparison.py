@@ -7,8 +7,9 @@ import shlex
 import numpy as np
 
 import gradscope
-from gradscope.api import Origin, analyze
+from gradscope.api import Origin, run_analysis
 from gradscope.report.present import from_document
+from gradscope.settings import Settings
 
 
 def small(name="gru", **settings):
@@ -58,7 +59,7 @@ def test_a_loss_at_every_step_is_drawn_as_it_is_told():
 def test_names_of_a_file_are_words_to_a_shell():
     """A checkpoint names its layers; a command that is offered for pasting must not run what they say."""
     origin = Origin({"source": "checkpoint", "path": "my model.pt", "layer": "x; rm -rf ~"}, {"data": "it's.npy"})
-    result = analyze(small(), steps=60, lags=0, origin=origin)
+    result = run_analysis(small(), None, Settings(steps=60, lags=0), origin=origin)
     (found,) = (f for f in result.verdict["findings"] if f["code"] == "GS-VANISHING")
     words = shlex.split(found["remedy"].partition(": ")[2])
     assert words[2] == "my model.pt"
@@ -68,5 +69,5 @@ def test_names_of_a_file_are_words_to_a_shell():
 
 def test_a_piped_model_has_no_name_to_compare_by():
     origin = Origin({"source": "checkpoint", "path": "standard input", "layer": "rnn"})
-    result = analyze(small(), steps=60, lags=0, origin=origin)
+    result = run_analysis(small(), None, Settings(steps=60, lags=0), origin=origin)
     assert not any("standard input" in f["remedy"] for f in result.verdict["findings"])

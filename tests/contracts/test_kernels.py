@@ -14,6 +14,7 @@ from gradscope.dynamics.chain import linearise
 from gradscope.dynamics.loss import random_loss
 from gradscope.dynamics.trajectory import run
 from gradscope.kernels import jvp as jvp_module
+from gradscope.kernels import kinds
 from gradscope.kernels.jvp import PlainFrameJvp
 from gradscope.kernels.vjp import PlainVjp, plain_vjp_within
 from gradscope.maps import Composite, Grids, Jacobian
@@ -118,3 +119,46 @@ def test_exponents_without_the_jvp_kernels(name, settings, layers, monkeypatch):
     np.testing.assert_array_equal(quick.exponents[~known], plain.exponents[~known])
     gap = np.abs(quick.exponents[known] - plain.exponents[known])
     assert (gap <= 10 * (quick.doubt + plain.doubt)[known] + 64 * EPS * np.abs(plain.exponents[known])).all()
+
+
+def along(name, settings, layers=1):
+    inputs = np.random.default_rng(0).standard_normal((BATCH, STEPS, INPUTS))
+    return run(network(name, settings, layers), inputs)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize(("name", "settings"), CASES, ids=IDS)
+def test_runs_without_the_kernels(name, settings, layers, monkeypatch):
+    """One step after another, from the states that the kernels found: what rounding does to one step.
+
+    A preactivation is a sum of units + inputs + 2 terms; a formula evaluates some ten functions of such, and none of
+    these here amplifies an error by more than the size of its arguments, which is below ten.
+    """
+    quick = along(name, settings, layers)
+    monkeypatch.setattr(kinds, "KERNELS", {})
+    allowed = 10 * 10 * (UNITS + INPUTS + 2) * EPS
+    for t in range(STEPS):
+        plain = run_one(quick, t)
+        assert (np.abs(quick.states[t + 1] - plain) <= allowed * np.maximum(1, np.abs(plain))).all()
+
+
+def run_one(trajectory, t):
+    states = np.stack([trajectory.states[t], np.zeros_like(trajectory.states[t])])
+    kinds.kernel_of(trajectory.cell).runner(1, BATCH)(trajectory.inputs[t : t + 1], states)
+    return states[1]
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize(("name", "settings"), CASES, ids=IDS)
+def test_jacobians_without_the_kernels(name, settings, layers, monkeypatch):
+    """The same states, linearised without what the run saved of them and without recorded formulas."""
+    trajectory = along(name, settings, layers)
+    quick = dense_blocks(linearise(trajectory))
+    monkeypatch.setattr(kinds, "KERNELS", {})
+    plain = dense_blocks(linearise(trajectory.bare()))
+    allowed = 10 * 10 * (UNITS + INPUTS + 2) * EPS  # as of a step; derivatives are formulas of the same preactivations
+    assert (np.abs(quick - plain) <= allowed * np.maximum(1, np.abs(plain).max(axis=(2, 3), keepdims=True))).all()
+
+
+def dense_blocks(chain):
+    return np.array([[J.column(b).dense() for b in range(BATCH)] for _, J in chain.passing()])

@@ -21,10 +21,10 @@ __all__ = [
 ]
 
 EVERYTHING, STATES, CHECKPOINTS = STORAGE = ("states and what a step keeps", "states", "checkpoints")
-FLOOR = 200 << 20  # the libraries, and the Jacobians of a chunk of steps
-MODEST = 1 << 30  # what is used unasked, where less would take longer
-NORMS = 24  # numbers a step and sequence: norms, shares of roads, and their percentiles
-FALLBACK = 4 << 30  # where the system does not tell
+FLOOR = 200 << 20  # bytes of the libraries, and of the Jacobians of a chunk of steps
+MODEST = 1 << 30  # bytes that are used by default, where less would take longer
+NORMS = 24  # numbers a step and sequence: norms, shares of paths, and their percentiles
+FALLBACK = 4 << 30  # bytes of free memory where the system does not report any
 
 EIGENVALUES = 25  # n^3 of them are the operations of all eigenvalues (Golub & Van Loan 2013, section 7.5.6)
 PASSES = 20  # of a column that is one of the largest k: two rounds back and forth, and all lags add up to about 5 T
@@ -44,9 +44,9 @@ class Plan:
         itemsize: bytes of a number.
         dense: whether Jacobian products and spectra are taken, n x n each.
         columns: columns of the frames that are pushed along for Lyapunov exponents, over all sequences.
-        keeps: numbers beside the state that a step of a sequence may keep.
+        keeps: numbers beside the state that a run may save of each step and sequence.
         kept: what these are.
-        storage: what is kept of the run, one of `STORAGE`.
+        storage: what is stored of the run, one of `STORAGE`.
         polar: recurrent weights that are made orthogonal, one of the changes that may be tried; 0 for none.
     """
 
@@ -87,7 +87,7 @@ class Plan:
         return sum(self.parts.values()) + FLOOR
 
     def fitting(self, limit: int | None = None) -> Plan:
-        """Return the plan with as much kept of the run as fits, the rest being computed again when it is needed.
+        """Return the plan that stores as much of the run as fits, and computes the rest again on demand.
 
         Args:
             limit: bytes that may be used; None for half of what is free, and no more than `MODEST`.

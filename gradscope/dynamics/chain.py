@@ -41,7 +41,7 @@ class JacobianChain:
         batch: number of sequences B.
         sizes: {part: size} of the state.
         outputs: the parts of the state, of one size, whose sum the loss sees.
-        trajectory: where the chain was linearised, or None for one made from arrays.
+        trajectory: where the chain was linearised, or None for a chain of given Jacobians.
         step_bytes: bytes that the Jacobians of one step take, about, work arrays included.
     """
 

@@ -36,7 +36,7 @@ class Loss:
 
     @property
     def at_every_step(self) -> bool:
-        """Whether steps before the last have a loss of their own."""
+        """Whether the loss reads states before the last one."""
         return self.direct.ndim == 3
 
     @property

@@ -39,11 +39,15 @@ def lead_in_of(
     width = cell.network.network_input_size
     if lead_in is None:
         return drive("noise", batch or BATCH, LEAD_IN, width, seed=seed) if isinstance(cell, Loop) else None
-    lead_in = np.asarray(lead_in)
+    sequences = len(inputs) if inputs is not None and np.ndim(inputs) == 3 else batch
+    return _checked(np.asarray(lead_in), width, sequences)
+
+
+def _checked(lead_in: Array, width: int, sequences: int | None) -> Array:
+    """Return the lead-in of a user as (B, N, m); refuse one that does not fit the network or the run."""
     lead_in = lead_in[None] if lead_in.ndim == 2 else lead_in
     if lead_in.ndim != 3 or lead_in.shape[2] != width or not lead_in.size:
         raise InputError(f"lead_in has shape {lead_in.shape}; this network needs (sequences, steps, {width})")
-    sequences = len(inputs) if inputs is not None and np.ndim(inputs) == 3 else batch
     if len(lead_in) > 1 and sequences not in (None, len(lead_in)):
         raise InputError(f"lead_in has {len(lead_in)} sequences, and the run has {sequences}")
     return lead_in

@@ -1,4 +1,4 @@
-"""The linear maps that a recurrent step's derivative is made of, for authors of cells and of analyses.
+"""The linear maps that make up the derivative of a recurrent step, for authors of cells and of analyses.
 
 `Linear` says what any of them can do: J v, J^T u, the matrix, the paths. `Jacobian` is the structured one,
 J = through . U + around; `Dense` is a matrix; the others put several together.

@@ -1,4 +1,4 @@
-"""Steps made of steps: several maps in a row, and a loop from output to input."""
+"""Steps composed of steps: several maps in a row, and a loop from output to input."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class Linear(ABC):
 
     @abstractmethod
     def column(self, b: int) -> Linear:
-        """Choose one of the B columns, kept as an axis of length 1 that broadcasts over a block."""
+        """Choose one of the B columns, as an axis of length 1 that broadcasts over a block."""
 
     # The derivative in the input
 

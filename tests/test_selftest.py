@@ -11,7 +11,7 @@ from gradscope import selftest
 from gradscope.cli.app import main
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.selftest import _check, exponents, networks, products
-from gradscope.selftest._check import Check, apart
+from gradscope.selftest._check import Check, gap
 
 
 def failing(*modules):
@@ -100,11 +100,11 @@ def test_what_is_not_a_number_is_not_right():
     assert Check("c", 1.0, 2.0, "").scaled == 0.5
 
 
-def test_apart():
-    assert apart([1, -np.inf], [1.5, -np.inf]) == 0.5
-    assert apart([1.0], [-np.inf]) == np.inf
-    assert math.isnan(apart([np.nan], [0.0]))
-    assert apart([1.0, 2.0], [1.0]) == np.inf
+def test_max_difference():
+    assert gap([1, -np.inf], [1.5, -np.inf]) == 0.5
+    assert gap([1.0], [-np.inf]) == np.inf
+    assert math.isnan(gap([np.nan], [0.0]))
+    assert gap([1.0, 2.0], [1.0]) == np.inf
 
 
 @pytest.fixture
@@ -163,6 +163,6 @@ def test_lines_are_broken_on_a_narrow_terminal(capsys, monkeypatch):
 
 
 def test_frames_allow_less_where_all_steps_are_alike():
-    (steady, _), (any_, why) = _check.of_frames(4, steady=True), _check.of_frames(4)
+    (steady, _), (any_, why) = _check.frame_allowance(4, steady=True), _check.frame_allowance(4)
     assert steady < 1e-10 < any_ < 1e-4
     assert "of an interval" in why

@@ -1,4 +1,4 @@
-"""What a caller may pass to the analyses that take a chain of their own."""
+"""Arguments of the analyses that Python calls with a chain: are they what they should be?"""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["check_chain", "check_count"]
 
 
 def check_chain(chain: Any) -> None:
-    """Refuse what is not a chain of finite Jacobians.
+    """Check that the argument is a chain of finite Jacobians.
 
     Raises:
-        UsageError: it is no chain.
+        UsageError: the argument is no chain.
         InputError: a Jacobian is not finite.
     """
     if not isinstance(chain, JacobianChain):
@@ -26,10 +26,10 @@ def check_chain(chain: Any) -> None:
 
 
 def check_count(what: str, value: Any, least: int, most: int | None = None) -> None:
-    """Refuse a number that is not whole, or out of range; None stands for the default.
+    """Check that an argument is a whole number in range; None stands for the default.
 
     Raises:
-        UsageError: it is.
+        UsageError: the argument is not.
     """
     if value is None:
         return

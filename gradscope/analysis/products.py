@@ -15,8 +15,8 @@ effect on P can be, max_t |J_T ... J_(t+1)| |J_t| |J_(t-1) ... J_1| / |P|. Where
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -82,17 +82,6 @@ class Products:
         return np.asarray(self.log_singular[:, :, 0])
 
 
-class _Rows(NamedTuple):
-    """What `Products` holds, of one sequence, or of S."""
-
-    log_singular: Array
-    surviving: Array
-    log_frobenius: Array
-    log_radius: Array
-    log_from_start: Array
-    log_condition: Array
-
-
 def log_lags(steps: int, count: int) -> Array:
     """Return up to `count` whole lags from 1 to `steps`, evenly spaced in log, both ends included."""
     return np.unique(np.round(np.geomspace(1, steps, max(count, 2))).astype(int))
@@ -124,15 +113,21 @@ def products(
     k = min(values or chain.size, chain.size)
     report = progress or (lambda _: None)
     if chain.diagonal:
-        return Products(at, *_by_unit(chain, at, k, report))
+        return _by_unit(chain, at, k, report)
     # few values of a moderate state: the leading ones; most of them: all; a large state: the largest, never formed
     large = values is not None and chain.size > FORMED_SIZE
     measure = _iterated if large else _graded if 2 * k > chain.size else _leading
-    by_sequence = [measure(chain, at, k, b, report) for b in range(chain.batch)]
-    return Products(at, *(np.stack(rows, axis=min(1, np.ndim(rows[0]))) for rows in zip(*by_sequence, strict=True)))
+    return _joined([measure(chain, at, k, b, report) for b in range(chain.batch)])
 
 
-def _leading(chain: JacobianChain, at: Array, k: int, b: int, report: Progress) -> _Rows:
+def _joined(by_sequence: list[Products]) -> Products:
+    """Return the products of several sequences side by side; those of one have no axis for them."""
+    rows = {f.name: [getattr(p, f.name) for p in by_sequence] for f in fields(Products) if f.name != "lags"}
+    stacked = {name: np.stack(x, axis=min(1, np.ndim(x[0]))) for name, x in rows.items()}
+    return Products(by_sequence[0].lags, **stacked)
+
+
+def _leading(chain: JacobianChain, at: Array, k: int, b: int, report: Progress) -> Products:
     """Follow what makes up the k largest values, by `LeadingProduct`; all of the product where that is not enough."""
     n, steps, matrices = chain.size, chain.steps, DenseJacobians(chain, b)
     singular, radius, back = np.full((len(at), n), -np.inf), np.full(len(at), np.nan), np.zeros(steps + 1)
@@ -156,10 +151,10 @@ def _leading(chain: JacobianChain, at: Array, k: int, b: int, report: Progress) 
     back[at] = singular[:, 0]
     forward, step = _forward_norms(matrices, steps, n, at, report)
     alive, condition = _count_surviving(singular, whole=True), _log_condition(back, step, forward)
-    return _Rows(singular[:, :k], alive, frobenius, radius, forward[at], condition)
+    return Products(at, singular[:, :k], alive, frobenius, radius, forward[at], condition)
 
 
-def _graded(chain: JacobianChain, at: Array, k: int, b: int, report: Progress) -> _Rows:
+def _graded(chain: JacobianChain, at: Array, k: int, b: int, report: Progress) -> Products:
     """Carry the whole product with separate sizes, by `GradedProduct`: all of its singular values are known."""
     n, steps = chain.size, chain.steps
     singular, radius, back = np.full((len(at), n), np.nan), np.full(len(at), np.nan), np.zeros(steps + 1)
@@ -181,10 +176,10 @@ def _graded(chain: JacobianChain, at: Array, k: int, b: int, report: Progress) -
     back[at] = singular[:, 0]
     forward, step = _forward_norms(DenseJacobians(chain, b), steps, n, at, report)
     alive, condition = _count_surviving(singular, whole=True), _log_condition(back, step, forward)
-    return _Rows(singular[:, :k], alive, frobenius, radius, forward[at], condition)
+    return Products(at, singular[:, :k], alive, frobenius, radius, forward[at], condition)
 
 
-def _iterated(chain: JacobianChain, at: Array, k: int, b: int, report: Progress) -> _Rows:
+def _iterated(chain: JacobianChain, at: Array, k: int, b: int, report: Progress) -> Products:
     """Compute the largest values only, by subspace iteration; norms at lags between those in `at` are interpolated."""
     singular = np.full((len(at), k), np.nan)
     row = _while_flat(chain, at, singular, b, report)
@@ -195,7 +190,7 @@ def _iterated(chain: JacobianChain, at: Array, k: int, b: int, report: Progress)
     back = np.interp(np.arange(chain.steps + 1), [0, *at], [0.0, *singular[:, 0]])
     unknown = np.full(len(at), np.nan)
     alive, condition = _count_surviving(singular, whole=False), _log_condition(back, step, forward)
-    return _Rows(singular, alive, unknown, unknown, forward[at], condition)
+    return Products(at, singular, alive, unknown, unknown, forward[at], condition)
 
 
 def _while_flat(chain: JacobianChain, at: Array, singular: Array, b: int, report: Progress) -> int:
@@ -221,7 +216,7 @@ def _while_flat(chain: JacobianChain, at: Array, singular: Array, b: int, report
     return row
 
 
-def _by_unit(chain: JacobianChain, at: Array, k: int, report: Progress) -> _Rows:
+def _by_unit(chain: JacobianChain, at: Array, k: int, report: Progress) -> Products:
     """Multiply unit by unit, of all sequences: all is known at every lag, and norms in between are interpolated."""
     n, steps, sequences, p = chain.size, chain.steps, chain.batch, len(chain.parts)
     # 1. back from the last step
@@ -251,7 +246,7 @@ def _by_unit(chain: JacobianChain, at: Array, k: int, report: Progress) -> _Rows
     for b in range(sequences):
         back, forward = (np.interp(every, known, [0.0, *x[:, b]]) for x in (singular[:, :, 0], from_start))
         condition.append(_log_condition(back, step[:, b], forward))
-    return _Rows(singular[:, :, :k], alive, frobenius, radius, from_start, np.array(condition))
+    return Products(at, singular[:, :, :k], alive, frobenius, radius, from_start, np.array(condition))
 
 
 def _forward_norms(matrices: DenseJacobians, steps: int, n: int, at: Array, report: Progress) -> tuple[Array, Array]:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from gradscope.kernels.frame import SPREAD_NATS, STRETCH
+from gradscope.numerics.formats import EPS
 from gradscope.numerics.interval import REDO_ABOVE_NATS
 
-__all__ = ["CHANCE", "EPS", "Check", "apart", "of_frames"]
+__all__ = ["CHANCE", "EPS", "Check", "gap", "frame_allowance"]
 
-EPS = float(np.finfo(float).eps)
 CHANCE = 5.0  # standard errors: chance goes beyond once in two million times
 
 
@@ -46,24 +46,24 @@ class Check:
         return bool(self.residual <= self.allowed)
 
     def of(self, group: str) -> Check:
-        """Return the check as one of a group."""
+        """Return the check as one of a group of that title."""
         return replace(self, group=group)
 
 
-def apart(found: Any, wanted: Any) -> float:
+def gap(computed: Any, exact: Any) -> float:
     """Return the largest difference between two arrays of one shape; -inf differs from -inf by nothing."""
-    a, b = np.asarray(found, float), np.asarray(wanted, float)
+    a, b = np.asarray(computed, float), np.asarray(exact, float)
     if a.shape != b.shape:
         return math.inf
     with np.errstate(invalid="ignore"):
         return float(np.where(a == b, 0.0, np.abs(a - b)).max())
 
 
-def of_frames(size: int, *, steady: bool = False) -> tuple[float, str]:
-    """Return how far a mean of log r over steps may be off, and why.
+def frame_allowance(size: int, *, steady: bool = False) -> tuple[float, str]:
+    """Return (how far a mean of log diag R over steps may be off, nats; why).
 
     The columns of an interval spread by so many nats, and the smallest is rounded like the largest: at worst in every
-    interval, with one sign. What a frame lacks of being orthonormal counts once, at the end, and is taken account of.
+    interval, with one sign. By how much a frame is not orthonormal counts once, at the end, and is taken account of.
 
     Args:
         size: n.

@@ -17,13 +17,13 @@ from gradscope.maps.jacobian import Array
 from gradscope.networks.cell import Cell
 from gradscope.networks.create import create
 from gradscope.networks.network import Network
-from gradscope.selftest._check import CHANCE, EPS, Check, apart, of_frames
+from gradscope.selftest._check import CHANCE, EPS, Check, frame_allowance, gap
 
 __all__ = ["CHECKS"]
 
 
-def _left_alone(cell: Network, steps: int, start: Array) -> JacobianChain:
-    """Run a cell for so many steps, after 300 more, with no input."""
+def _undriven(cell: Network, steps: int, start: Array) -> JacobianChain:
+    """Return the Jacobians along a run without input, after 300 steps of warm-up."""
     return linearise(run(cell, np.zeros((1, steps + 300, cell.input_size)), warmup=300, start=start))
 
 
@@ -32,14 +32,17 @@ def _fixed_point() -> Iterator[Check]:
     for w, known in ((0.5, -0.6931), (1.1, -0.1963), (2.0, -1.7935), (5.0, -7.0034)):
         a = brentq(lambda a, w=w: a - w * np.tanh(a), 1e-3, 2 * w, xtol=1e-15, rtol=4 * EPS) if w > 1 else 0.0
         want = np.log(2 * a / np.sinh(2 * a)) if a else np.log(w)
-        one = create("rnn", hidden_size=1, input_size=1)
-        assert isinstance(one, Cell)
-        cell = one.replace(U=np.array([[w]]), b_ih=None, b_hh=None)
-        found = lyapunov(_left_alone(cell, 50, np.ones(1)), burn=0).exponents
+        scalar = create("rnn", hidden_size=1, input_size=1)
+        assert isinstance(scalar, Cell)
+        cell = scalar.replace(U=np.array([[w]]), b_ih=None, b_hh=None)
+        exponents = lyapunov(_undriven(cell, 50, np.ones(1)), burn=0).exponents
         # d log J / d a = 1/a - 2 coth 2a, at most 2; the iteration stops at eps / (1 - J) of a, and J < 0.83
         allowed = 2 * (a + 1) * 8 * EPS
         yield Check(
-            f"one tanh unit, w = {w:g}, at rest: {known}", apart(found, [want]), allowed, "8 eps of the activation"
+            f"one tanh unit, w = {w:g}, at rest: {known}",
+            gap(exponents, [want]),
+            allowed,
+            "8 eps of the activation",
         )
 
 
@@ -64,12 +67,12 @@ def _determinants() -> Iterator[Check]:
         want = logs.sum(axis=1).mean() + np.linalg.slogdet(U)[1]
         chain = linearise(trajectory)
         cond = float(np.mean([np.linalg.cond(J.column(0).dense()) for _, J in chain.forward()]))
-        residual = apart(singular_values(chain).logs.sum() / steps, want)
+        residual = gap(singular_values(chain).logs.sum() / steps, want)
         allowed = chain.size**2 * cond * EPS
         why = "n^2 eps times the mean condition of a step"
         yield Check(f"{name}: singular values multiply to |det|", residual, allowed, why)
-        residual = apart(lyapunov(chain, burn=0).exponents.sum(), want)
-        yield Check(f"{name}: exponents add up to the mean of log|det|", residual, *of_frames(chain.size))
+        residual = gap(lyapunov(chain, burn=0).exponents.sum(), want)
+        yield Check(f"{name}: exponents add up to the mean of log|det|", residual, *frame_allowance(chain.size))
 
 
 def _chrono() -> Iterator[Check]:
@@ -103,8 +106,8 @@ def _mean_field() -> Iterator[Check]:
         q = g * g * float(weight @ np.tanh(np.sqrt(q) * z) ** 2)
     want = 0.5 * np.log(g * g * float(weight @ np.cosh(np.sqrt(q) * z) ** -4))
     cell = create("rnn", hidden_size=units, input_size=1, init="gaussian", gain=g, seed=1)
-    chain = _left_alone(cell, steps, np.random.default_rng(1).standard_normal(units))
-    residual = apart(lyapunov(chain, 1, burn=100).exponents, [want])
+    chain = _undriven(cell, steps, np.random.default_rng(1).standard_normal(units))
+    residual = gap(lyapunov(chain, 1, burn=100).exponents, [want])
     yield Check(f"512 random tanh units, gain 2: {want:.4f}", residual, 0.01, "2 / N of finite size, and chance")
 
 

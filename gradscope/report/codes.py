@@ -1,4 +1,4 @@
-"""What does a finding mean? The texts are in codes.toml; numbers in them are read from the source, not retyped.
+"""What does a finding mean? The texts are in codes.toml, and CODES of sections; numbers are read from the source.
 
 Standard library only, and nothing is imported for a constant: a finding can be explained without numpy.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import re
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -47,10 +48,13 @@ class Code:
 def codes() -> dict[str, Code]:
     """Return every finding, then every note."""
     found = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
-    return {
-        code: Code(code=code, read=tuple(fields.pop("read")), **{k: _filled(v) for k, v in fields.items()})
-        for code, fields in found.items()
-    }
+    for name in plugins.names("sections"):
+        found |= plugins.outline("sections", name).constants.get("CODES", {})
+    return {code: _code(code, **fields) for code, fields in found.items()}
+
+
+def _code(code: str, read: Sequence[str], **texts: str) -> Code:
+    return Code(code=code, read=tuple(read), **{name: _filled(text) for name, text in texts.items()})
 
 
 def find(text: str) -> Code:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,10 @@ from gradscope.analysis import finite
 from gradscope.analysis._measure import measure
 from gradscope.analysis._run import Run
 from gradscope.analysis.lyapunov import LONGEST_BURN, usual_burn
-from gradscope.analysis.orbits import orbits
-from gradscope.dynamics.budget import EVERYTHING, Plan
+from gradscope.dynamics.budget import Plan
 from gradscope.dynamics.chain import JacobianChain, linearise
 from gradscope.dynamics.drive import drive
-from gradscope.dynamics.loss import given_loss, random_loss
+from gradscope.dynamics.loss import Loss, given_loss, random_loss
 from gradscope.dynamics.start import lead_in_of, start_of
 from gradscope.dynamics.trajectory import run
 from gradscope.errors import Interrupted, UsageError
@@ -134,65 +134,19 @@ def run_analysis(
     """
     started, clock = datetime.now(UTC), time.perf_counter()
     origin = origin or Origin(config=settings.config(python=True))
-    seed, batch, warmup = settings.seed, settings.batch, settings.warmup_steps
     tell = progress or (lambda _: None)
-    storage = EVERYTHING
-    if isinstance(cell, JacobianChain):
-        chain, longer, warmup, burn = cell, cell, 0, None
-    else:
-        tell("running the cell")
-        lead_in = lead_in_of(cell, inputs, lead_in, batch, seed)
-        if inputs is None:
-            batch = len(lead_in) if batch is None and lead_in is not None else settings.sequences
-            inputs = drive("noise", batch, settings.measured_steps + warmup, cell.network_input_size, seed=seed)
-        lead = min(warmup, LONGEST_BURN)  # the end of the warm-up turns the frame of the exponents, too
-        storage = _storage(cell, inputs, dense=settings.lags > 0 and not cell.diagonal, limit=settings.max_memory)
-        whole = run(cell, inputs, warmup=warmup, keep=lead, start=start_of(cell, lead_in), storage=storage)
-        longer = linearise(whole)
-        chain = longer.after(lead)
-        burn = max(lead, usual_burn(longer.steps))
-    if (
-        loss_gradient is not None
-        and np.ndim(loss_gradient) == 3
-        and not isinstance(cell, JacobianChain)
-        and backward(cell)
-    ):
-        loss_gradient = np.asarray(loss_gradient)[:, ::-1]  # it runs from the last step of the data to the first
-    readout = random_loss(chain, settings.loss, seed) if loss_gradient is None else given_loss(chain, loss_gradient)
-    answers, missing = measure(Run(chain, longer, readout, burn, origin.nonfinite, tell), settings)
-    facts = _facts(cell) | dict(origin.model)
-    config = dict(origin.config) | ({} if lead_in is None else {"lead_in": np.shape(lead_in)[-2]})
-    config |= {
-        "steps": chain.steps,
-        "batch": chain.batch,
-        "warmup": warmup,
-        "loss": readout.name,
-        "seed": seed,
-        "lags": settings.lags,
-        "spectrum": min(settings.spectrum, chain.size),
-        "step_spectra": len(answers["steps"].timestep) if "steps" in answers else 0,
-        "threshold": settings.threshold,
-    }
-    remedies = settings.remedies
-    if missing and remedies:
-        remedies, missing = False, (*missing, "remedies")
-    if remedies:
-        config["remedies"] = True
-    case = Case(
-        answers,
-        name=f"{name or _title(facts)}, {count(chain.steps)}, seed {seed}",
-        model=facts,
-        config=config,
-        keep_gates={} if isinstance(cell, JacobianChain) else _keep_gates(cell, 1),
-        forget_gates={} if isinstance(cell, JacobianChain) else _keep_gates(cell, -1),
-        roads=None if isinstance(cell, JacobianChain) or not cells_of(cell) else _roads(chain),
-    )
-    along = orbits(chain.trajectory) if remedies and chain.trajectory else None
-    del chain  # its states make room for those of changed cells
+    linearised = _linearised(cell, inputs, settings, lead_in, loss_gradient, origin, tell)
+    answers, missing = measure(linearised.run, settings)
+    remedies = settings.remedies and not missing
+    if settings.remedies and missing:
+        missing = (*missing, "remedies")
+    case = _case(cell, linearised, answers, settings, origin, name, remedies=remedies)
+    rerun, loss = linearised.rerun, linearised.run.loss
+    del linearised  # its states make room for those of changed cells
     tried: tuple[Remedy, ...] | None = () if remedies else None
-    if along is not None and inputs is not None and isinstance(cell, Network):
+    if remedies and rerun is not None and isinstance(cell, Network):
         try:
-            tried = try_changes(cell, inputs, lead_in, warmup, readout, answers, along, storage, tell)
+            tried = try_changes(cell, rerun, loss, answers, tell)
         except Interrupted:
             tried, missing = None, ("remedies",)
     tell("report")
@@ -200,6 +154,93 @@ def run_analysis(
     document = analysis_document(case, [*notes, *([cut_short(missing, "series")] if missing else [])], tried)
     document["run"] = environment.describe(started, time.perf_counter() - clock)
     return Result(document)
+
+
+@dataclass(frozen=True, eq=False)
+class _Linearised:
+    """A model along its input, and what runs a changed one on the same input; None for a chain."""
+
+    run: Run
+    warmup: int = 0
+    lead_in_steps: int = 0
+    rerun: Callable[[Network], JacobianChain] | None = None
+
+
+def _linearised(
+    cell: Network | JacobianChain,
+    inputs: Array | None,
+    settings: Settings,
+    lead_in: Array | None,
+    loss_gradient: Array | None,
+    origin: Origin,
+    tell: Progress,
+) -> _Linearised:
+    """Run the cell and linearise it; the end of the warm-up turns the frame of the exponents, too."""
+    if isinstance(cell, JacobianChain):
+        return _Linearised(Run(cell, cell, _loss(cell, settings, loss_gradient), None, origin.nonfinite, tell))
+    tell("running the cell")
+    seed, batch, warmup = settings.seed, settings.batch, settings.warmup_steps
+    lead_in = lead_in_of(cell, inputs, lead_in, batch, seed)
+    if inputs is None:
+        batch = len(lead_in) if batch is None and lead_in is not None else settings.sequences
+        inputs = drive("noise", batch, settings.measured_steps + warmup, cell.network_input_size, seed=seed)
+    lead = min(warmup, LONGEST_BURN)
+    storage = _storage(cell, inputs, dense=settings.lags > 0 and not cell.diagonal, limit=settings.max_memory)
+    along = partial(run, warmup=warmup, storage=storage)
+    longer = linearise(along(cell, inputs, keep=lead, start=start_of(cell, lead_in)))
+    chain, burn = longer.after(lead), max(lead, usual_burn(longer.steps))
+    if loss_gradient is not None and np.ndim(loss_gradient) == 3 and backward(cell):
+        loss_gradient = np.asarray(loss_gradient)[:, ::-1]  # it runs from the last step of the data to the first
+    loss = _loss(chain, settings, loss_gradient)
+
+    def rerun(changed: Network) -> JacobianChain:
+        return linearise(along(changed, inputs, start=start_of(changed, lead_in)))
+
+    lead_in_steps = 0 if lead_in is None else int(np.shape(lead_in)[-2])
+    return _Linearised(Run(chain, longer, loss, burn, origin.nonfinite, tell), warmup, lead_in_steps, rerun)
+
+
+def _loss(chain: JacobianChain, settings: Settings, gradient: Array | None) -> Loss:
+    return random_loss(chain, settings.loss, settings.seed) if gradient is None else given_loss(chain, gradient)
+
+
+def _case(
+    cell: Network | JacobianChain,
+    linearised: _Linearised,
+    answers: Mapping[str, Any],
+    settings: Settings,
+    origin: Origin,
+    name: str | None,
+    *,
+    remedies: bool,
+) -> Case:
+    """Put the answers together with what the document says of model and settings."""
+    chain, loss = linearised.run.chain, linearised.run.loss
+    facts = _facts(cell) | dict(origin.model)
+    config = dict(origin.config)
+    config |= {"lead_in": linearised.lead_in_steps} if linearised.lead_in_steps else {}
+    config |= {
+        "steps": chain.steps,
+        "batch": chain.batch,
+        "warmup": linearised.warmup,
+        "loss": loss.name,
+        "seed": settings.seed,
+        "lags": settings.lags,
+        "spectrum": min(settings.spectrum, chain.size),
+        "step_spectra": len(answers["steps"].timestep) if "steps" in answers else 0,
+        "threshold": settings.threshold,
+        **({"remedies": True} if remedies else {}),
+    }
+    network = cell if isinstance(cell, Network) else None
+    return Case(
+        answers,
+        name=f"{name or _title(facts)}, {count(chain.steps)}, seed {settings.seed}",
+        model=facts,
+        config=config,
+        keep_gates={} if network is None else _keep_gates(network, 1),
+        forget_gates={} if network is None else _keep_gates(network, -1),
+        roads=None if network is None or not cells_of(network) else _roads(chain),
+    )
 
 
 def _storage(cell: Network, inputs: Array, *, dense: bool, limit: int | None) -> str:

@@ -50,16 +50,17 @@ def choose_state(tensors: Tensors, key: str | None = None) -> dict[str, Tensors]
     for prefix in keys:
         start = f"{prefix}." if prefix else ""
         inner = tuple(other for other in others if other.startswith(start) and other != start)
-        below = {
-            name[len(start) :]: array
-            for name, array in tensors.arrays.items()
-            if name.startswith(start) and not name.startswith(inner)
-        }
-        arrays, notes = _unwrapped(below)
+        arrays, notes = _unwrapped(_below(tensors.arrays, start, inner))
         chosen[prefix] = Tensors(arrays, [*tensors.notes, *notes], tensors.format)
     if key is not None and not chosen[keys[0]].arrays:
         raise _nothing_below(tensors, key)
     return chosen
+
+
+def _below(arrays: dict[str, Array], start: str, inner: tuple[str, ...]) -> dict[str, Array]:
+    """Return the arrays whose names begin with `start` and not with any of `inner`, under the rest of their names."""
+    names = [name for name in arrays if name.startswith(start) and not name.startswith(inner)]
+    return {name.removeprefix(start): arrays[name] for name in names}
 
 
 def _nothing_below(tensors: Tensors, key: str) -> UsageError:

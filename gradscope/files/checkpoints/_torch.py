@@ -228,17 +228,22 @@ def read_tree(stream: Stream, world: TorchWorld) -> dict[tuple[str, ...], Tensor
         if isinstance(value, TensorRef):
             tensors[path or ("tensor",)] = value
             continue
-        if isinstance(value, Thing) and isinstance(value.state, dict) and "_modules" in value.state:
-            models.append(value.name)
+        models += _module_name(value)
         table = value.items if isinstance(value, Thing) else value
         if isinstance(table, (dict, list, tuple)) and id(table) not in seen and len(path) < MAX_DEPTH:
             seen.add(id(table))
             todo += [((*path, key), inner) for key, inner in reversed(_children(table))]
-    if models and not any(_is_weight(path) for path in tensors):
+    if models and not any(map(_is_weight, tensors)):
         raise InputError(f"it holds a whole model ({models[0]}), which would have to be executed", SAVE_STATE_DICT)
     if not tensors and isinstance(root, Thing):
         raise InputError(f"it holds an object of type {root.name}, no tensors", SAVE_STATE_DICT)
     return tensors
+
+
+def _module_name(value: Any) -> list[str]:
+    """Return the name of the class of a pickled nn.Module, in a list; [] for anything else."""
+    is_module = isinstance(value, Thing) and isinstance(value.state, dict) and "_modules" in value.state
+    return [value.name] if is_module else []
 
 
 def _children(table: Any) -> list[tuple[str, Any]]:

@@ -58,15 +58,19 @@ def detect(lines: Sequence[str], delimiter: str | None, decimal: str | None) -> 
     """
     delimiter = NAMED_DELIMITERS.get(delimiter or "", delimiter)
     _check_given(delimiter, decimal)
-    if delimiter is None and lines and (stated := SEPARATOR.fullmatch(lines[0])):
-        delimiter = stated[1]
     content = [_content(line) for line in lines]
-    delimiter = delimiter or _delimiter(content, decimal)
+    delimiter = delimiter or _stated(lines) or _delimiter(content, decimal)
     rows = _rows(content, delimiter)
     decimal = decimal or _decimal(rows, delimiter)
     trailing = bool(rows) and all(len(row) > 1 and not row[-1] for row in rows)
     header = _header([row[:-1] for row in rows] if trailing else rows, decimal)
     return Dialect(delimiter, decimal, header, trailing, rows)
+
+
+def _stated(lines: Sequence[str]) -> str:
+    """Return the delimiter that the first line states, as Excel's "sep=;" does, or ""."""
+    stated = SEPARATOR.fullmatch(lines[0]) if lines else None
+    return stated[1] if stated else ""
 
 
 def _content(line: str) -> str:
@@ -113,9 +117,7 @@ def _rows(lines: Sequence[str], delimiter: str) -> list[list[str]]:
 def _delimiter(lines: Sequence[str], decimal: str | None) -> str:
     """Return the first candidate with which all rows have the same width, else one with which most have."""
     ragged = ""
-    for candidate in CANDIDATES:
-        if candidate == decimal:
-            continue
+    for candidate in CANDIDATES.replace(decimal or "\0", ""):
         widths = Counter(len(row) for row in _rows(lines, candidate))
         if len(widths) == 1 and min(widths) > 1:
             return candidate
@@ -134,9 +136,8 @@ def _header(rows: list[list[str]], decimal: str) -> bool:
     text = [i for i, cell in enumerate(first) if number(cell, decimal) is None]
     if not text:
         return _numbered(first, second)
-    if any(ALMOST.fullmatch(first[i]) for i in text):
-        return False
-    if not all(i in text or not cell or LABEL.fullmatch(cell) for i, cell in enumerate(first)):
+    others = [cell for i, cell in enumerate(first) if cell and i not in text]
+    if any(ALMOST.fullmatch(first[i]) for i in text) or not all(map(LABEL.fullmatch, others)):
         return False
     return any(_is_number(second, i, decimal) for i in text) or len(text) == len([cell for cell in first if cell])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,11 +104,14 @@ def choose_layers(layers: Sequence[RecurrentLayer], name: str | None) -> list[Re
     if name is None:
         return list(layers)
     dotted = name.strip(".")
-    exact = [layer for layer in layers if layer.name == dotted]
-    suffix = [layer for layer in layers if layer.name.endswith(f".{dotted}")]
+
+    def named(rule: Callable[[str], bool]) -> list[RecurrentLayer]:
+        return [layer for layer in layers if rule(layer.name)]
+
+    exact, suffix = named(lambda known: known == dotted), named(lambda known: known.endswith(f".{dotted}"))
     if len(exact) == 1 or len(suffix) == 1:
         return exact or suffix
-    prefix = [layer for layer in layers if layer.name.startswith(f"{dotted}.")]
+    prefix = named(lambda known: known.startswith(f"{dotted}."))
     if prefix and not suffix:
         return prefix
     known = [layer.name for layer in layers]

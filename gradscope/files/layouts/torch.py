@@ -225,7 +225,7 @@ def _gates(name: str, group: Group, weights: Mapping[str, Array]) -> int:
         raise InputError(f"{name}: its weights are not matrices and its biases not vectors: {held}")
     if len(W) != len(U):
         raise InputError(f"{name}: the rows of its weights disagree: {held}", "both have gates * hidden rows")
-    hidden: int = U.shape[1] if W_hr is None else W_hr.shape[1]
+    hidden: int = weights.get("weight_hr", U).shape[1]
     gates, rest = divmod(len(U), hidden)
     projected = W_hr is not None and (gates != 4 or len(W_hr) != U.shape[1])  # only nn.LSTM has projections
     if rest or gates not in KINDS or projected:

@@ -78,7 +78,7 @@ ROOMS = {
     "checkpoints": Room("files/checkpoints", "gradscope.readers", "checkpoint reader"),
     "layouts": Room("files/layouts", "gradscope.layouts", "checkpoint layout"),
     "data": Room("files/data", "gradscope.data", "data format"),
-    "analysis": Room("analysis", "gradscope.analysis", "analysis"),
+    "analysis": Room("analysis", "gradscope.analyses", "analysis"),
     "sections": Room("report/sections", "gradscope.sections", "section of a report"),
     "render": Room("render", "gradscope.renderers", "output format"),
 }

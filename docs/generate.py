@@ -21,8 +21,10 @@ from cell_pages import escaped
 import gradscope
 from gradscope import plugins
 from gradscope.cli.app import build
+from gradscope.options import ALWAYS, GIVEN, NEVER, SHOWN, table
 from gradscope.report import schema as report_schema
 from gradscope.report.codes import Code, codes
+from gradscope.settings import Settings
 
 PANELS = ("Model", "Input", "Analysis", "Output")
 # What users of a class need, where most of it is for those who write cells or analyses.
@@ -40,6 +42,7 @@ def write_all(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     pages = {
         "commands.md": commands(),
+        "settings.md": settings(),
         "schema.md": schema(),
         "cells.md": cell_pages.index(),
         "inits.md": inits(),
@@ -67,6 +70,27 @@ def commands() -> str:
     ]
     for name, command in group.commands.items():
         lines += section(name, command)
+    return "\n".join(lines) + "\n"
+
+
+def settings() -> str:
+    """Return the table of settings: option, keyword, and where each has an effect."""
+    recorded = {NEVER: "", GIVEN: "if given", ALWAYS: "yes", SHOWN: "yes"}
+    lines = [
+        "# Settings",
+        "",
+        "One table in the code makes the options of `analyze` and `compare`, the keywords of `gradscope.analyze`, the",
+        "keys of `--config` files (the long names, without dashes) and the `config` of documents. An option without",
+        "effect beside the others is refused.",
+        "",
+        "| option | default | Python | in `config` | restriction |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name, row in table(Settings).items():
+        default = row.shown_default or ("off" if row.default is False else "")
+        keyword = f"`{name}`" if row.python else ""
+        restriction = "; ".join(w.reason.partition(", and")[0].removeprefix("is ") for w in row.where)
+        lines.append(f"| `{row.flag}` | {default} | {keyword} | {recorded[row.record]} | {restriction} |")
     return "\n".join(lines) + "\n"
 
 

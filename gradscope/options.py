@@ -277,14 +277,19 @@ class Option:
         return self.flags[-1] if self.flags else f"--{self.name.replace('_', '-')}"
 
     @property
+    def shown_default(self) -> str:
+        """The default in words; "" for none, and for a flag."""
+        if self.usual or isinstance(self.default, bool) or self.default in (None, {}, ()):
+            return self.usual
+        return f"{self.default:g}" if isinstance(self.default, float) else str(self.default)
+
+    @property
     def text(self) -> str:
         """The help, with names and the default."""
         names = plugins.names(self.room) if "{" in self.help else ()
         suffixes = ", ".join(f".{n}" for n in names if n != "text")
-        usual = self.usual
-        if not usual and not isinstance(self.default, bool) and self.default not in (None, {}, ()):
-            usual = f"{self.default:g}" if isinstance(self.default, float) else str(self.default)
-        return self.help.format(names=", ".join(names), suffixes=suffixes) + (f" ({usual})." if usual else ".")
+        words = self.help.format(names=", ".join(names), suffixes=suffixes)
+        return f"{words} ({self.shown_default})." if self.shown_default else f"{words}."
 
     def unmet(self, settings: Any, kinds: Collection[str]) -> Where | None:
         """Return the condition for which the option has no effect; None if it has one."""

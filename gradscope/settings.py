@@ -83,6 +83,7 @@ class Settings:
         room="cells",
         where=(BUILT,),
         commands=("analyze",),
+        record=SHOWN,
         repeat=False,
     )
     hidden: int = model(128, "Hidden units of a layer", Count(), where=(BUILT,), record=SHOWN, repeat=False)
@@ -111,6 +112,7 @@ class Settings:
         TEXT,
         room="inits",
         where=(DRAWN,),
+        record=SHOWN,
         repeat=False,
         usual="pytorch, or the cell's own",
     )
@@ -191,16 +193,29 @@ class Settings:
         1.0, "Scale of the synthetic input", Real(), metavar="S", where=(SYNTHETIC,), record=ALWAYS
     )
     steps: int | None = inputs(
-        None, "Number of measured time steps", Count(), python=True, usual="200; with real data, all", metavar="T"
+        None,
+        "Number of measured time steps",
+        Count(),
+        python=True,
+        record=SHOWN,
+        usual="200; with real data, all",
+        metavar="T",
     )
     batch: int | None = inputs(
-        None, "Number of independent sequences", Count(), python=True, usual="8; with real data, all", metavar="B"
+        None,
+        "Number of independent sequences",
+        Count(),
+        python=True,
+        record=SHOWN,
+        usual="8; with real data, all",
+        metavar="B",
     )
     warmup: int | None = inputs(
         None,
         "Steps run before the measured ones; in a closed loop, steps of the loop",
         Count(0),
         python=True,
+        record=SHOWN,
         usual="50; 0 with real data",
     )
 

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gradscope.cli._diagrams import drawn
 from gradscope.cli._fail_on import parse
 from gradscope.cli._inputs import lengths
 from gradscope.cli._measure import measure_all, sorted_out
-from gradscope.cli._models import Model
 from gradscope.cli._options import Output
 from gradscope.cli._output import Sink, write_stdout
 from gradscope.cli._plan import plan_text
 from gradscope.cli._progress import Progress, progress
 from gradscope.cli._signals import Stop, end_if_stopped, stoppable
+from gradscope.cli._targets import Target
 from gradscope.cli._user_cell import aside
 from gradscope.errors import UsageError
 from gradscope.settings import Settings
@@ -29,17 +28,9 @@ if TYPE_CHECKING:
     from gradscope.report.model import Report
     from gradscope.result import Result
 
-__all__ = ["Target", "one_blas_thread", "run"]
+__all__ = ["one_blas_thread", "run"]
 
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-
-
-@dataclass(frozen=True, eq=False)
-class Target:
-    """What a command was asked to look at: models to measure, or saved results by name."""
-
-    models: list[Model] = field(default_factory=list)
-    saved: dict[str, Result] = field(default_factory=dict)
 
 
 def one_blas_thread() -> None:

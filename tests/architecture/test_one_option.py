@@ -97,6 +97,7 @@ def test_help_and_the_reference_page(python, command):
     text = "Number that is added to the seed (0)."
     assert text in " ".join(gradscope(python, command, "--help").replace("│", " ").split())
     page = python("-c", "import generate; print(generate.commands())")
+    assert "| `--shift` | 0 | `shift` | yes |" in python("-c", "import generate; print(generate.settings())")
     section = page.partition(f"## gradscope {command}\n")[2].partition("\n## ")[0]
     assert f"{{option}} --shift N\n{text}" in section
 

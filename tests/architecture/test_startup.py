@@ -14,7 +14,6 @@ FOR_HELP = AT_IMPORT | {
     "gradscope.cli",
     "gradscope.cli._group",
     "gradscope.cli._output",
-    "gradscope.cli._plain",
     "gradscope.cli._progress",
     "gradscope.cli._signals",
     "gradscope.cli.app",

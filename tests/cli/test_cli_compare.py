@@ -184,3 +184,35 @@ def test_models_of_other_width_are_not_run_alike(run, tmp_path):
     path.write_text("state_size, input_size = 3, 2\ndef step(x, s):\n    return 0.5 * s + x[0]\n", encoding="utf-8")
     done = run("compare", "rnn", str(path), "--steps", "12", "--batch", "2", "--lags", "0")
     assert "The models were not run alike: inputs 32 and 2." in done.out
+
+
+def test_it_takes_what_analyze_takes(run, tmp_path):
+    size = ("--hidden", "6", "--steps", "20", "--lags", "2")
+    document = json.loads(run("compare", "gru", "rnn", *size, "--bidirectional", "--json").out)
+    assert [r["name"] for r in document["results"]] == ["gru.l0", "gru.l0.reverse", "rnn.l0", "rnn.l0.reverse"]
+    document = json.loads(run("compare", "gru", "gru:hidden=4", *size, "--set", "update_bias=1", "--json").out)
+    assert [r["config"]["set"] for r in document["results"]] == [{"update_bias": 1.0}] * 2
+
+
+def test_settings_after_the_colon_win(run, refused):
+    size = ("--hidden", "6", "--steps", "20", "--lags", "2", "--json")
+    document = json.loads(run("compare", "gru:update_bias=2", "gru", *size, "--set", "update_bias=1").out)
+    assert [r["config"]["set"]["update_bias"] for r in document["results"]] == [2.0, 1.0]
+
+
+def test_a_plan_of_several(run):
+    out = run("compare", "gru", "lstm", "--hidden", "6", "--dry-run").out
+    assert [line.partition(":")[0] for line in out.splitlines() if "with warm-up" in line] == [
+        "GRU, 6 units",
+        "LSTM, 6 units",
+    ]
+
+
+def test_diagrams_of_several(run, tmp_path):
+    saved, drawn = tmp_path / "lstm.json", tmp_path / "c.svg"
+    size = ("--hidden", "6", "--steps", "20", "--lags", "2")
+    assert run("analyze", "--cell", "lstm", *size, "-o", saved).code == 0
+    assert run("compare", "gru", saved, *size, "--diagram", "-o", drawn).code == 0
+    text = drawn.read_text()
+    assert "gru" in text
+    assert "lstm.json" in text

@@ -7,7 +7,7 @@ import pytest
 import typer
 
 from gradscope import plugins
-from gradscope.cli._plain import convert_plainly
+from gradscope.cli._group import convert_plainly
 from gradscope.cli.app import COMMANDS, build
 
 GROUP = typer.main.get_command(build())

@@ -9,8 +9,9 @@ import typer
 
 from gradscope.cli._models import existing_or_suggest, models_of_cell, models_of_file
 from gradscope.cli._options import Output
-from gradscope.cli._run import Target, run
+from gradscope.cli._run import run
 from gradscope.cli._signature import refuse_idle, with_options
+from gradscope.cli._targets import Target
 from gradscope.errors import UsageError
 from gradscope.settings import Settings
 

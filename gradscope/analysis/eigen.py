@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gradscope.analysis._arguments import check_chain, check_count
-from gradscope.analysis.singular import SPARE_COLUMNS, jvp_factors
+from gradscope.analysis.singular import SETTLED_NATS, SPARE_COLUMNS, jvp_factors
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.errors import UsageError
 from gradscope.kernels.matrices import DenseJacobians
 from gradscope.kernels.units import in_order
 from gradscope.numerics.formats import Array
 from gradscope.numerics.frames import random_frame
-from gradscope.numerics.graded import SPREAD_NATS, Factor, GradedProduct
+from gradscope.numerics.graded import GRADED_SPREAD_NATS, Factor, GradedProduct
 from gradscope.numerics.graded_eigen import graded_eigenvalues
 
 if TYPE_CHECKING:
@@ -42,11 +42,10 @@ TITLE = "eigenvalues of the product"
 MAX_ROUNDS = 12  # times around the chain: what has not settled then is nearly defective
 ROUND_FLOPS = 1.0e11  # of one round of all eigenvalues, that are spent by default: a few seconds
 FEW_VALUES = 16  # that are taken where all of them would take longer
-DRAWN_NATS = 1e-6  # to which eigenvalues of a report are taken
+REPORTED_NATS = 1e-6  # to which eigenvalues of a report are taken
 FEW_SPREAD_NATS = 5.5  # of columns in an interval, where a few lead: costs e^5.5 eps, and saves decompositions
-SETTLED_NATS = 1e-9  # by which two rounds may differ
-UNSURE_NATS = 1e-3  # between two rounds, from which an eigenvalue is not determined
-FRAME_SEED = 5  # second number of the seed of the frame: other directions than those of exponents
+UNSETTLED_NATS = 1e-3  # between two rounds, from which an eigenvalue is not determined
+EIGEN_FRAME_SEED = 5  # second number of the seed of the frame: other directions than those of exponents
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +103,7 @@ def eigenvalues(
 def _by_unit(chain: JacobianChain, values: int | None) -> list[Eigenvalues]:
     """Return the eigenvalues of every unit, in closed form, where no unit sees another."""
     logs, phases, errors = in_order(*chain.unit_product.eigenvalues())
-    logs = np.where(errors > UNSURE_NATS, np.nan, logs)
+    logs = np.where(errors > UNSETTLED_NATS, np.nan, logs)
     return [Eigenvalues(*(x[:values, b] for x in (logs, phases, errors))) for b in range(chain.batch)]
 
 
@@ -117,12 +116,12 @@ def _by_iteration(
     columns = n if values is None else min(n, k + SPARE_COLUMNS)
     few = 2 * columns <= n
     steps = _Steps(chain, b, few=few)
-    frame = random_frame(n, columns, [seed, FRAME_SEED])
+    frame = random_frame(n, columns, [seed, EIGEN_FRAME_SEED])
     logs, phases = np.full(columns, np.nan), np.zeros(columns)
     moved = rounding = np.full(columns, np.inf)
     for done in range(1, rounds + 1):
         # 1. once around: P Q_0 = Q e^l U
-        product = GradedProduct(frame, in_order=True, spread_nats=FEW_SPREAD_NATS if few else SPREAD_NATS)
+        product = GradedProduct(frame, in_order=True, spread_nats=FEW_SPREAD_NATS if few else GRADED_SPREAD_NATS)
         for factors in steps:
             product.multiply(factors)
         rounding = np.zeros(columns)
@@ -140,7 +139,7 @@ def _by_iteration(
         if not frame.shape[1] or (done > 1 and moved[:k].max() <= settled):
             break
     errors = np.nan_to_num(np.maximum(moved, rounding), nan=np.inf, posinf=np.inf)
-    logs = np.where(errors > UNSURE_NATS, np.nan, logs)
+    logs = np.where(errors > UNSETTLED_NATS, np.nan, logs)
     return Eigenvalues(logs[:k], phases[:k], errors[:k])
 
 
@@ -176,4 +175,4 @@ def measure(run: Run, settings: Settings) -> Eigenvalues:
     chain, values = run.chain.first(1), run.values(settings.spectrum)
     flops = 12 * chain.steps * chain.size**3
     few = min(FEW_VALUES, chain.size) if values is None and flops > ROUND_FLOPS else values
-    return eigenvalues(chain, few, settled=DRAWN_NATS)
+    return eigenvalues(chain, few, settled=REPORTED_NATS)

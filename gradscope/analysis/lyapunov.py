@@ -36,7 +36,7 @@ from gradscope.analysis._arguments import check_chain, check_count
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.errors import UsageError
 from gradscope.kernels.frame import FRAME_SEED, FirstColumn, FrameGrowth, Frames
-from gradscope.kernels.jvp import FrameJvps, Step
+from gradscope.kernels.jvp import FrameJvps, StepJacobian
 from gradscope.kernels.units import unit_growth, unit_growth_by_step
 from gradscope.numerics.formats import EPS, Array
 from gradscope.numerics.statistics import batch_error, correlation_time, halves_differ, mean_error, student
@@ -67,9 +67,9 @@ GROUP_COLUMNS = 64  # of their frames: fewer make slow products
 LONGEST_BURN = 100  # steps that are set aside for the frame by default
 WARM_UP_STEPS = 1000  # counted steps, at most, along which the first columns go beforehand
 WARM_COLUMNS = 16  # that do: more than are asked for by default, and few beside all of them
-UNSURE_NATS = 1e-3  # per step: an exponent that rounding may have moved by more is not determined
+UNSURE_NATS_PER_STEP = 1e-3  # an exponent that rounding may have moved by more is not determined
 SUM_RELATIVE = 64 * EPS  # rounding of sums of logarithms over steps and directions
-NEGLIGIBLE_NATS = 1e-3  # per step, by which two halves of a run may differ in any case
+NEGLIGIBLE_NATS_PER_STEP = 1e-3  # by which two halves of a run may differ in any case
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +118,7 @@ class LyapunovSpectrum:
     def depends_on_start(self) -> bool:
         """Whether most of the first interval is owed to the direction that its measurement began in."""
         half = np.ptp(self.interval[0]) / 2
-        return bool(self.beginning[0] > NEGLIGIBLE_NATS and not self.beginning[0] <= half * np.sqrt(0.5))
+        return bool(self.beginning[0] > NEGLIGIBLE_NATS_PER_STEP and not self.beginning[0] <= half * np.sqrt(0.5))
 
     @property
     def kaplan_yorke(self) -> float | None:
@@ -223,11 +223,11 @@ def _flops(steps: int, size: int, values: int) -> int:
 
 def benettin(
     frames: Frames,
-    jacobians: Iterable[Step],
+    jacobians: Iterable[StepJacobian],
     burn: int,
     marks: Sequence[int],
     *,
-    observe: Callable[[int, Step], None] = lambda t, J: None,
+    observe: Callable[[int, StepJacobian], None] = lambda t, J: None,
     restart: Array | None = None,
 ) -> Array:
     """Return how much the columns of frames grow along a chain: the sums of log diag R.
@@ -278,7 +278,7 @@ def frame_growth(
     jacobians, n = FrameJvps(chain), chain.size
 
     # 1. the first columns go along the run, or a part of it, once to warm up
-    def warming_up(t: int, _: Step) -> None:
+    def warming_up(t: int, _: StepJacobian) -> None:
         if t % 16 == 0:
             report(f"Lyapunov exponents: directions, {t} of {marks[cold_mark]} steps")
 
@@ -289,7 +289,7 @@ def frame_growth(
     frames = Frames(n, k, chain.batch, seed, number=number, lead=lead.Q)
     first, log_det = FirstColumn(chain.steps - burn, chain.batch, n), np.zeros(chain.batch)
 
-    def observe(t: int, J: Step) -> None:
+    def observe(t: int, J: StepJacobian) -> None:
         if t >= burn:
             first.note(t - burn, frames)
             if k == n:
@@ -365,7 +365,7 @@ def spectrum(growth: FrameGrowth) -> LyapunovSpectrum:
     half = np.hypot(student(freedom) * error, np.nan_to_num(beginning))
     # 4. an exponent that rounding decides is not determined
     order = np.argsort(-exponents, kind="stable")
-    unsure = (doubt / steps[-1] > UNSURE_NATS).any(axis=0) & ~np.isneginf(exponents)
+    unsure = (doubt / steps[-1] > UNSURE_NATS_PER_STEP).any(axis=0) & ~np.isneginf(exponents)
     exponents = np.where(unsure, np.nan, exponents)
     complete = len(exponents) == growth.size and not unsure.any()
     return LyapunovSpectrum(
@@ -379,7 +379,7 @@ def spectrum(growth: FrameGrowth) -> LyapunovSpectrum:
         burn=growth.burn,
         size=growth.size,
         over="" if np.isnan(error).all() else "batches" if single else "sequences",
-        drift=halves_differ(even, NEGLIGIBLE_NATS)[order],
+        drift=halves_differ(even, NEGLIGIBLE_NATS_PER_STEP)[order],
         doubt=(doubt / steps[-1]).max(axis=0)[order],
         beginning=beginning,
         correlation=correlation,

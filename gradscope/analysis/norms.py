@@ -44,7 +44,7 @@ def spectral_norms(chain: JacobianChain, *, sequence: int = 0) -> Array:
         UsageError: there is no such sequence, or something that is no chain.
         InputError: a Jacobian is not finite.
     """
-    if not isinstance(chain, JacobianChain):
+    if not isinstance(chain, JacobianChain):  # that all is finite is checked only if the product is not
         check_chain(chain)
     check_count("sequence", sequence, 0, chain.batch - 1)
     n, logs, exponent = chain.size, np.full(chain.steps, -np.inf), 0

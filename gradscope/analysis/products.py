@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gradscope.analysis.finite import check_finite
-from gradscope.analysis.singular import determined, largest, surviving, vjp_factors
+from gradscope.analysis.singular import SETTLED_NATS, determined, largest, surviving, vjp_factors
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.kernels.matrices import DenseJacobians
 from gradscope.kernels.units import EIGENVALUE_UNSURE_NATS, UnitProduct, in_order, log_norms
@@ -44,8 +44,7 @@ TITLE = "products"
 RADIUS_WORK = 2.0e7  # n^3 times the number of lags at which the radius is taken: a tenth of a second on one core
 FORMED_SIZE = 320  # state variables up to which the product is formed by default; above, only its largest values
 WARM_ITERATIONS, WARM_AFTER = 3, 16  # power iterations up to this lag; from there one will do, warm-started
-SETTLED_NATS = 1e-9  # of error, to which the largest values have to be known where not all are followed
-DRAWN_NATS = 1e-3  # by which a value of a large state may still move: a tenth of a per cent, not seen in a picture
+LARGE_SETTLED_NATS = 1e-3  # by which a value of a large state may still move: a tenth of a per cent
 LARGE_PASSES = 4  # of subspace iteration at each lag of a large state
 FLAT_RATIO = 1e-6  # smallest over largest of the values asked for, up to which a large product is multiplied out
 PROGRESS_STEPS = 16  # between two calls of progress
@@ -185,7 +184,7 @@ def _iterated(chain: JacobianChain, at: Array, k: int, b: int, report: Progress)
     row = _while_flat(chain, at, singular, b, report)
     report("products: largest singular values at long lags")
     lags = at[row:].tolist()
-    singular[row:] = largest(chain, lags, k, sequence=b, settled=DRAWN_NATS, passes=LARGE_PASSES)
+    singular[row:] = largest(chain, lags, k, sequence=b, settled=LARGE_SETTLED_NATS, passes=LARGE_PASSES)
     forward, step = _forward_norms(DenseJacobians(chain, b), chain.steps, chain.size, at, report)
     back = np.interp(np.arange(chain.steps + 1), [0, *at], [0.0, *singular[:, 0]])
     unknown = np.full(len(at), np.nan)

@@ -28,6 +28,7 @@ from gradscope.numerics.frames import random_frame
 from gradscope.numerics.graded import Factor, GradedProduct
 
 __all__ = [
+    "SETTLED_NATS",
     "SPARE_COLUMNS",
     "SingularValues",
     "determined",
@@ -42,9 +43,9 @@ SURVIVES_LOG10 = -3.5  # size from which a direction can be told from noise
 WITHIN_DECADES = 1.0  # of the largest
 SPARE_COLUMNS = 8  # beside those asked for, so that the last one converges too (Halko, Martinsson & Tropp 2011)
 MAX_PASSES = 30  # back and forth
-SETTLED_NATS = 1e-9  # by which a value may still move
-UNSURE_NATS = 0.01  # that rounding may have moved a value that is reported
-FRAME_SEED = [0, 4]  # of the block that subspace iteration begins with
+SETTLED_NATS = 1e-9  # by which a value may still move from one iteration to the next, here, in `eigen` and `products`
+SINGULAR_UNSURE_NATS = 0.01  # that rounding may have moved a value that is reported
+SINGULAR_FRAME_SEED = [0, 4]  # of the block that subspace iteration begins with
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +88,7 @@ def _by_unit(chain: JacobianChain, values: int | None) -> list[tuple[Array, Arra
     product = chain.unit_product
     logs, errors = in_order(product.log_singular(), np.broadcast_to(product.errors, product.log_singular().shape))
     errors = np.where(np.isneginf(logs), 0.0, errors)
-    logs = np.where(errors > UNSURE_NATS, np.nan, logs)
+    logs = np.where(errors > SINGULAR_UNSURE_NATS, np.nan, logs)
     return list(zip(logs[:values].T, errors[:values].T, strict=True))
 
 
@@ -105,7 +106,7 @@ def _of_sequence(chain: JacobianChain, b: int, values: int | None) -> tuple[Arra
 def determined(product: GradedProduct, values: int | None = None) -> tuple[Array, Array]:
     """Return (natural logs of the singular values, errors); nan where rounding may have moved a value."""
     logs, errors = product.log_singular(), product.errors()
-    return np.where(errors > UNSURE_NATS, np.nan, logs)[:values], errors[:values]
+    return np.where(errors > SINGULAR_UNSURE_NATS, np.nan, logs)[:values], errors[:values]
 
 
 def jvp_factors(J: Linear) -> list[Factor]:
@@ -136,7 +137,6 @@ def largest(
     values: int,
     *,
     sequence: int = 0,
-    from_start: bool = False,
     settled: float = SETTLED_NATS,
     passes: int = MAX_PASSES,
 ) -> Array:
@@ -147,21 +147,19 @@ def largest(
         lags: in rising order.
         values: how many.
         sequence: of which sequence.
-        from_start: of products over the first `lag` steps instead.
         settled: nats by which a value may still move from one pass to the next; one that moves more is nan.
         passes: back and forth, at most, at each lag.
     """
     k = min(values, chain.size)
     columns = min(chain.size, k + SPARE_COLUMNS)
-    frame = random_frame(chain.size, columns, FRAME_SEED)
+    frame = random_frame(chain.size, columns, SINGULAR_FRAME_SEED)
     out = np.full((len(lags), k), np.nan)
     for row, lag in enumerate(lags):
-        first, last = (0, lag) if from_start else (chain.steps - lag, chain.steps)
         before, moved = np.full(k, np.nan), np.full(k, np.inf)
         for _ in range(passes):
             # subspace iteration on P P^T: its values are the sizes of the block on the way forward
-            back = _swept(frame, chain, first, last, sequence, back=True)
-            there = _swept(back.Q, chain, first, last, sequence, back=False)
+            back = _swept(frame, chain, lag, sequence, back=True)
+            there = _swept(back.Q, chain, lag, sequence, back=False)
             logs, known = np.full(k, -np.inf), determined(there, k)[0]
             logs[: known.size] = known
             with np.errstate(invalid="ignore"):
@@ -173,15 +171,15 @@ def largest(
                 break
         out[row] = np.where(moved <= settled, before, np.nan)
         if frame.shape[1] < columns:  # the product is of lower rank; the next one need not be
-            frame = random_frame(chain.size, columns, FRAME_SEED)
+            frame = random_frame(chain.size, columns, SINGULAR_FRAME_SEED)
     return out
 
 
-def _swept(frame: Array, chain: JacobianChain, first: int, last: int, b: int, *, back: bool) -> GradedProduct:
-    """Return the product of steps `first` to `last - 1` with a frame, or that of their transposes."""
-    product = GradedProduct(frame)
-    for t, J in chain.backward(last) if back else chain.forward(first):
-        if t < first or t >= last:
+def _swept(frame: Array, chain: JacobianChain, lag: int, b: int, *, back: bool) -> GradedProduct:
+    """Return the product of the last `lag` steps with a frame, or that of their transposes."""
+    product, first = GradedProduct(frame), chain.steps - lag
+    for t, J in chain.backward() if back else chain.forward(first):
+        if t < first:
             break
         product.multiply(vjp_factors(J.column(b)) if back else jvp_factors(J.column(b)))
     product.settle()

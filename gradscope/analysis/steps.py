@@ -28,7 +28,7 @@ __all__ = ["StepSpectra", "applies", "measure", "step_spectra"]
 NEEDS = ("finite",)
 TITLE = "spectra of single steps"
 
-WORK = 2.0e7  # n^3 times the number of spectra that are taken by default: a tenth of a second on one core
+SPECTRA_WORK = 2.0e7  # n^3 times the number of spectra that are taken by default: a tenth of a second on one core
 UNIT_WORK = 64  # of one state variable where no unit sees another, in the same measure
 FEWEST_SPECTRA = 6  # however large the state is
 MOST_SEQUENCES = 4  # by default, of 8 spectra each or more
@@ -63,7 +63,7 @@ def step_spectra(chain: JacobianChain, *, steps: int | None = None, sequences: i
         sequences: of how many sequences; None for as many as are quick.
     """
     work = UNIT_WORK * chain.size if chain.diagonal else chain.size**3
-    affordable = max(FEWEST_SPECTRA, int(WORK / work))
+    affordable = max(FEWEST_SPECTRA, int(SPECTRA_WORK / work))
     s = min(chain.batch, sequences or max(1, min(MOST_SEQUENCES, affordable // 8)))
     k = min(chain.steps, steps or max(2, affordable // s))
     at = np.unique(np.linspace(0, chain.steps - 1, k).round().astype(int))

@@ -81,7 +81,7 @@ def plan_of(model: Model, batch: int, steps: int) -> Plan:
 def _operations(model: Model, batch: int, steps: int) -> dict[str, float]:
     """Return the number of floating-point operations of each part of a run; `steps` include the warm-up."""
     from gradscope.analysis.lyapunov import affordable
-    from gradscope.analysis.steps import WORK
+    from gradscope.analysis.steps import SPECTRA_WORK
     from gradscope.networks.stack import cells_of
 
     settings, n, cells = model.settings, model.cell.state_size, cells_of(model.cell)
@@ -95,7 +95,7 @@ def _operations(model: Model, batch: int, steps: int) -> dict[str, float]:
         values=values,
         lags=min(settings.lags, measured),
         sequences=min(batch, affordable(steps, n, values)),
-        spectra=min(measured * batch, settings.step_spectra or max(6, int(WORK / n**3))),
+        spectra=min(measured * batch, settings.step_spectra or max(6, int(SPECTRA_WORK / n**3))),
         paths=any(len(c.gates) > 1 for c in cells),
     )
 

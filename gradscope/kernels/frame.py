@@ -1,7 +1,7 @@
 """Frames that are pushed along a chain: several steps between two decompositions, and no more than are safe.
 
-A frame is made orthonormal again when its columns have spread by `SPREAD_NATS`, by Cholesky QR; an interval in which
-they spread too far is gone through again step by step, with Householder's reflections where Cholesky fails (see
+A frame is made orthonormal again when its columns have spread by `FRAME_SPREAD_NATS`, by Cholesky QR; an interval in
+which they spread too far is gone through again step by step, with Householder's reflections where Cholesky fails (see
 `numerics.qr` and `numerics.interval`). Rows of very different size, as saturated gates make them, are decomposed before
 the next factor of the same step mixes them. All arrays stay in place.
 """
@@ -13,16 +13,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gradscope.kernels.jvp import FrameJvp, Step
+from gradscope.kernels.jvp import FrameJvp, StepJacobian
 from gradscope.numerics.formats import Array
 from gradscope.numerics.frames import complete_frame, random_frame
 from gradscope.numerics.interval import next_interval
 from gradscope.numerics.qr import log_lengths, orthonormalise
 from gradscope.numerics.scaled import in_range, log_norm
 
-__all__ = ["FRAME_SEED", "SPREAD_NATS", "STRETCH", "FirstColumn", "FrameGrowth", "Frames"]
+__all__ = ["FRAME_SEED", "FRAME_SPREAD_NATS", "STRETCH", "FirstColumn", "FrameGrowth", "Frames"]
 
-SPREAD_NATS = 7.0  # of columns in an interval: the smallest loses e^7 eps = 2e-13 of itself
+FRAME_SPREAD_NATS = 7.0  # of columns in an interval: the smallest loses e^7 eps = 2e-13 of itself
 STRETCH = 1.15  # times an interval, that it may become longer by where frames have to be decomposed then anyhow
 LENGTHS_AT_ONCE = 64  # steps of which the length of the first column is taken in one call of numpy
 FRAME_SEED, LOST_SEED = 3, 6  # second numbers of seeds: directions that a frame begins with, and that replace lost ones
@@ -65,7 +65,7 @@ class Frames:
         """Growth of the first column until the last decomposition, nats, (S,), and the column since, (S, n)."""
         return self.log_growth[:, 0], self._block[:, 0]
 
-    def multiply(self, J: Step) -> None:
+    def multiply(self, J: StepJacobian) -> None:
         """Multiply frames by the Jacobians of one step: Q <- J Q."""
         _, k, n = self.Q.shape
         jvps = J.chunk.jvps
@@ -150,7 +150,7 @@ class Frames:
         self._spare = [self.Q, *(x for x in self._spare if x is not block)]
         self.Q = block
         # one interval for all sequences: they are pushed together
-        self._interval = min(next_interval(steps, row, SPREAD_NATS) for row in logs)
+        self._interval = min(next_interval(steps, row, FRAME_SPREAD_NATS) for row in logs)
         return True
 
 

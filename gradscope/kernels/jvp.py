@@ -31,7 +31,7 @@ from gradscope.maps.same_step import identity_plus, without_same_step
 if TYPE_CHECKING:
     from gradscope.dynamics.chain import JacobianChain
 
-__all__ = ["FrameJvp", "FrameJvps", "PlainFrameJvp", "Step", "frame_jvp"]
+__all__ = ["FrameJvp", "FrameJvps", "PlainFrameJvp", "StepJacobian", "frame_jvp"]
 
 CHUNK_STEPS = 64  # steps whose coefficients are taken in at once: enough to hide the loop over gates
 CHUNK_BYTES = 32 << 20  # of their Jacobians
@@ -72,7 +72,7 @@ class _Chunk:
         return np.broadcast_to(logs, (len(logs), self._sequences))
 
 
-class Step(NamedTuple):
+class StepJacobian(NamedTuple):
     """The Jacobian of one step, of every sequence; not to be used once the next chunk of steps is there."""
 
     chunk: _Chunk
@@ -98,12 +98,12 @@ class FrameJvps:
         self._read = chain.reader(self._length)
         self._slabs: Slabs = {}
 
-    def __iter__(self) -> Iterator[Step]:
+    def __iter__(self) -> Iterator[StepJacobian]:
         """Yield the Jacobian of each step."""
         for start in range(0, self._chain.steps, self._length):
             stop = min(start + self._length, self._chain.steps)
             chunk = _Chunk(self._read(start, stop), stop - start, self._chain.batch, self._slabs)
-            yield from (Step(chunk, i) for i in range(chunk.steps))
+            yield from (StepJacobian(chunk, i) for i in range(chunk.steps))
 
 
 Slabs = dict[str, tuple[str, Array]]  # {name of a FrameJvp: (what was written to the array, the array)}

@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 PLAIN_SIZE, PLAIN_STEPS = 2.0**30, 32  # so many matrices of up to this size, or its inverse, stay within float64
-SAMPLE_FACTOR = 10.0  # times a sample of an error, for its size: four normal numbers are less once in ten thousand
+UNIT_SAMPLE_FACTOR = 10.0  # times a sample of an error, for its size: four normal numbers are less once in ten thousand
 EIGENVALUE_UNSURE_NATS = 1e-2  # of error, from which an eigenvalue is not determined
 
 
@@ -72,7 +72,9 @@ class UnitProduct:
         if len(self._matrix) == 1:
             return rounding
         with np.errstate(divide="ignore", invalid="ignore"):
-            return rounding + SAMPLE_FACTOR * np.nan_to_num(_norm(self._error) / _norm(self._matrix), posinf=np.inf)
+            return rounding + UNIT_SAMPLE_FACTOR * np.nan_to_num(
+                _norm(self._error) / _norm(self._matrix), posinf=np.inf
+            )
 
     def log_singular(self) -> Array:
         """Return natural logs of the singular values of each unit, (p, H, S), the larger one first."""
@@ -117,7 +119,7 @@ class UnitProduct:
             return rounding
         with np.errstate(divide="ignore", invalid="ignore"):
             moved = _length(_applied(self._error, q)) / _length(_applied(self._matrix, q))
-        return np.asarray(rounding + SAMPLE_FACTOR * np.nan_to_num(moved, posinf=np.inf))
+        return np.asarray(rounding + UNIT_SAMPLE_FACTOR * np.nan_to_num(moved, posinf=np.inf))
 
     def turned(self, q: Array) -> Array:
         """Return where directions q point to now, (p, H, S); those that are lost, where they did."""

@@ -1,8 +1,8 @@
 """The largest singular value to all digits, by bidiagonalisation from a vector that is nearly right.
 
 Golub & Kahan (1965), with the vectors of one side made orthogonal again, which is enough (Simon & Zha 2000). The
-iteration ends when a singular value is known to `TOLERANCE`. Were that the second one, the first would be larger by
-`TOLERANCE` over the share of its vector in the start at most.
+iteration ends when a singular value is known to `NORM_TOLERANCE`. Were that the second one, the first would be larger
+by `NORM_TOLERANCE` over the share of its vector in the start at most.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import numpy as np
 
 from gradscope.numerics.formats import EPS, Array
 
-__all__ = ["TOLERANCE", "LargestSingularValue"]
+__all__ = ["NORM_TOLERANCE", "LargestSingularValue"]
 
-TOLERANCE = 1e-12  # relative, of a singular value
-RANDOM_SHARE = 0.3  # of a fixed random direction in every first vector, so that what has become largest is not missed
+NORM_TOLERANCE = 1e-12  # relative, of a singular value
+START_RANDOM_SHARE = 0.3  # of a fixed random direction in the first vector: what has become largest is not missed
 
 
 class LargestSingularValue:
@@ -27,7 +27,7 @@ class LargestSingularValue:
 
     def __init__(self, n: int) -> None:
         other = np.random.default_rng(0).standard_normal(n)
-        self._other = other * (RANDOM_SHARE / np.linalg.norm(other))
+        self._other = other * (START_RANDOM_SHARE / np.linalg.norm(other))
         self._u: Array = np.zeros(n)
         self._look = 1  # products after which the singular values of B are taken
 
@@ -55,7 +55,7 @@ class LargestSingularValue:
             if last or j >= self._look:
                 left, values, rows = np.linalg.svd(B[: j + 1, : j + 1])
                 size, vector = float(values[0]), rows[0] @ X[: j + 1]
-                if last or beta * abs(float(left[j, 0])) <= TOLERANCE * size:
+                if last or beta * abs(float(left[j, 0])) <= NORM_TOLERANCE * size:
                     break
             X[j + 1] = r / beta
             B[j, j + 1] = beta

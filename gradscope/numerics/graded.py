@@ -17,7 +17,7 @@ import numpy as np
 from gradscope.numerics.formats import Array
 from gradscope.numerics.graded_svd import flip, graded_ratio, log_singular_values
 from gradscope.numerics.interval import REDO_ABOVE_NATS, next_interval
-from gradscope.numerics.power import SETTLED, PowerIteration
+from gradscope.numerics.power import POWER_SETTLED_RELATIVE, PowerIteration
 from gradscope.numerics.qr import SortedQR, column_norms, sorted_qr
 from gradscope.numerics.rounding import RoundingErrors
 from gradscope.numerics.scaled import in_range, log_norm, two_sum_error
@@ -27,7 +27,7 @@ __all__ = ["Factor", "GradedProduct"]
 Map = Callable[[Array], Array]
 Factor = tuple[Map, bool]  # a map of a block of columns; whether its rows may be of very different size (steep)
 
-SPREAD_NATS = 1.0  # of columns in an interval: costs every value a few eps
+GRADED_SPREAD_NATS = 1.0  # of columns in an interval: costs every value a few eps
 RECONDITION_ABOVE = 1e3  # entry of U from which it is made well conditioned again: costs three digits
 MAX_ORDERINGS = 6  # orders of the columns that are tried, until U stays well conditioned
 
@@ -41,7 +41,7 @@ class GradedProduct:
         U: (r, b), well conditioned.
     """
 
-    def __init__(self, frame: Array, *, in_order: bool = False, spread_nats: float = SPREAD_NATS) -> None:
+    def __init__(self, frame: Array, *, in_order: bool = False, spread_nats: float = GRADED_SPREAD_NATS) -> None:
         """Start from orthonormal columns.
 
         Args:
@@ -168,7 +168,9 @@ class GradedProduct:
         if not scale:
             return -np.inf
         block, U = self._block / scale * np.exp(self.logs - top), self.U
-        size = self._power.log_norm(lambda v: block @ (U @ v), lambda u: U.T @ (block.T @ u), iterations, SETTLED)
+        size = self._power.log_norm(
+            lambda v: block @ (U @ v), lambda u: U.T @ (block.T @ u), iterations, POWER_SETTLED_RELATIVE
+        )
         return size + float(np.log(scale)) + top
 
     def log_singular(self) -> Array:

@@ -14,8 +14,8 @@ from gradscope.numerics.graded_svd import windows
 
 __all__ = ["graded_eigenvalues"]
 
-DECOUPLED_NATS = 36.0  # distance from which two eigenvalues do not touch: e^-36 is about eps; less after more rounds
-WINDOW_NATS = 4.0  # of eigenvalues that a window is made for
+EIGEN_DECOUPLED_NATS = 36.0  # distance from which two eigenvalues do not touch: e^-36 is about eps
+EIGEN_WINDOW_NATS = 4.0  # of eigenvalues that a window is made for
 
 
 def graded_eigenvalues(S: Array, sizes: Array, U: Array, rounds: int) -> tuple[Array, Array]:
@@ -34,7 +34,7 @@ def graded_eigenvalues(S: Array, sizes: Array, U: Array, rounds: int) -> tuple[A
     # diag(e^l) U S has the same eigenvalues, other than zeros
     sizes, core = sizes[order], (U @ S)[np.ix_(order, order)]
     logs, phases = np.zeros(sizes.size), np.zeros(sizes.size)
-    for low, start, stop, high in windows(sizes, WINDOW_NATS, DECOUPLED_NATS / rounds):
+    for low, start, stop, high in windows(sizes, EIGEN_WINDOW_NATS, EIGEN_DECOUPLED_NATS / rounds):
         block = np.exp(sizes[low:high] - sizes[start])[:, None] * core[low:high, low:high]
         values = scipy.linalg.eigvals(block, check_finite=False)
         values = values[np.argsort(-np.abs(values), kind="stable")][start - low : stop - low]

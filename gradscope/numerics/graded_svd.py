@@ -17,8 +17,8 @@ from gradscope.numerics.formats import Array
 __all__ = ["flip", "graded_ratio", "log_singular_values", "windows"]
 
 EXP_LIMIT_NATS = 700.0  # e^709.8 is the largest float64
-WINDOW_NATS = 500.0  # of singular values for one call of gejsv: with margins they fit into the range of float64
-DECOUPLED_NATS = 45.0  # distance from which two singular values do not touch one another: e^-45 is 1e-4 of eps
+SINGULAR_WINDOW_NATS = 500.0  # of values for one call of gejsv: with margins they fit into the range of float64
+SINGULAR_DECOUPLED_NATS = 45.0  # distance from which two singular values do not touch one another: e^-45 is 1e-4 of eps
 
 
 def graded_ratio(rows: Array, columns: Array) -> Array:
@@ -60,7 +60,7 @@ def log_singular_values(sizes: Array, U: Array) -> Array:
     sizes, U = sizes[order], U[order]
     lower, _ = flip(sizes, U)
     # a wide spectrum takes two flips: after one, far parts still touch through the condition of U
-    if np.ptp(sizes) > WINDOW_NATS:
+    if np.ptp(sizes) > SINGULAR_WINDOW_NATS:
         q, R = np.linalg.qr(lower)
         d = np.abs(np.diag(R))
         X = np.triu(R / d[:, None] * graded_ratio(sizes, sizes))
@@ -69,7 +69,7 @@ def log_singular_values(sizes: Array, U: Array) -> Array:
         sizes = sizes[order]
         lower, _ = flip(sizes, X[order])
     logs = []
-    for low, start, stop, high in windows(sizes, WINDOW_NATS, DECOUPLED_NATS):
+    for low, start, stop, high in windows(sizes, SINGULAR_WINDOW_NATS, SINGULAR_DECOUPLED_NATS):
         centre = (sizes[low] + sizes[high - 1]) / 2
         block = lower[low:high, low:high] * np.exp(sizes[low:high] - centre)
         logs.append(_jacobi(block)[start - low : stop - low] + centre)

@@ -28,11 +28,11 @@ __all__ = ["LeadingProduct"]
 
 SAMPLES = 4  # columns of random errors, and of what is left out
 DROP_BELOW_NATS = 20.0  # below the smallest value asked for, from where the rest is left out: e^-40 is below eps
-SPREAD_NATS = 8.0  # by which values asked for may come apart in one stretch: costs e^8 eps = 7e-13
+LEADING_SPREAD_NATS = 8.0  # by which values asked for may come apart in one stretch: costs e^8 eps = 7e-13
 NOISE_ALLOWED = 1e-12  # relative error of the smallest value asked for, from which a stretch is ended
 RESCALE_ABOVE = 1e30  # length of a column, or of its inverse, from which the block is scaled by a power of two
 SMALLEST_RATE_NATS = 1e-6  # a step, at which values come apart: to look again after a million steps will do
-EXP_LIMIT_NATS = 300.0  # e^(2 * 300) is still a float64
+SQUARE_EXP_LIMIT_NATS = 300.0  # e^(2 * 300) is still a float64
 
 
 class LeadingProduct:
@@ -128,7 +128,7 @@ class LeadingProduct:
         """Set when the values have to be looked at again, from how quickly they came apart."""
         spread = float(logs[0] - logs[self.values - 1])
         rate = max(spread - self._spread, 0.0) / max(self._steps, 1)
-        left = SPREAD_NATS - (spread - self._spread) if self._multiplied_out else SPREAD_NATS
+        left = LEADING_SPREAD_NATS - (spread - self._spread) if self._multiplied_out else LEADING_SPREAD_NATS
         self.due = int(np.clip(left / max(rate, SMALLEST_RATE_NATS), 1, max(1, self._steps_in_all)))
 
     def _decompose(self) -> tuple[Array, Array] | None:
@@ -149,7 +149,7 @@ class LeadingProduct:
         along = u[:, :r].T @ rest
         rest -= u[:, :r] @ along  # what lies along columns that stay, has become part of them
         self._errors.select(slice(0, r))
-        ratio = np.exp(2 * np.minimum(self._log_dropped - logs[:r], EXP_LIMIT_NATS))
+        ratio = np.exp(2 * np.minimum(self._log_dropped - logs[:r], SQUARE_EXP_LIMIT_NATS))
         self._errors.doubt = self._errors.doubt + SAMPLE_FACTOR**2 / 2 * (along**2).mean(axis=1) * ratio
         # 4. a new stretch from the columns that stay
         self._plan(logs)

@@ -10,10 +10,10 @@ import scipy.linalg
 from gradscope.numerics.formats import EPS, Array
 from gradscope.numerics.scaled import SAFE_SIZE, max_abs, norm
 
-__all__ = ["SETTLED", "PowerIteration", "log_spectral_norm"]
+__all__ = ["POWER_SETTLED_RELATIVE", "PowerIteration", "log_spectral_norm"]
 
 RANDOM_SHARE = 0.1  # of a fixed random direction in every first vector
-SETTLED = 8 * EPS  # relative change of the value from which on iterations change nothing but rounding
+POWER_SETTLED_RELATIVE = 8 * EPS  # relative change of the value from which on iterations change nothing but rounding
 
 
 class PowerIteration:
@@ -44,8 +44,9 @@ class PowerIteration:
         # a bit of another direction is mixed in: the vector that was right for the map before may be orthogonal to
         # what has become the largest now, and would never get there
         x, size = self._x / _length(self._x) + self._other, 0.0
+        length = _length(x)
         for _ in range(iterations):
-            y = jvp(x / _length(x))
+            y = jvp(x / length)
             image = _length(y)
             if not image:
                 return -np.inf
@@ -53,6 +54,7 @@ class PowerIteration:
             before, size = size, _length(x)
             if not size:
                 return -np.inf
+            length = size
             if abs(size - before) <= tolerance * size:
                 break
         if np.isfinite(size):  # else every later iteration would begin with nan
@@ -75,8 +77,7 @@ class PowerIteration:
 
 def _length(x: Array) -> float:
     """Return the 2-norm of a vector; the quick way where its square is in range."""
-    with np.errstate(over="ignore"):
-        square = float(x @ x)
+    square = float(x.dot(x))  # unlike x @ x, dot does not warn of an overflow
     return float(np.sqrt(square)) if 1 / SAFE_SIZE < square < SAFE_SIZE else norm(x)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gradscope.kernels.frame import SPREAD_NATS, STRETCH
+from gradscope.kernels.frame import FRAME_SPREAD_NATS, STRETCH
 from gradscope.numerics.formats import EPS
 from gradscope.numerics.interval import REDO_ABOVE_NATS
 
@@ -69,6 +69,6 @@ def frame_allowance(size: int, *, steady: bool = False) -> tuple[float, str]:
         size: n.
         steady: whether all steps are alike, so that no interval is larger than was meant.
     """
-    nats = STRETCH * SPREAD_NATS if steady else REDO_ABOVE_NATS
+    nats = STRETCH * FRAME_SPREAD_NATS if steady else REDO_ABOVE_NATS
     allowed = 64 * EPS + size * EPS * math.exp(nats)
     return allowed, f"64 eps, and n e^{nats:.3g} eps of an interval"

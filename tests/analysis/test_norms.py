@@ -8,7 +8,7 @@ from gradscope.analysis.norms import spectral_norms
 from gradscope.analysis.products import products
 from gradscope.dynamics.chain import linearise
 from gradscope.dynamics.trajectory import run
-from gradscope.numerics.bidiagonal import RANDOM_SHARE, TOLERANCE
+from gradscope.numerics.bidiagonal import NORM_TOLERANCE, START_RANDOM_SHARE
 
 EPS = np.finfo(float).eps
 
@@ -26,7 +26,7 @@ def naive(jacobians):
 
 def allowed(steps, n):
     """Two ways to multiply out: each product of n terms rounds, in both of them, and the iteration ends early."""
-    return 2 * steps * n * EPS + TOLERANCE * np.sqrt(n) / RANDOM_SHARE
+    return 2 * steps * n * EPS + NORM_TOLERANCE * np.sqrt(n) / START_RANDOM_SHARE
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 7, 40])

@@ -111,15 +111,13 @@ def test_what_rounding_decides_is_not_determined():
     assert not np.isfinite(found.logs[2:]).any()
 
 
-@pytest.mark.parametrize("from_start", [False, True])
-def test_the_largest_few(from_start):
+def test_the_largest_few():
     chain = along("gru", 60, hidden_size=40)
     lags = [5, 20, 60]
-    found = largest(chain, lags, 4, from_start=from_start)
+    found = largest(chain, lags, 4)
     J = dense(chain)
     for lag, logs in zip(lags, found, strict=True):
-        part = J[:lag] if from_start else J[-lag:]
-        wanted = singular_values(JacobianChain.from_arrays(part)).logs[:4]
+        wanted = singular_values(JacobianChain.from_arrays(J[-lag:])).logs[:4]
         known = ~np.isnan(logs)
         # values move by less than 1e-9 from pass to pass; what is still to come is a few times that
         assert np.abs(logs - wanted)[known].max() <= 1e-7

@@ -245,10 +245,10 @@ def _case(
 
 def _storage(cell: Network, inputs: Array, *, dense: bool, limit: int | None) -> str:
     """Choose what is kept of a run."""
-    weights, keeps = sum(w.size for w in cell.weights().values()), sum(kernel_of(cell).saved_rows)
+    weights, saved = sum(w.size for w in cell.weights().values()), sum(kernel_of(cell).saved_rows)
     batch, steps = np.shape(inputs)[:2] if np.ndim(inputs) == 3 else (1, np.shape(inputs)[0])
     width = cell.network_input_size
-    plan = Plan(cell.state_size, width, weights, steps, batch, cell.dtype.itemsize, dense, keeps=keeps)
+    plan = Plan(cell.state_size, width, weights, steps, batch, cell.dtype.itemsize, dense, saved=saved)
     return plan.fitting(limit).storage
 
 

@@ -55,7 +55,7 @@ def plan_text(models: list[tuple[Model, int, int]]) -> str:
 
 
 def _stored(plan: Plan) -> str:
-    return STORED[plan.storage].format(plan.kept) if plan.keeps else STORED[plan.storage].replace(" and {}", "")
+    return STORED[plan.storage].format(plan.saved_name) if plan.saved else STORED[plan.storage].replace(" and {}", "")
 
 
 def plan_of(model: Model, batch: int, steps: int) -> Plan:
@@ -74,7 +74,7 @@ def plan_of(model: Model, batch: int, steps: int) -> Plan:
     columns = 2 * values * min(batch, affordable(steps, cell.state_size, values))  # one frame leads, one counts
     size, kernel = cell.dtype.itemsize, kernel_of(cell)
     saved, name = sum(kernel.saved_rows), kernel.saved_name
-    plan = Plan(cell.state_size, inputs, weights, steps, batch, size, dense, polar, columns, saved, kept=name)
+    plan = Plan(cell.state_size, inputs, weights, steps, batch, size, dense, polar, columns, saved, saved_name=name)
     return plan.fitting(settings.max_memory)
 
 

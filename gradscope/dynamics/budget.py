@@ -20,7 +20,7 @@ __all__ = [
     "operations",
 ]
 
-EVERYTHING, STATES, CHECKPOINTS = STORAGE = ("states and what a step keeps", "states", "checkpoints")
+EVERYTHING, STATES, CHECKPOINTS = STORAGE = ("states and what is saved of each step", "states", "checkpoints")
 FLOOR = 200 << 20  # bytes of the libraries, and of the Jacobians of a chunk of steps
 MODEST = 1 << 30  # bytes that are used by default, where less would take longer
 NORMS = 24  # numbers a step and sequence: norms, shares of paths, and their percentiles
@@ -44,8 +44,8 @@ class Plan:
         itemsize: bytes of a number.
         dense: whether Jacobian products and spectra are taken, n x n each.
         columns: columns of the frames that are pushed along for Lyapunov exponents, over all sequences.
-        keeps: numbers beside the state that a run may save of each step and sequence.
-        kept: what these are.
+        saved: numbers beside the state that a run may save of each step and sequence.
+        saved_name: what these are.
         storage: what is stored of the run, one of `STORAGE`.
         polar: recurrent weights that are made orthogonal, one of the changes that may be tried; 0 for none.
     """
@@ -59,8 +59,8 @@ class Plan:
     dense: bool = True
     polar: int = 0
     columns: int = 0
-    keeps: int = 0
-    kept: str = "pre-activations"
+    saved: int = 0
+    saved_name: str = "pre-activations"
     storage: str = EVERYTHING
 
     @property
@@ -68,14 +68,14 @@ class Plan:
         """Bytes by purpose. Inputs are held twice (as read, as run), states once more as cotangents."""
         rows = self.steps * self.batch * self.itemsize
         length = 3 * math.isqrt(self.steps) + 3 if self.storage == CHECKPOINTS else self.steps
-        length_kept = 0 if self.storage == STATES else length
+        length_saved = 0 if self.storage == STATES else length
         # measured: the decomposition and its factors are eight times the matrix
         changed = {"orthogonal weights": 8 * self.polar * self.itemsize} if self.polar else {}
         return changed | {
             "weights": 2 * self.weights * self.itemsize,
             "inputs": 2 * rows * self.inputs,
             "states": 2 * length * self.batch * self.itemsize * self.state,
-            self.kept: length_kept * self.batch * self.itemsize * self.keeps,
+            self.saved_name: length_saved * self.batch * self.itemsize * self.saved,
             "norms and shares": 8 * NORMS * self.steps * self.batch,
             # in float64 whatever the cell is in; 16 and 4: counted with their work arrays
             "dense Jacobians": 8 * self.state * (16 * self.state + 4 * self.columns) if self.dense else 0,

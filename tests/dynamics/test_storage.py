@@ -92,7 +92,7 @@ def test_values_that_are_not_finite_are_found_between_checkpoints():
 
 
 def test_as_much_as_fits_is_kept():
-    plan = Plan(state=256, inputs=32, weights=0, steps=100_000, batch=1, dense=False, keeps=1024)
+    plan = Plan(state=256, inputs=32, weights=0, steps=100_000, batch=1, dense=False, saved=1024)
     everything, states, checkpoints = (next(p for p in plans(plan) if p.storage == s) for s in STORAGE)
     assert everything.total > states.total > checkpoints.total
     for p in (everything, states, checkpoints):
@@ -110,7 +110,7 @@ def plans(plan):
 
 
 def test_a_million_steps_fit_into_a_gibibyte():
-    plan = Plan(state=256, inputs=32, weights=3 * 256 * 290, steps=1_000_000, batch=1, dense=False, keeps=1024)
+    plan = Plan(state=256, inputs=32, weights=3 * 256 * 290, steps=1_000_000, batch=1, dense=False, saved=1024)
     assert plan.fitting(1 << 30).total <= 1 << 30
 
 

@@ -239,7 +239,7 @@ def _case(
         config=config,
         keep_gates={} if network is None else _keep_gates(network, 1),
         forget_gates={} if network is None else _keep_gates(network, -1),
-        roads=None if network is None or not cells_of(network) else _roads(chain),
+        path_kinds=None if network is None or not cells_of(network) else _path_kinds(chain),
     )
 
 
@@ -329,7 +329,7 @@ def _keep_gates(cell: Network, open_keeps: int) -> dict[str, str]:
     }
 
 
-def _roads(chain: JacobianChain) -> tuple[bool, bool]:
+def _path_kinds(chain: JacobianChain) -> tuple[bool, bool]:
     """Return whether any of the state goes around recurrent weights in the first step, and whether any crosses such."""
     return bool(chain.at(0).jvp_skip(np.ones((chain.size, chain.batch), chain.dtype)).any()), not chain.diagonal
 
@@ -343,8 +343,8 @@ def _between(cell: Network | JacobianChain) -> dict[str, Any]:
         norms, residual = dict(network.norms), network.residual
     else:
         return {}
-    found: dict[str, Any] = {"residual": True} if residual else {}
-    return found | ({"norm": ", ".join(dict.fromkeys(n.name for n in norms.values()))} if norms else {})
+    facts: dict[str, Any] = {"residual": True} if residual else {}
+    return facts | ({"norm": ", ".join(dict.fromkeys(n.name for n in norms.values()))} if norms else {})
 
 
 def _kind(cls: type[Cell]) -> str:

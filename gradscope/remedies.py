@@ -49,7 +49,7 @@ def try_changes(
         return ()
     base = Base(state, far.rate, bool(np.isneginf(before[0]).all()))
     missing_factor = math.inf if far.rate is None else math.exp(min(-far.rate, LARGEST))
-    found = []
+    remedies = []
     for name, make in cell.changes(missing_factor, far.steps).items():
         tell(f"remedies: {name}")
         after = _gradients(rerun(make()), loss.last_only(), far.threshold)
@@ -57,8 +57,8 @@ def try_changes(
         shift = rate_change(before, after["gradients"].norms.state, along)
         new, r = state_of(Case(after)), after["reach"]
         better = helps(base, new, r.rate, shift)
-        found.append(Remedy(name, new, r.rate, r.interval, shift, r.reach, r.log10_gain, better))
-    return best(tuple(found))
+        remedies.append(Remedy(name, new, r.rate, r.interval, shift, r.reach, r.log10_gain, better))
+    return best(tuple(remedies))
 
 
 def _gradients(chain: JacobianChain, loss: Loss, threshold: float) -> dict[str, Any]:

@@ -29,16 +29,16 @@ LEAST = "reach"  # without its answer there is no verdict, and an interrupted ru
 def analyses() -> dict[str, ModuleType]:
     """Return the analyses of the room, each after those that it needs."""
     order = ORDER.split()
-    found = {name: plugins.load("analysis", name) for name in (*order, *plugins.names("analysis"))}
+    modules = {name: plugins.load("analysis", name) for name in (*order, *plugins.names("analysis"))}
     sorted_by_needs: dict[str, ModuleType] = {}
 
     def add(name: str) -> None:
-        if name not in sorted_by_needs and hasattr(found[name], "measure"):
-            for need in found[name].NEEDS:
+        if name not in sorted_by_needs and hasattr(modules[name], "measure"):
+            for need in modules[name].NEEDS:
                 add(need)
-            sorted_by_needs[name] = found[name]
+            sorted_by_needs[name] = modules[name]
 
-    for name in found:
+    for name in modules:
         add(name)
     return sorted_by_needs
 

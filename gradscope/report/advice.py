@@ -13,7 +13,7 @@ __all__ = ["MEASURED", "PIPED", "keep_more"]
 PIPED = "standard input"  # the path of a model that came through a pipe
 USUAL_HIDDEN = 128  # units that the command line takes unasked
 MEASURED = "To measure what changes of the weights do, append --remedies (in Python, remedies=True)"
-# What a cell without a bias that keeps its state is told when its gradient vanishes, by `Case.roads`.
+# What a cell without a bias that keeps its state is told when its gradient vanishes, by `Case.path_kinds`.
 OTHER_CELLS = {
     (False, True): "A cell with a road around its recurrent weights keeps more",
     (True, True): "Settings and own arrays of the cell decide how much its road around the recurrent weights keeps; "
@@ -40,15 +40,15 @@ def keep_more(case: Case) -> str:
         text = f"Keep more of the state at each step, by the bias of the {gate} gate"
         several = " (--remedies tries several)" * case.measurable
         return f"{text}{several}. To see what it does: gradscope compare {target} {cell}{chrono}"
-    weights = " (--remedies tries other weights)" * (case.measurable and case.roads != (True, False))
-    return f"{OTHER_CELLS[case.roads]}{weights}. To see how much: gradscope compare {target} lstm{chrono}"
+    weights = " (--remedies tries other weights)" * (case.measurable and case.path_kinds != (True, False))
+    return f"{OTHER_CELLS[case.path_kinds]}{weights}. To see how much: gradscope compare {target} lstm{chrono}"
 
 
 def _target(model: Document) -> str:
     """Return what `gradscope compare` calls the model; "" where it cannot be named there again."""
     if model["source"] == "init":
-        own = "path" in model  # a cell class of a file
-        return shlex.quote(f"{model['path']}:{model['cell']}") if own else str(model["cell"])
+        of_user = "path" in model  # a cell class of a file
+        return shlex.quote(f"{model['path']}:{model['cell']}") if of_user else str(model["cell"])
     named = model["source"] == "checkpoint" and model["path"] != PIPED
     return shlex.quote(str(model["path"])) if named else ""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from gradscope._version import __version__
 from gradscope.report.case import Case
-from gradscope.report.remedy import Remedy, told
+from gradscope.report.remedy import Remedy, with_remedies
 from gradscope.report.section import documented
 from gradscope.report.strict import record, strict
 from gradscope.report.verdict import Verdict, judge
@@ -40,7 +40,7 @@ def analysis_document(case: Case, notes: list[Document], remedies: tuple[Remedy,
     """
     verdict = judge(case)
     if remedies is not None:
-        verdict = told(verdict, case.reach, remedies, "lead-in" if "readout" in case.model else "inputs")
+        verdict = with_remedies(verdict, case.reach, remedies, "lead-in" if "readout" in case.model else "inputs")
     document = envelope("analysis", case.config) | {
         "model": case.model,
         "verdict": _verdict(verdict),
@@ -86,18 +86,18 @@ def _far(result: Document) -> str:
 
 def _unlike(results: list[Document]) -> list[Document]:
     """Warn where the models were not run alike."""
-    apart = []
+    differences = []
     for key in ("steps", "batch", "warmup", "data", "drive", "input_scale", "loss", "seed", "threshold", "dtype"):
         values = list(dict.fromkeys(str(r["config"].get(key, "none")) for r in results))
-        apart += [f"{key} {' and '.join(values)}"] if len(values) > 1 else []
+        differences += [f"{key} {' and '.join(values)}"] if len(values) > 1 else []
     # a direction of a bidirectional network sees what its layer does, not what the network is given
     directed = [any(w["code"] == "GS-DIRECTIONS" for w in r["warnings"]) for r in results]
     given = [r for r, one in zip(results, directed, strict=True) if not (one or r["config"].get("data"))]
     inputs = list(dict.fromkeys(str(r["model"]["input_size"]) for r in given))
-    apart += [f"inputs {' and '.join(inputs)}"] if len(inputs) > 1 else []
-    if not apart:
+    differences += [f"inputs {' and '.join(inputs)}"] if len(inputs) > 1 else []
+    if not differences:
         return []
-    text = f"The models were not run alike: {'; '.join(apart)}."
+    text = f"The models were not run alike: {'; '.join(differences)}."
     return [{"code": "GS-UNLIKE", "message": text, "where": "config"}]
 
 

@@ -29,7 +29,8 @@ class Case:
         config: the document's `config`.
         keep_gates: {gate: what it is called} of the gates that keep old state when open.
         forget_gates: {gate: what it is called} of the gates that let go of old state when open.
-        roads: whether any of the gradient goes around recurrent weights, and whether any crosses such; None: unknown.
+        path_kinds: whether any of the gradient goes around recurrent weights, and whether any crosses such; None:
+            unknown.
         state: the verdict's state, once it is known.
     """
 
@@ -39,7 +40,7 @@ class Case:
     config: Document = field(default_factory=dict)
     keep_gates: Mapping[str, str] = field(default_factory=dict)
     forget_gates: Mapping[str, str] = field(default_factory=dict)
-    roads: tuple[bool, bool] | None = None
+    path_kinds: tuple[bool, bool] | None = None
     state: str = ""
 
     @property

@@ -47,10 +47,10 @@ class Code:
 @cache
 def codes() -> dict[str, Code]:
     """Return every finding, then every note."""
-    found = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+    texts_by_code = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
     for name in plugins.names("sections"):
-        found |= plugins.outline("sections", name).constants.get("CODES", {})
-    return {code: _code(code, **fields) for code, fields in found.items()}
+        texts_by_code |= plugins.outline("sections", name).constants.get("CODES", {})
+    return {code: _code(code, **fields) for code, fields in texts_by_code.items()}
 
 
 def _code(code: str, read: Sequence[str], **texts: str) -> Code:

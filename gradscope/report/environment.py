@@ -32,8 +32,8 @@ def describe(started: datetime, duration: float) -> dict[str, Any]:
 def blas() -> str:
     """Return the name and version of numpy's BLAS, as numpy was built."""
     config: Any = np.show_config(mode="dicts")
-    found = config.get("Build Dependencies", {}).get("blas", {}) if isinstance(config, dict) else {}
-    return f"{found.get('name', 'unknown')} {found.get('version', '')}".strip()
+    library = config.get("Build Dependencies", {}).get("blas", {}) if isinstance(config, dict) else {}
+    return f"{library.get('name', 'unknown')} {library.get('version', '')}".strip()
 
 
 def threads() -> int | None:

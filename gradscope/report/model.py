@@ -284,5 +284,5 @@ class Report:
 
     def without_notes(self) -> Report:
         """Return the report without the notes on what was converted; what was assumed stays."""
-        kept = tuple(f for f in self.findings if f.code != "GS-NOTE")
-        return replace(self, findings=kept)
+        findings = tuple(f for f in self.findings if f.code != "GS-NOTE")
+        return replace(self, findings=findings)

@@ -14,13 +14,13 @@ __all__ = [
     "band",
     "floats",
     "known",
-    "known_median",
+    "finite_median",
     "log10",
     "median",
     "medians",
     "spread",
     "timesteps",
-    "whole",
+    "median_count",
 ]
 
 LONGEST_SERIES = 100_000  # entries; beyond, a document would be hundreds of megabytes
@@ -50,12 +50,12 @@ def medians(rows: Array) -> list[float | None]:
     return out
 
 
-def known_median(values: Array) -> list[float | None]:
+def finite_median(values: Array) -> list[float | None]:
     """Return the median over the last axis, of what is finite; None where nothing is."""
     finite = np.isfinite(values)
-    whole = np.asarray(finite.all(axis=-1))
-    out: list[float | None] = np.median(np.where(whole[:, None], values, 0), axis=-1).tolist()
-    for k in np.flatnonzero(~whole):
+    complete = np.asarray(finite.all(axis=-1))
+    out: list[float | None] = np.median(np.where(complete[:, None], values, 0), axis=-1).tolist()
+    for k in np.flatnonzero(~complete):
         row = values[k][finite[k]]
         out[k] = float(np.median(row)) if row.size else None
     return out
@@ -71,7 +71,7 @@ def floats(values: Array) -> list[float | None]:
     return [known(float(x)) for x in values]
 
 
-def whole(values: Array) -> int | None:
+def median_count(values: Array) -> int | None:
     """Return the median of counts."""
     value = median(values)
     return None if value is None else int(value)

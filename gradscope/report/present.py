@@ -66,11 +66,11 @@ def _analysis(document: Document) -> Report:
 
 
 def _findings(document: Document) -> tuple[Finding, ...]:
-    found = [
+    entries = [
         Finding(f["code"], f["level"], f["message"], f.get("remedy", ""))
         for f in document["verdict"].get("findings", [])
     ]
-    return tuple(found + [Finding(w["code"], "note", w["message"]) for w in document.get("warnings", [])])
+    return tuple(entries + [Finding(w["code"], "note", w["message"]) for w in document.get("warnings", [])])
 
 
 NAMED = 6  # models that a finding names

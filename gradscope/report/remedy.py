@@ -15,7 +15,7 @@ from gradscope.report.model import Finding, times
 from gradscope.report.tables import count
 from gradscope.report.verdict import Verdict
 
-__all__ = ["KINDS", "Base", "Remedy", "best", "helps", "told"]
+__all__ = ["KINDS", "Base", "Remedy", "best", "helps", "with_remedies"]
 
 OTHER = {"vanishing": ("exploding", "nonfinite"), "exploding": ("vanishing", "nonfinite")}
 KINDS = tuple(OTHER)  # what there is to remedy
@@ -83,7 +83,7 @@ def best(remedies: tuple[Remedy, ...]) -> tuple[Remedy, ...]:
     return tuple(sorted(remedies, key=lambda r: (not r.helps, far if r.rate is None else abs(r.rate))))
 
 
-def told(verdict: Verdict, before: Reach, tried: tuple[Remedy, ...], fed: str) -> Verdict:
+def with_remedies(verdict: Verdict, before: Reach, tried: tuple[Remedy, ...], fed: str) -> Verdict:
     """Put what was computed where the verdict had advice, and say what the numbers are worth.
 
     Args:
@@ -106,8 +106,8 @@ def _advice(before: Reach, tried: tuple[Remedy, ...], fed: str) -> str:
         count = len(tried)
         return "The one change tried does not help." if count == 1 else f"None of the {count} changes tried helps."
     still = "still " if top.state in KINDS else ""
-    told = f"With {top.change} {_moves(before, top)}: {still}{top.state}"
-    return f"{told} (measured on the same {fed}, all else unchanged)."
+    text = f"With {top.change} {_moves(before, top)}: {still}{top.state}"
+    return f"{text} (measured on the same {fed}, all else unchanged)."
 
 
 def _moves(before: Reach, top: Remedy) -> str:

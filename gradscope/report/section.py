@@ -72,9 +72,9 @@ def documented(what: str, case: Case) -> Document:
 
 def findings(case: Case, verdict: Sequence[Finding]) -> list[Finding]:
     """Return the findings of all sections, and among them those of the verdict."""
-    found = {name: s.findings(case.answers[name], case) for name, s in _sections("findings") if name in case.answers}
+    entries = {name: s.findings(case.answers[name], case) for name, s in _sections("findings") if name in case.answers}
     order = ORDER["findings"].split()
-    by_section = sorted((found | {"verdict": verdict}).items(), key=lambda item: _rank(item[0], order))
+    by_section = sorted((entries | {"verdict": verdict}).items(), key=lambda item: _rank(item[0], order))
     return [finding for _, some in by_section for finding in some]
 
 
@@ -96,10 +96,10 @@ def tables(document: Document) -> tuple[Table, ...]:
 
 def panels(document: Document) -> tuple[Panel, ...]:
     """Return the panels of one analysis; what was not measured is left out."""
-    found = [panel for _, section in _sections("panels") for panel in section.panels(document)]
-    found.sort(key=lambda panel: _rank(panel.name, PANELS))
+    entries = [panel for _, section in _sections("panels") for panel in section.panels(document)]
+    entries.sort(key=lambda panel: _rank(panel.name, PANELS))
     # The first panel is wide, but not where the last one would be left with a row of its own.
-    return (replace(found[0], wide=len(found) % 3 != 0 or len(found) == 3), *found[1:])
+    return (replace(entries[0], wide=len(entries) % 3 != 0 or len(entries) == 3), *entries[1:])
 
 
 def comparison(results: list[Document]) -> tuple[Panel, ...]:
@@ -116,7 +116,7 @@ def data(document: Document) -> Table:
 def fields(what: str) -> Document:
     """Return METRICS, SERIES or DEFINITIONS of all sections."""
     order = {"METRICS": "metrics", "SERIES": "series"}.get(what, "")
-    found: Document = {}
+    entries: Document = {}
     for _, section in sorted(_sections(what), key=lambda item: _rank(item[0], ORDER.get(order, "").split())):
-        found |= getattr(section, what)
-    return found
+        entries |= getattr(section, what)
+    return entries

@@ -42,7 +42,7 @@ class Evidence:
     everywhere: bool = False
     keep_gates: dict = field(default_factory=lambda: {"z": "update"})
     forget_gates: dict = field(default_factory=dict)
-    roads: tuple | None = None
+    path_kinds: tuple | None = None
     hidden: int = 8
     cell: str = "gru"
     source: str = "init"
@@ -81,7 +81,7 @@ class Evidence:
         model = {"source": self.source, "cell": self.cell, "hidden_size": self.hidden, "input_size": 32, **file}
         config = {"steps": 200, "batch": 8, "warmup": 50, "seed": 0, "input_scale": 1.0, "dtype": "float64"}
         config |= {"init": "pytorch", "remedies": True, **self.settings}
-        return Case(answers, "GRU, 8 units", model, config, self.keep_gates, self.forget_gates, self.roads)
+        return Case(answers, "GRU, 8 units", model, config, self.keep_gates, self.forget_gates, self.path_kinds)
 
 
 def judge(e):
@@ -266,7 +266,7 @@ def test_remedies():
     assert "gradscope compare mingru mingru:init=chrono" in mingru
     # what has a road around is not told to get one; where nothing crosses weights, none are to be changed
     other = {
-        r: remedy(keep_gates={}, roads=r, settings={"remedies": False})
+        r: remedy(keep_gates={}, path_kinds=r, settings={"remedies": False})
         for r in ((False, True), (True, True), (True, False))
     }
     assert [("A cell with a road" in text, "--remedies" in text) for text in other.values()] == [

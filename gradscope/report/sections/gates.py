@@ -70,20 +70,22 @@ def _gate(s: GateStatistics) -> Document:
 
 def findings(gates: dict[str, GateStatistics], case: Case) -> list[Finding]:
     """Say which gates are saturated, and how many relu units are always zero."""
-    found = []
+    entries = []
     for gate, s in gates.items():
         low, high, never = s.low_share, s.high_share, s.never_active
         if never is not None:
             if never > DEAD:
                 text = f"{percent(never)} of the units are zero at every step of every sequence: they pass no gradient."
-                found.append(Finding("GS-DEAD", "warning", text, "Use a smaller step size, a positive bias, or tanh."))
+                entries.append(
+                    Finding("GS-DEAD", "warning", text, "Use a smaller step size, a positive bias, or tanh.")
+                )
         elif low + high > SATURATED:
             text = f"Gate {gate} sits at the ends of its range in {percent(low + high)} of its values "
             text += f"({percent(low)} low, {percent(high)} high)."
             if high > low and gate in case.keep_gates:
                 text += " It keeps the state: open, it carries the gradient."
-            found.append(Finding("GS-SATURATED", "info", text))
-    return found
+            entries.append(Finding("GS-SATURATED", "info", text))
+    return entries
 
 
 def tables(document: Document) -> list[Table]:

@@ -123,23 +123,23 @@ def series(g: LyapunovSpectrum, case: Case) -> Document:
 
 def findings(g: LyapunovSpectrum, case: Case) -> list[Finding]:
     """Say whether the exponents can be trusted."""
-    found = []
+    entries = []
     if g.determinant_error is not None and not g.determinant_error <= g.determinant_allowed(AGREES):
         text = "The sum of the Lyapunov exponents misses the mean of ln|det J| by "
         text += f"{g.determinant_error:.2g} nats per step: the smallest exponents are not right."
-        found.append(Finding("GS-DETERMINANT", "error", text, "Run gradscope doctor --selftest, and report it."))
+        entries.append(Finding("GS-DETERMINANT", "error", text, "Run gradscope doctor --selftest, and report it."))
     lost = int(np.isnan(g.exponents).sum())
     if lost:
         text = f"{lost} of {len(g.exponents)} Lyapunov exponents are not determined: rounding decides them."
-        found.append(Finding("GS-NOT-DETERMINED", "info", text))
-    found += _convergence(g)
+        entries.append(Finding("GS-NOT-DETERMINED", "info", text))
+    entries += _convergence(g)
     steps = int(g.steps[-1])
     if g.over == "batches" and g.correlation is not None and steps < INDEPENDENT * g.correlation:
         text = "The error bar of the first Lyapunov exponent is over batches of one orbit, and may be too small: "
         text += f"{steps} steps, whose growth is correlated over about {g.correlation:.2g}."
         wanted = f"{math.ceil(INDEPENDENT * g.correlation):,}".replace(",", " ")
-        found.append(Finding("GS-FEW-STEPS", "info", text, f"Measure {wanted} steps, or eight sequences and more."))
-    return found + ([] if case.warmup is None else _start(g, case.warmup))
+        entries.append(Finding("GS-FEW-STEPS", "info", text, f"Measure {wanted} steps, or eight sequences and more."))
+    return entries + ([] if case.warmup is None else _start(g, case.warmup))
 
 
 def _convergence(g: LyapunovSpectrum) -> list[Finding]:

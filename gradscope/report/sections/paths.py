@@ -11,7 +11,7 @@ from gradscope.report.case import Case
 from gradscope.report.curves import STYLES, back, lags
 from gradscope.report.fields import array, integer, mapping, number, numbers, record
 from gradscope.report.model import Column, Curve, Finding, Panel, Points, Table, times
-from gradscope.report.numbers import known, known_median, timesteps
+from gradscope.report.numbers import finite_median, known, timesteps
 from gradscope.report.tables import count
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ SERIES = {
 }
 
 
-ROADS = 4  # through gates, of which the largest are drawn
+DRAWN = 4  # through gates, of which the largest are drawn
 SLIGHT = 0.01  # mean share below which a road is not drawn
 MIXED = 1.1  # sum of the absolute shares from which their mean is none
 VISIBLE = 1e-3  # of the largest share by crossings: where both ends are cut
@@ -99,8 +99,8 @@ def series(paths: Paths, case: Case) -> Document:
     """Return the shares by time step, and by number of crossings."""
     rows = timesteps(case.reach.steps)[1:] - 1
     document: Document = {
-        "around_share": known_median(paths.around_share[rows]),
-        "gate_share": {name: known_median(share[rows]) for name, share in paths.gate_share.items()},
+        "around_share": finite_median(paths.around_share[rows]),
+        "gate_share": {name: finite_median(share[rows]) for name, share in paths.gate_share.items()},
     }
     crossings = case.answers.get("crossings")
     return {"paths": document | ({} if crossings is None else {"crossings": _crossings(crossings)})}
@@ -143,18 +143,18 @@ def tables(document: Document) -> list[Table]:
     if not m.get("gate_share"):
         return []
     around = [("around the weights", m["around_share"], "")] if "around_share" in m else []
-    rows: list[tuple[Any, ...]] = [*around, *((_road(n), share, "") for n, share in m["gate_share"].items())]
-    crossed = document["series"]["paths"].get("crossings")
-    if crossed:
-        which = "one sequence" if crossed["sequence"] else "first sequence"
-        signs = ", shares of both signs" if crossed["cancellation"] > MIXED else ""
+    rows: list[tuple[Any, ...]] = [*around, *((_label(n), share, "") for n, share in m["gate_share"].items())]
+    by_count = document["series"]["paths"].get("crossings")
+    if by_count:
+        which = "one sequence" if by_count["sequence"] else "first sequence"
+        signs = ", shares of both signs" if by_count["cancellation"] > MIXED else ""
         label = "crossings, signed mean" if signs else "mean crossings"
-        rows.append((label, f"{crossed['mean']:.3g}", f"of {count(steps)}, {which}{signs}"))
+        rows.append((label, f"{by_count['mean']:.3g}", f"of {count(steps)}, {which}{signs}"))
     columns = (Column("road", numeric=False), Column("mean share", ".3f"), Column("", numeric=False))
     return [Table("Which road the gradient took", columns, tuple(rows))]
 
 
-def _road(name: str) -> str:
+def _label(name: str) -> str:
     if name == "readout":
         return "through the readout, back in as input"
     return f"{name}, through input weights" if " to " in name else f"through the weights of {name}"
@@ -165,19 +165,19 @@ def panels(document: Document) -> list[Panel]:
     paths, metrics = document["series"].get("paths"), document["metrics"]
     if paths is None or not (metrics.get("gate_share") or metrics.get("around_share") != 1):
         return []
-    return [_roads(document), *([_counts(document)] if "crossings" in paths else [])]
+    return [_shares(document), *([_by_crossings(document)] if "crossings" in paths else [])]
 
 
-def _roads(document: Document) -> Panel:
+def _shares(document: Document) -> Panel:
     paths, metrics = document["series"]["paths"], document["metrics"]
     gates = list(document["series"].get("gates", {}))[-4:]  # those of the panel of gates keep their colours
     means = {name: abs(mean or 0.0) for name, mean in metrics.get("gate_share", {}).items()}
-    drawn = [n for n in sorted(means, key=lambda n: -means[n])[:ROADS] if means[n] >= SLIGHT]
+    drawn = [n for n in sorted(means, key=lambda n: -means[n])[:DRAWN] if means[n] >= SLIGHT]
     steps_back = [lag + 1 for lag in lags(document)[:-1]]  # of the step that ends there
     curves = []
     if "around_share" in metrics:
         curves.append(Curve("around", steps_back, back(paths["around_share"]), role=4))
-    others = iter(range(5, 5 + ROADS))
+    others = iter(range(5, 5 + DRAWN))
     for name in [n for n in means if n in drawn]:
         role = gates.index(name) if name in gates else next(others)
         label, y = name if " to " in name else f"through {name}", back(paths["gate_share"][name])
@@ -195,7 +195,7 @@ def _roads(document: Document) -> Panel:
     )
 
 
-def _counts(document: Document) -> Panel:
+def _by_crossings(document: Document) -> Panel:
     c, steps = document["series"]["paths"]["crossings"], document["series"]["timestep"][-1]
     bar = VISIBLE * max(map(abs, c["share"]))
     seen = [i for i, x in enumerate(c["share"]) if abs(x) >= bar]

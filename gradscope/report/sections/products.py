@@ -16,7 +16,7 @@ from gradscope.report.case import Case
 from gradscope.report.curves import STYLES
 from gradscope.report.fields import array, integer, number, numbers, record
 from gradscope.report.model import Column, Curve, Finding, Panel, Table, times
-from gradscope.report.numbers import LN10, log10, median, medians, whole
+from gradscope.report.numbers import LN10, log10, median, median_count, medians
 from gradscope.report.tables import count
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def metrics(products: Products, case: Case) -> Document:
     return {
         "log10_product": _four(products, case.answers.get("steps"), case.reach.steps),
         "product_condition": _condition(products),
-        "surviving_directions": whole(products.surviving[-1]),
+        "surviving_directions": median_count(products.surviving[-1]),
     }
 
 
@@ -161,24 +161,24 @@ def series(p: Products, case: Case) -> Document:
         "singular": {
             "lag": lag,
             "log10_values": [medians(p.log_singular[k].T) for k in range(len(p.lags))],
-            "surviving_directions": [whole(row) for row in p.surviving],
+            "surviving_directions": [median_count(row) for row in p.surviving],
         },
     }
 
 
 def findings(p: Products, case: Case) -> list[Finding]:
     """Say whether the product can be trusted, and whether a rate means anything."""
-    found = []
+    entries = []
     condition = float(p.log_condition.max())
     if condition > -math.log(DIGITS * float(np.finfo(case.dtype).eps)):
         text = f"Rounding of one step can change the product of all steps by {times(condition / LN10)} times as much: "
         text += "it is not determined by the data."
-        found.append(Finding("GS-NOT-DETERMINED", "warning", text, "Trust short lags and the rates of single steps."))
+        entries.append(Finding("GS-NOT-DETERMINED", "warning", text, "Trust short lags and the rates of single steps."))
     for logs, where in ((p.log_norm, "back from the last step"), (p.log_from_start, "forward from the first step")):
         power = _power_law(p.lags, logs.mean(axis=1))
         if power is not None:
             text = f"The norm of the product falls off like t^-{power:.2f} {where}, not exponentially: "
-            found.append(Finding("GS-ALGEBRAIC", "info", f"{text}a rate depends on how long the run is."))
+            entries.append(Finding("GS-ALGEBRAIC", "info", f"{text}a rate depends on how long the run is."))
             break
     top = p.log_norm.mean(axis=1)
     if np.isfinite(top).all() and not case.reach.transient:
@@ -188,8 +188,8 @@ def findings(p: Products, case: Case) -> list[Finding]:
                 f"In its best direction a gradient is {times(most / LN10)} times as large {count(lag)} back as at the "
             )
             text += "last step, and smaller at the first: the rate over the whole run hides it."
-            found.append(Finding("GS-TRANSIENT", "info", text, "Read the decay curve, not the rate."))
-    return found
+            entries.append(Finding("GS-TRANSIENT", "info", text, "Read the decay curve, not the rate."))
+    return entries
 
 
 def _power_law(lags: Array, logs: Array) -> float | None:
@@ -227,14 +227,14 @@ def tables(document: Document) -> list[Table]:
 
 def panels(document: Document) -> list[Panel]:
     """Return the product back from the last step, and forward from the first."""
-    found = [_back(document)] if "product" in document["series"] else []
+    entries = [_back(document)] if "product" in document["series"] else []
     if "reached_from_start" in document["series"]:
         p = document["series"]["reached_from_start"]
         curve = Curve("norm", [0, *p["lag"]], [0.0, *p["log10_spectral_norm"]], role=3)
         title = "Product forward from the first step: what is left of a perturbation"
         axes = ("steps forward", "norm of ds_t/ds_0")
-        found.append(Panel("start", title, *axes, curves=(curve,), log10=True, note="first sequence"))
-    return found
+        entries.append(Panel("start", title, *axes, curves=(curve,), log10=True, note="first sequence"))
+    return entries
 
 
 def _back(document: Document) -> Panel:

@@ -72,20 +72,20 @@ def metrics(reach: Reach, case: Case) -> Document:
 
 def findings(reach: Reach, case: Case) -> list[Finding]:
     """Say where the gradient underflows, and where its rate hides a peak."""
-    found = []
+    entries = []
     lags = {name: lag for name, lag in reach.underflow.items() if lag is not None}
     if lags and case.zero_from is None:
         text = ", ".join(f"{name} from {lag}" for name, lag in lags.items())
         text = f"At lower precision, what comes from the last step's loss is exactly zero: {text} steps back on."
         advice = "Loss scaling moves these lags; it does not change the rate."
-        found.append(Finding("GS-UNDERFLOW", "warning", text, advice))
+        entries.append(Finding("GS-UNDERFLOW", "warning", text, advice))
     if reach.transient:
         lag, top = reach.transient
         text = f"The gradient is largest {count(lag)} back, {times(top / LN10)} times what it is at the last step, "
         text += "and smaller at the first: the rate over the whole run hides it."
         advice = "Read the decay curve, not the rate; clip if the peak is large."
-        found.append(Finding("GS-TRANSIENT", "info", text, advice))
-    return found
+        entries.append(Finding("GS-TRANSIENT", "info", text, advice))
+    return entries
 
 
 def warnings(reach: Reach, case: Case) -> list[Document]:

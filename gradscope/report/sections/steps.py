@@ -124,17 +124,17 @@ def rows(document: Document) -> list[tuple[Any, ...]]:
 
 def panels(document: Document) -> list[Panel]:
     """Return the eigenvalues in the plane; and radius and norm by time step, where there is no other road."""
-    found = []
+    entries = []
     if "eigenvalues" in document["series"]:
-        found.append(_eigenvalues(document))
+        entries.append(_eigenvalues(document))
     if "step_spectral_radius" in document["series"] and "around_share" not in document["metrics"]:
         curves = []
         for role, (key, label) in enumerate((("step_spectral_norm", "norm"), ("step_spectral_radius", "radius"))):
             s = document["series"][key]
             curves.append(Curve(label, s["timestep"], s["median"], s["p05"], s["p95"], role=role, style=STYLES[role]))
         title = "One step's Jacobian: norm and spectral radius"
-        found.append(Panel("step", title, "time step", "size", curves=tuple(curves)))
-    return found
+        entries.append(Panel("step", title, "time step", "size", curves=tuple(curves)))
+    return entries
 
 
 def _eigenvalues(document: Document) -> Panel:

@@ -186,10 +186,10 @@ def lyapunov(
     k = min(values or n, n)
     burn = usual_burn(chain.steps) if burn is None else burn
     count = min(chain.batch, sequences or affordable(chain.steps, n, k))
-    tell = progress or (lambda _: None)
+    report = progress or (lambda _: None)
     if chain.diagonal:
         count = sequences or chain.batch
-        parts = [_by_unit(chain.first(count), k, burn, seed, progress=tell)]
+        parts = [_by_unit(chain.first(count), k, burn, seed, progress=report)]
     else:
         # sequences that are followed together share products; how many decides on the last digits, so it depends on
         # sizes alone
@@ -197,7 +197,7 @@ def lyapunov(
         groups = max(1, count // max(ceil(GROUP_FLOPS * chain.steps / flops), ceil(GROUP_COLUMNS / k)))
         ends = [round(i * count / groups) for i in range(groups + 1)]
         parts = [
-            frame_growth(chain.between(low, high), k, burn, seed, number=low, progress=tell)
+            frame_growth(chain.between(low, high), k, burn, seed, number=low, progress=report)
             for low, high in pairwise(ends)
         ]
     growth = FrameGrowth.joined(parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -57,16 +58,16 @@ class PowerIteration:
             length = size
             if abs(size - before) <= tolerance * size:
                 break
-        if np.isfinite(size):  # else every later iteration would begin with nan
+        if math.isfinite(size):  # else every later iteration would begin with nan
             self._x = x
         return float(np.log(size))
 
     def log_norm_of(self, matrix: Array, iterations: int) -> float:
-        """Return the natural log of the spectral norm of a matrix (m, n); -inf for zero."""
+        """Return the natural log of the spectral norm of a matrix (m, n); -inf for zero, nan if it is not finite."""
         with np.errstate(over="ignore", invalid="ignore"):
             size = self.log_norm(matrix.__matmul__, matrix.T.__matmul__, iterations)
-        if np.isnan(size):  # entries near the largest float64: the product overflowed
-            scale = max_abs(matrix)
+        scale = max_abs(matrix) if math.isnan(size) else 1.0
+        if math.isnan(size) and math.isfinite(scale):  # entries near the largest float64: a product overflowed
             return self.log_norm_of(matrix / scale, iterations) + float(np.log(scale))
         return size
 
@@ -78,7 +79,7 @@ class PowerIteration:
 def _length(x: Array) -> float:
     """Return the 2-norm of a vector; the quick way where its square is in range."""
     square = float(x.dot(x))  # unlike x @ x, dot does not warn of an overflow
-    return float(np.sqrt(square)) if 1 / SAFE_SIZE < square < SAFE_SIZE else norm(x)
+    return math.sqrt(square) if 1 / SAFE_SIZE < square < SAFE_SIZE else norm(x)
 
 
 def log_spectral_norm(matrix: Array) -> float:

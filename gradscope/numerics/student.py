@@ -44,13 +44,13 @@ def quantile(freedom: int, level: float) -> float:
 def _central_probability(freedom: int, angle: float) -> tuple[float, float]:
     """Return P(|t| < sqrt(nu) tan(angle)), and its derivative by the angle."""
     sine, cosine = math.sin(angle), math.cos(angle)
-    is_odd = freedom % 2
+    parity = freedom % 2
     # terms: cos (1 + 2/3 cos^2 + ...) for an odd number, 1 + 1/2 cos^2 + ... for an even one
-    term, total = (cosine if is_odd else 1.0), 0.0
-    for k in range(1 + is_odd, freedom, 2):
+    term, total = (cosine if parity else 1.0), 0.0
+    for k in range(1 + parity, freedom, 2):
         total += term
         term *= cosine * cosine * k / (k + 1)
-    share = 2 / math.pi * (angle + sine * total) if is_odd else sine * total
+    share = 2 / math.pi * (angle + sine * total) if parity else sine * total
     # the derivative is a constant times cos^(nu - 1); lgamma, since gamma overflows at 171
     height = 2 / math.sqrt(math.pi) * math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2))
     return share, height * cosine ** (freedom - 1)

@@ -28,8 +28,8 @@ LEAST = "reach"  # without its answer there is no verdict, and an interrupted ru
 
 def analyses() -> dict[str, ModuleType]:
     """Return the analyses of the room, each after those that it needs."""
-    order = ORDER.split()
-    modules = {name: plugins.load("analysis", name) for name in (*order, *plugins.names("analysis"))}
+    loaded = dict(plugins.loaded("analysis"))
+    modules = {name: loaded[name] for name in (*ORDER.split(), *loaded)}
     sorted_by_needs: dict[str, ModuleType] = {}
 
     def add(name: str) -> None:

@@ -54,8 +54,7 @@ def _rank(name: str, order: Sequence[str]) -> tuple[int, str]:
 def _sections(what: str) -> Iterator[tuple[str, ModuleType]]:
     """Yield the sections that have a name, in its order."""
     order = ORDER.get(what, "").split()
-    for name in sorted(plugins.names("sections"), key=lambda name: _rank(name, order)):
-        section = plugins.load("sections", name)
+    for name, section in sorted(plugins.loaded("sections"), key=lambda item: _rank(item[0], order)):
         if hasattr(section, what):
             yield name, section
 

@@ -357,3 +357,41 @@ def find(tensors, options):
     with np.load(checkpoint()) as arrays:
         np.savez(tmp_path / "marked.npz", **{f"{k}!": v for k, v in arrays.items()})
     assert json.loads(run("inspect", tmp_path / "marked.npz", "--json").out)["layers"][0]["layer"] == "rnn_marked"
+
+
+COUNTED = '''
+"""How many steps were run?"""
+NEEDS = ("gradients",)
+TITLE = "counting"
+def measure(run, settings):
+    return run.chain.steps
+'''
+SAID = '''
+"""How many steps were run."""
+from gradscope.report.fields import integer
+from gradscope.report.model import Column, Table
+METRICS = {"counted": integer("Steps.", optional=True, minimum=1)}
+def metrics(count, case):
+    return {"counted": count}
+def tables(document):
+    count = document["metrics"].get("counted")
+    return [Table("Counted", (Column("steps", "d"),), ((count,),))] if count else []
+'''
+
+
+def test_an_analysis_with_its_section(install):
+    points = [("gradscope.analyses", "counted", "counted"), ("gradscope.sections", "counted", "counted_section")]
+    run = install({"counted": COUNTED, "counted_section": SAID}, points)
+    done = run("analyze", "--cell", "gru", *SIZE[:-1])
+    assert (done.code, done.err) == (0, "")
+    assert "Counted" in done.out
+    assert json.loads(run("analyze", "--cell", "gru", *SIZE[:-1], "--json").out)["metrics"]["counted"] == 20
+    assert '"counted"' in run("schema", "analysis").out
+    assert "Counted" not in run("analyze", "--cell", "gru", *SIZE[:-1], GRADSCOPE_NO_PLUGINS="1").out
+
+
+def test_a_section_that_fails_on_import_is_left_out(install):
+    run = install({"bad_section": "raise RuntimeError('no')"}, [("gradscope.sections", "bad", "bad_section")])
+    done = run("analyze", "--cell", "gru", *SIZE)
+    assert done.code == 0
+    assert "bad_section" in done.err and "no" in done.err

@@ -70,9 +70,9 @@ def _hippo(n: int) -> Array:
     one; first and last row then agree where the angles arctan(2 omega / (2 j + 1)) of all j add up to an odd multiple
     of pi / 2, for even n.
     """
-    odd, slow = 2 * np.arange(n) + 1.0, n // 4
+    odds, slow = 2 * np.arange(n) + 1.0, n // 4
     targets = np.pi * (np.arange(n // 2) + 0.5)
-    low, high = _of_angles(2 / odd, targets[:slow]), _of_angles(odd / 2, targets[: n // 2 - slow])
+    low, high = _of_angles(2 / odds, targets[:slow]), _of_angles(odds / 2, targets[: n // 2 - slow])
     return -0.5 + 1j * np.concatenate([low, 1 / high[::-1]])
 
 

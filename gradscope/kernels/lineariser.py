@@ -64,10 +64,10 @@ class Lineariser:
         self._a, self._v = np.zeros((2, steps, m.rows, batch), dtype)
         self._s = np.zeros((steps, sum(m.old_sizes), batch), dtype)
         self._ends = np.cumsum((0, *m.old_sizes)).tolist()
-        stacked, self._made = _places(grids[0] or [], tape.kinds(), self._block_shape, dtype)
+        stacked, self._results = _places(grids[0] or [], tape.kinds(), self._block_shape, dtype)
 
         def back(grid: Grid | None) -> Any:
-            return grid and [[self._made[e.number] if isinstance(e, _Array) else e for e in row] for row in grid]
+            return grid and [[self._results[e.number] if isinstance(e, _Array) else e for e in row] for row in grid]
 
         through, around, entry, within = (back(g) for g in grids)
         contiguous = ContiguousGrids(through, around, entry, within, stacked)
@@ -79,7 +79,7 @@ class Lineariser:
     def _on(self, a: Array, v: Array, s: Array) -> list[Call]:
         by_gate = [np.moveaxis(pre.reshape(self._block_shape), 1, 0) for pre in (a, v)]
         old = [s[:, i:j] for i, j in zip(self._ends[:-1], self._ends[1:], strict=True)]
-        return self._player.calls([*by_gate, *old], self._made)
+        return self._player.calls([*by_gate, *old], self._results)
 
     def __call__(self, x: Array, s: Array, saved: Sequence[Array]) -> Linear:
         """Return the Jacobians of a block, valid until the next one.
@@ -144,15 +144,17 @@ def _places(
     """Return where the arrays go: those of a row of `through` beside one another, by gate, and the rest anywhere."""
     steps, _, width, batch = block
     stacked: dict[int, Array] = {}
-    made: dict[int, Array] = {}
+    arrays_by_gate: dict[int, Array] = {}
     for p, row in enumerate(through):
         arrays = [e for e in row if isinstance(e, _Array)]
-        whole = all(shapes[e.number] == ((steps, width, batch), dtype) and e.number not in made for e in arrays)
+        whole = all(
+            shapes[e.number] == ((steps, width, batch), dtype) and e.number not in arrays_by_gate for e in arrays
+        )
         if arrays and whole and len({e.number for e in arrays}) == len(arrays):
             stacked[p] = np.zeros(block, dtype)
             for g, e in enumerate(row):
                 if isinstance(e, _Array):
-                    made[e.number] = stacked[p][:, g]
+                    arrays_by_gate[e.number] = stacked[p][:, g]
                 else:
                     stacked[p][:, g] = e
-    return stacked, [made[i] if i in made else np.zeros(*kind) for i, kind in enumerate(shapes)]
+    return stacked, [arrays_by_gate[i] if i in arrays_by_gate else np.zeros(*kind) for i, kind in enumerate(shapes)]

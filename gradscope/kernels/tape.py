@@ -82,20 +82,20 @@ class Player:
         place: dict[int, Array] = dict(enumerate(arguments)) | self._buffers
         for slot, result in self._direct.items():
             place[slot] = results[result].reshape(self.values[slot].shape)
-        made: list[Call] = []
+        calls: list[Call] = []
         for slot, fixed in self._order:
             if fixed is not None:
-                made.append(fixed)
+                calls.append(fixed)
                 continue
             value = self.values[slot]
             if value.of is not None:
                 place[slot] = place[value.of][value.index]
             else:
                 inputs = [place[x] if isinstance(x, _Ref) else x for x in value.inputs]
-                made.append(_call(value, inputs, place[slot]))
+                calls.append(_call(value, inputs, place[slot]))
         served = set(self._direct.values())
         rest = (i for i in range(len(results)) if i not in served)
-        return made + [(np.copyto, (results[i], place[self.results[i]])) for i in rest]
+        return calls + [(np.copyto, (results[i], place[self.results[i]])) for i in rest]
 
     def _ordered(self) -> Iterator[tuple[int, Call | None]]:
         """Yield what is to be done in order, with the calls that are the same whatever the arguments are."""
@@ -114,24 +114,24 @@ class Player:
 
     def _wanted(self) -> dict[int, int]:
         """Return {call: number of the result that is all of what it makes}."""
-        found: dict[int, int] = {}
+        direct: dict[int, int] = {}
         for i, slot in enumerate(self.results):
             root = self._root(slot)
             whole = np.prod(self.values[root].shape) == np.prod(self.values[slot].shape)
-            if root >= self.arguments and root not in found and whole:
-                found[root] = i
-        return found
+            if root >= self.arguments and root not in direct and whole:
+                direct[root] = i
+        return direct
 
     def _assigned(self) -> dict[int, Array]:
         """Return a buffer for every intermediate value, and its views; buffers are used again."""
         last = self._last_uses()
         free: dict[Any, list[Array]] = {}
         used: dict[int, Array] = {}
-        found: dict[int, Array] = {}
+        buffers: dict[int, Array] = {}
         for slot, value in enumerate(self.values[self.arguments :], self.arguments):
             if value.of is not None:
-                if value.of in found:
-                    found[slot] = found[value.of][value.index]
+                if value.of in buffers:
+                    buffers[slot] = buffers[value.of][value.index]
                 continue
             kind = value.shape, value.dtype
             mine = [x for x in _refs(value) if x in used and last[x] == slot]
@@ -141,11 +141,11 @@ class Player:
                     buffer = used.pop(same[0])
                 else:
                     buffer = free[kind].pop() if free.get(kind) else np.empty(*kind)
-                found[slot] = used[slot] = buffer
+                buffers[slot] = used[slot] = buffer
             for gone in [s for s in used if last.get(s, -1) <= slot]:
                 buffer = used.pop(gone)
                 free.setdefault((buffer.shape, buffer.dtype), []).append(buffer)
-        return found
+        return buffers
 
     def _last_uses(self) -> dict[int, int]:
         last: dict[int, int] = {}
@@ -264,10 +264,10 @@ def record(function: Callable[..., Sequence[Any]], arguments: Sequence[Array]) -
         traced = function(*(_Traced(recorder, i) for i in range(len(arguments))))
         tape = Tape(len(arguments), recorder.values, [t._slot for t in traced])
         expected = [np.asarray(x) for x in function(*arguments)]
-        found = [np.empty(x.shape, x.dtype) for x in expected]
-        for call, inputs in Player(tape).calls(arguments, found):
+        results = [np.empty(x.shape, x.dtype) for x in expected]
+        for call, inputs in Player(tape).calls(arguments, results):
             call(*inputs)
     except Exception:  # whatever a function does that is not recorded, it may do all the same
         return None
-    same = all(np.array_equal(a, b, equal_nan=True) for a, b in zip(expected, found, strict=True))
+    same = all(np.array_equal(a, b, equal_nan=True) for a, b in zip(expected, results, strict=True))
     return tape if same else None

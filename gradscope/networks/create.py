@@ -20,7 +20,7 @@ from gradscope.networks.norm import named_norm
 from gradscope.networks.sound import drawn_arrays, refuse_unsound_cell, refuse_unsound_class
 from gradscope.networks.stack import Direction, check_between, stack
 
-__all__ = ["checked", "create", "directions", "known_settings", "made"]
+__all__ = ["checked", "create", "directions", "instantiate", "known_settings"]
 
 
 def known_settings(cell: str | type[Cell], init: str | None) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def directions(
     Raises:
         UsageError: as `create`.
     """
-    made: dict[str, Network] = {}
+    network: dict[str, Network] = {}
     below: tuple[Direction, ...] = ()
     residual = checked("residual", residual, default=False)
     check_between(layers, residual=residual, normed=named_norm(norm) is not None)
@@ -142,11 +142,11 @@ def directions(
             between = named_norm(norm) if below else None
             pair.append(Direction(cell, reverse, below, residual and i > 0, between))
         below = tuple(pair)
-        made |= {f"l{i}": pair[0], f"l{i}.reverse": pair[1]}
-    return made
+        network |= {f"l{i}": pair[0], f"l{i}.reverse": pair[1]}
+    return network
 
 
-def made(
+def instantiate(
     cls: type[Cell],
     name: str,
     hidden: int,
@@ -197,7 +197,7 @@ def _layer(
     values = {key: checked(key, value, known[key]) for key, value in settings.items()}
     drawn = {k: values.pop(k) for k in _init_settings(init or cls.usual_init) if k in values}
     biases = {k: values.pop(k) for k in cls.bias_settings() if k in values}
-    layer = made(cls, name, hidden, inputs, rng, init, values, drawn)
+    layer = instantiate(cls, name, hidden, inputs, rng, init, values, drawn)
     layer = layer if gain == 1 else layer.with_gain(gain)
     for key, value in biases.items():
         layer = layer.with_bias(cls.bias_settings()[key], value)

@@ -24,12 +24,12 @@ Places = Mapping[str, tuple[int, int]]
 
 def places(gates: Mapping[str, Gate]) -> Places:
     """Return {name of a preactivation: (which of the three arrays, row in it)}."""
-    found: dict[str, tuple[int, int]] = {}
+    positions: dict[str, tuple[int, int]] = {}
     for row, (key, gate) in enumerate(gates.items()):
-        found[key] = (RECURRENT if gate.split else JOINT), row
+        positions[key] = (RECURRENT if gate.split else JOINT), row
         if gate.split:
-            found[key + INPUT] = ENTERING, row
-    return found
+            positions[key + INPUT] = ENTERING, row
+    return positions
 
 
 class Preactivations(dict[Any, Any]):
@@ -98,7 +98,7 @@ class Partials:
         by_input = [key + INPUT if gate.split else key for key, gate in gates.items()]
         known = {*gates, *by_input}
         through = _grid(self.through, parts, gates, known)
-        entry = _grid(self.through, parts, by_input, known) if by_input != list(gates) else None
+        entry = _grid(self.through, parts, by_input, known) if len(known) > len(by_input) else None
         around = _grid(self.around, parts, old_parts, set(old_parts))
         within = None if self.within is None else _grid(self.within, parts, parts, set(parts))
         return Grids(through, around, entry, within)
@@ -107,7 +107,8 @@ class Partials:
 def _grid(
     rows: Mapping[str, Mapping[str, Any]], parts: Sequence[str], columns: Iterable[str], known: set[str]
 ) -> list[list[Any]]:
-    unknown = [p for p in rows if p not in parts] + [c for row in rows.values() for c in row if c not in known]
-    if unknown:
-        raise KeyError(unknown[0])
-    return [[rows[p].get(c, 0) if p in rows else 0 for c in columns] for p in parts]
+    if not rows.keys() <= set(parts) or not all(row.keys() <= known for row in rows.values()):
+        names = [p for p in rows if p not in parts] + [c for row in rows.values() for c in row if c not in known]
+        raise KeyError(names[0])
+    none: Mapping[str, Any] = {}
+    return [[row.get(c, 0) for c in columns] for row in [rows.get(p, none) for p in parts]]

@@ -299,7 +299,7 @@ class FunctionCell(Network):
         Asked at random states, and not at zero, where |s|^2 looks as if it did; states that have no number are
         passed over, and those where differences see none.
         """
-        asked = told = 0
+        compared = telling = 0
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # casts warn that they drop the imaginary part
             for x, s, v in self._points():
@@ -312,11 +312,11 @@ class FunctionCell(Network):
                 gap, largest = _largest(a - b), _largest(np.stack([a, b]))
                 if not gap <= (ALIKE32 if self.trust.get("single") else ALIKE) * largest + unseen:
                     return False
-                asked, told = asked + 1, told + (largest > unseen)
-                if told == TELLING:
+                compared, telling = compared + 1, telling + (largest > unseen)
+                if telling == TELLING:
                     break
-        self.held["alike"] = told
-        return asked > 0
+        self.held["alike"] = telling
+        return compared > 0
 
     def _points(self) -> Iterator[tuple[Array, Array, Array]]:
         """Yield random inputs and states, with a direction each."""
@@ -358,14 +358,14 @@ class FunctionCell(Network):
                     pairs.append((at, *pair))
             slope = max((_largest(truth) for *_, truth in pairs), default=0.0)
             all_of_them = (self._apart(stated, truth, at, slope) for at, stated, truth in pairs)
-            found = [f for f in all_of_them if f is not None][:TELLING]
-        self.held.update(surrogate=surrogate, states=len(found))
-        if not found:
+            comparisons = [f for f in all_of_them if f is not None][:TELLING]
+        self.held.update(surrogate=surrogate, states=len(comparisons))
+        if not comparisons:
             return
-        wrong, error = sum(w for w, _ in found), max(e for _, e in found)
+        wrong, error = sum(w for w, _ in comparisons), max(e for _, e in comparisons)
         self.held.update(wrong=wrong, error=error)
-        if not surrogate and (wrong if self.trust["complex"] else 2 * wrong > len(found)):
-            where = f"at {wrong} of {len(found)} random states"
+        if not surrogate and (wrong if self.trust["complex"] else 2 * wrong > len(comparisons)):
+            where = f"at {wrong} of {len(comparisons)} random states"
             hint = (
                 "check-cell names the entry; one that is not meant to be the derivative is declared: surrogate = True"
             )

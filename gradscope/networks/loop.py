@@ -146,10 +146,10 @@ def check_loop(cell: Network) -> None:
 
 
 def _real(array: Any, name: str, dtype: Any) -> Array:
-    found = np.asarray(array)
-    if found.dtype.kind not in "fiu":
-        raise InputError(f"the readout '{name}' must be real numbers, not {found.dtype}")
-    return found.astype(dtype)
+    values = np.asarray(array)
+    if values.dtype.kind not in "fiu":
+        raise InputError(f"the readout '{name}' must be real numbers, not {values.dtype}")
+    return values.astype(dtype)
 
 
 def _check_shapes(R: Array, b: Array, name: str, inputs: int, outputs: int) -> None:

@@ -33,7 +33,7 @@ from gradscope.checking.user_file import own_in
 from gradscope.errors import UsageError
 from gradscope.maps.jacobian import Array
 from gradscope.networks.cell import Cell, MapsCell
-from gradscope.networks.create import made
+from gradscope.networks.create import instantiate
 from gradscope.networks.function import FunctionCell
 from gradscope.networks.network import Network
 
@@ -127,4 +127,4 @@ def _anywhere(cell: Network, rng: np.random.Generator) -> tuple[Array, Array]:
 
 
 def _instance(cls: type[Cell], seed: int) -> Cell:
-    return made(cls, cls.__name__, HIDDEN, INPUTS, np.random.default_rng(seed), None)
+    return instantiate(cls, cls.__name__, HIDDEN, INPUTS, np.random.default_rng(seed), None)

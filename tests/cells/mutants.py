@@ -9,7 +9,7 @@ import numpy as np
 from test_papers import agree, uneven
 
 from gradscope.networks.cell import cell_class
-from gradscope.networks.create import made
+from gradscope.networks.create import instantiate
 from gradscope.testing import check_cell, load_cell_file
 
 FORMULAS = {"advance", "partials", "activations", "maps", "M", "_inner", "_values"}
@@ -30,7 +30,7 @@ def example(cls, name, seed, projection=0, **settings):
     """Return a cell whose arrays are all uneven."""
     rng = np.random.default_rng(seed)
     hidden = 6 if name == "mlstm" else 4  # as many heads as units of a head would hide what mixes them up
-    cell = uneven(made(cls, name, hidden, 3, rng, None, settings), rng)
+    cell = uneven(instantiate(cls, name, hidden, 3, rng, None, settings), rng)
     if projection:
         return cell.replace(U=cell.U[:, :projection], W_hr=rng.standard_normal((projection, 4)) / 2)
     return cell

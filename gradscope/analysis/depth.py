@@ -65,13 +65,14 @@ def depth(logs: Mapping[str, Array], outputs: Mapping[str, str], threshold: floa
     top = list(middle.values())[-1][0]
     if not np.isfinite(top) or any(np.isnan(m).any() or np.isposinf(m).any() for m in middle.values()):
         return ()
-    found = []
+    layers = []
     for layer, by_lag in middle.items():
-        own = by_lag - top
-        lag = int(np.argmax(own))
-        far = np.flatnonzero(own >= np.log(threshold))
-        found.append(LayerGradient(layer, float(own[0]), float(own[lag]), lag, int(far[-1]) if far.size else None))
-    return tuple(found)
+        relative = by_lag - top
+        lag = int(np.argmax(relative))
+        far = np.flatnonzero(relative >= np.log(threshold))
+        reach = int(far[-1]) if far.size else None
+        layers.append(LayerGradient(layer, float(relative[0]), float(relative[lag]), lag, reach))
+    return tuple(layers)
 
 
 def applies(run: Run, settings: Settings) -> bool:

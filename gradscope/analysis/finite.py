@@ -45,21 +45,21 @@ def nonfinite_in(path: str, array: Array) -> list[NonFinite]:
     if np.isfinite(array).all():
         return []
     kinds = {"nan": np.isnan(array), "inf": array == np.inf, "-inf": array == -np.inf}
-    found = [
+    records = [
         NonFinite(path, kind, int(mask.sum()), tuple(int(i) for i in np.argwhere(mask)[0]))
         for kind, mask in kinds.items()
         if mask.any()
     ]
-    return sorted(found, key=lambda r: r.first)  # what overflows is inf before it is nan
+    return sorted(records, key=lambda r: r.first)  # what overflows is inf before it is nan
 
 
 def nonfinite(trajectory: Trajectory) -> list[NonFinite]:
     """List what is not finite in the weights, in the inputs (step, input, sequence) and in the states."""
-    found: list[NonFinite] = []
+    records: list[NonFinite] = []
     for name, weights in trajectory.cell.weights().items():
-        found += nonfinite_in(f"model.weights.{name}", weights)
-    found += nonfinite_in("inputs", trajectory.inputs)
-    return found + _in_states(trajectory)
+        records += nonfinite_in(f"model.weights.{name}", weights)
+    records += nonfinite_in("inputs", trajectory.inputs)
+    return records + _in_states(trajectory)
 
 
 def _in_states(trajectory: Trajectory) -> list[NonFinite]:
@@ -68,14 +68,14 @@ def _in_states(trajectory: Trajectory) -> list[NonFinite]:
         return nonfinite_in("states", trajectory.states)
     if not trajectory.nonfinite:
         return []
-    found: dict[str, NonFinite] = {}
+    records: dict[str, NonFinite] = {}
     for start, window in trajectory.windows(WINDOW):
         states = window.states[(start > 0) :]
         for r in nonfinite_in("states", states):
             first = (r.first[0] + start + (start > 0), *r.first[1:])
-            known = found.get(r.kind, NonFinite(r.path, r.kind, 0, first))
-            found[r.kind] = NonFinite(r.path, r.kind, known.count + r.count, known.first)
-    return sorted(found.values(), key=lambda r: r.first)
+            known = records.get(r.kind, NonFinite(r.path, r.kind, 0, first))
+            records[r.kind] = NonFinite(r.path, r.kind, known.count + r.count, known.first)
+    return sorted(records.values(), key=lambda r: r.first)
 
 
 def nonfinite_jacobian(chain: JacobianChain, t: int) -> NonFinite:

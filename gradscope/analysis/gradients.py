@@ -136,11 +136,11 @@ class _Norms:
         self._totals: dict[str, Array] = {}  # logs
         self._begins: dict[str, int] = {}  # steps from which on a total is the part's own
         self._careful: list[tuple[int, dict[str, Array]]] = []  # of pieces in which sums of squares do not do
-        self._kept: Array | Cotangents | None = None
+        self._cotangents: Array | Cotangents | None = None
         at = chain.trajectory.at if chain.trajectory and not loss.at_every_step else None
         if keep:
             whole = (chain.steps + 1, chain.size, chain.batch)
-            self._kept = np.zeros(whole, chain.dtype) if at is None else Cotangents(chain, loss, at)
+            self._cotangents = np.zeros(whole, chain.dtype) if at is None else Cotangents(chain, loss, at)
 
     def note(self, piece: Piece) -> None:
         """Take down the norms of a piece. Its last state was the first of the piece before."""
@@ -150,12 +150,12 @@ class _Norms:
         self._exponent[to] = piece.exponent[:count] if piece.exponent.ndim > 1 else piece.exponent
         if not piece.safe:
             exponent = self._exponent[to]
-            own = {name: log_norm(piece.u[:count, s], exponent) for name, s in self._parts.items()}
-            self._careful.append((piece.first, {"state": log_norm(piece.u[:count], exponent), **own}))
-        if isinstance(self._kept, Cotangents):
-            self._kept.note(piece.first, piece.u[:count])
-        elif self._kept is not None:
-            self._kept[to] = unit(piece.u[:count])
+            parts = {name: log_norm(piece.u[:count, s], exponent) for name, s in self._parts.items()}
+            self._careful.append((piece.first, {"state": log_norm(piece.u[:count], exponent), **parts}))
+        if isinstance(self._cotangents, Cotangents):
+            self._cotangents.note(piece.first, piece.u[:count])
+        elif self._cotangents is not None:
+            self._cotangents[to] = unit(piece.u[:count])
         for rows, within in piece.within():
             self._note_totals(piece, rows, within)
 
@@ -178,17 +178,17 @@ class _Norms:
     def result(self) -> GradientNorms:
         """Return the logarithms."""
         logs = {"state": log_norms(self._squares.sum(axis=0), self._exponent)}
-        logs |= {name: log_norms(own, self._exponent) for name, own in zip(self._parts, self._squares, strict=True)}
+        logs |= {name: log_norms(x, self._exponent) for name, x in zip(self._parts, self._squares, strict=True)}
         for first, careful in self._careful:
-            for name, own in careful.items():
-                logs[name][first : first + len(own)] = own
+            for name, part in careful.items():
+                logs[name][first : first + len(part)] = part
         for name, total in sorted(self._totals.items()):
             total[self._begins[name] :] = logs[name][self._begins[name] :]
             total[0] = logs[name][0]  # the state that the run starts from has no earlier half of a step
             logs[f"{name}_total"] = total
         if len(self._parts) == 1 and next(iter(self._parts)) != "h":
             del logs[next(iter(self._parts))]
-        return GradientNorms(logs, self._kept)
+        return GradientNorms(logs, self._cotangents)
 
 
 def unit(u: Array) -> Array:

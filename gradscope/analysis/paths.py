@@ -8,7 +8,7 @@ perturbation that starts along dL/ds_0 and is pushed forward, the shares of step
 The denominator is the same number at every t: |dL/ds_0| itself. So the shares of a step add up to one
 exactly, and the share around is d log|dL/ds_0| / d log|around_t|: by how many per cent the gradient would grow if
 the road around the weights were one per cent wider at step t. Likewise for a gate whose weights are read at the
-beginning of a step. Where roads cancel, a share lies below 0 or above 1.
+beginning of a step. Where shares cancel, a share lies below 0 or above 1.
 
 In a step of several maps a path may cross several weights. It counts for those that it crosses first.
 """
@@ -88,13 +88,13 @@ def paths(chain: JacobianChain, last: GradientNorms) -> Paths:
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         for t, J in chain.passing():
             u = last.cotangents[t + 1]
-            roads = J.path_shares(u, v)
-            whole = (u * roads.jvp).sum(axis=0)
+            shares = J.path_shares(u, v)
+            whole = (u * shares.jvp).sum(axis=0)
             known = arrived & (whole != 0) & np.isfinite(whole)
-            share[t] = np.where(known, roads.around / whole, np.nan)
-            for name, part in roads.through.items():
+            share[t] = np.where(known, shares.around / whole, np.nan)
+            for name, part in shares.through.items():
                 gates.setdefault(name, empty.copy())[t] = np.where(known, part / whole, np.nan)
-            v = roads.jvp / np.maximum(np.abs(roads.jvp).max(axis=0), np.finfo(chain.dtype).tiny)
+            v = shares.jvp / np.maximum(np.abs(shares.jvp).max(axis=0), np.finfo(chain.dtype).tiny)
     return Paths(share, gates)
 
 

@@ -38,7 +38,7 @@ def test_which_steps():
 
 
 def test_large_states_are_sampled(monkeypatch):
-    monkeypatch.setattr(steps_module, "WORK", 100.0)  # as if each spectrum cost a hundredth of a second
+    monkeypatch.setattr(steps_module, "SPECTRA_WORK", 100.0)  # as if each spectrum cost a hundredth of a second
     chain = JacobianChain.from_arrays(np.tile(np.eye(4), (50, 6, 1, 1)))
     found = step_spectra(chain)
     assert found.radius.shape == (6, 1)

@@ -16,7 +16,7 @@ __all__ = ["apply_config"]
 
 
 def apply_config(context: typer.Context, path: Path | None) -> Path | None:
-    """Make the values of a TOML file the defaults of this command.
+    """Make the values of a TOML file the defaults of a command.
 
     Raises:
         UsageError: bad TOML, an unknown key, or a value of a wrong type.
@@ -24,15 +24,11 @@ def apply_config(context: typer.Context, path: Path | None) -> Path | None:
     """
     if path is None or context.resilient_parsing:
         return path
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise InputError(f"cannot read the configuration {shown(path)}: {reason}") from error
+    text = _read(path)
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{shown(path)}: {error}", "see toml.io for how TOML is written") from error
+        raise UsageError(f"{shown(path)}: {error}", "TOML is described at toml.io") from error
     known = {name.lstrip("-"): p for p in context.command.params for name in p.opts if name.startswith("--")}
     defaults: dict[str, Any] = {}
     for key, value in values.items():
@@ -41,22 +37,39 @@ def apply_config(context: typer.Context, path: Path | None) -> Path | None:
         if name not in known or name == "config":
             hint = f"{plugins.suggest(name, list(known))}{context.command_path} --help lists the options"
             raise UsageError(f"{where}: there is no option '{key}'", hint)
-        parameter: Any = known[name]
-        flag, several = bool(getattr(parameter, "is_flag", False)), bool(getattr(parameter, "multiple", False))
-        if flag != isinstance(value, bool) or isinstance(value, dict) or (isinstance(value, list) and not several):
-            kind = "true or false" if flag else "a list or one value" if several else "one value"
-            raise UsageError(f"{where}: '{key}' must be {kind}, not {value!r}")
-        rows = value if isinstance(value, list) else [value]
-        if any("\0" in str(v) for v in rows):
-            raise UsageError(f"{where}: '{key}' holds a null byte")
-        texts = [v if isinstance(v, bool) else str(v) for v in rows]
-        defaults[str(parameter.name)] = texts if several else texts[0]
+        typed = _typed(known[name], key, value, where)
         try:
-            parameter.process_value(context, defaults[str(parameter.name)])
+            known[name].process_value(context, typed)
         except UsageError as error:
             raise UsageError(f"{where}: {error.message}", error.hint) from error
+        defaults[str(known[name].name)] = typed
     context.default_map = {**(context.default_map or {}), **defaults}
     return path
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise InputError(f"cannot read the configuration {shown(path)}: {reason}") from error
+
+
+def _typed(parameter: Any, key: str, value: Any, where: str) -> Any:
+    """Return a value of the file as it would be typed.
+
+    Raises:
+        UsageError: the option takes no such value.
+    """
+    flag, several = bool(getattr(parameter, "is_flag", False)), bool(getattr(parameter, "multiple", False))
+    if flag != isinstance(value, bool) or isinstance(value, dict) or (isinstance(value, list) and not several):
+        kind = "true or false" if flag else "a list or one value" if several else "one value"
+        raise UsageError(f"{where}: '{key}' must be {kind}, not {value!r}")
+    rows = value if isinstance(value, list) else [value]
+    if any("\0" in str(v) for v in rows):
+        raise UsageError(f"{where}: '{key}' holds a null byte")
+    texts = [v if isinstance(v, bool) else str(v) for v in rows]
+    return texts if several else texts[0]
 
 
 def _line(text: str, key: str) -> int:

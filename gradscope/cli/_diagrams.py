@@ -32,17 +32,18 @@ def drawn(report: Report, cells: Mapping[str, Network]) -> Report:
         what = f"a{'n' * (document['kind'] == 'inspection')} {document['kind']}"
         raise InputError(f"{what} measures no shares of the gradient, so that there is no diagram of it")
     results = document["results"] if document["kind"] == "comparison" else [{**document, "name": ""}]
-    found = {name: cell for name, cell in cells.items() if len(results) == 1 or any(r["name"] == name for r in results)}
+    if len(results) == 1 and cells:
+        return with_diagrams(report, {results[0]["name"]: next(iter(cells.values()))})
+    known: dict[str, Network] = {}
     missing: dict[str, InputError] = {}
-    if document["kind"] == "comparison" or not cells:
-        for result in results:
-            if result["name"] not in found:
-                try:
-                    found[result["name"]] = saved_cell(result)
-                except InputError as error:
-                    missing[result["name"]] = error
-    if not found:
+    for result in results:
+        name = result["name"]
+        try:
+            known[name] = cells[name] if name in cells else saved_cell(result)
+        except InputError as error:
+            missing[name] = error
+    if not known:
         raise next(iter(missing.values()))
     for name, why in missing.items():
         note(f"warning: {name} is not drawn: {why.message}")
-    return with_diagrams(report, found)
+    return with_diagrams(report, known)

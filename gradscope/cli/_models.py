@@ -66,7 +66,6 @@ def models_of_cell(settings: Settings, label: str | None = None) -> list[Model]:
     """
     from gradscope.networks.cell import cell_class
     from gradscope.networks.create import create, directions
-    from gradscope.networks.loop import closed_loop
     from gradscope.networks.sound import refuse_unsound_class
 
     assert settings.cell is not None
@@ -84,23 +83,27 @@ def models_of_cell(settings: Settings, label: str | None = None) -> list[Model]:
     if settings.closed_loop and settings.bidirectional:
         raise UsageError("a bidirectional network cannot feed itself", "leave out --bidirectional or --drive self")
     name = own.name if own else str(settings.cell)
-    what: str | type[Cell] = cls if own else name
     facts: dict[str, Any] = {"source": "init", "init": init, **_facts_of_file(own)}
     config = replace(settings, init=init, cell=f"{own.path.name}:{name}" if own else name).config({"cell"})
     title, label = _title(settings, own.name if own else None), label or name
-    if settings.bidirectional:
-        note = {"code": "GS-DIRECTIONS", "message": DIRECTIONS, "where": "model"}
-        return [
-            Model(f"{label}.{n}", f"{title}, {n}", c, settings, config, facts | {"layer": n}, (note,))
-            for n, c in directions(what, **_keywords(settings)).items()
-        ]
-    cell = create(what, **_keywords(settings))
-    if not settings.closed_loop:
-        return [Model(label, title, cell, settings, config, facts)]
-    loop = closed_loop(cell, seed=settings.seed)
-    facts |= {"readout": loop.name, "assumptions": [DRAWN_READOUT]}
+    if not settings.bidirectional:
+        model = Model(label, title, create(cls if own else name, **_keywords(settings)), settings, config, facts)
+        return [_closed_at_random(model) if settings.closed_loop else model]
+    note = {"code": "GS-DIRECTIONS", "message": DIRECTIONS, "where": "model"}
+    return [
+        Model(f"{label}.{n}", f"{title}, {n}", cell, settings, config, facts | {"layer": n}, (note,))
+        for n, cell in directions(cls if own else name, **_keywords(settings)).items()
+    ]
+
+
+def _closed_at_random(model: Model) -> Model:
+    """Close the loop around a network by a random readout."""
+    from gradscope.networks.loop import closed_loop
+
+    loop = closed_loop(model.cell, seed=model.settings.seed)
     note = {"code": "GS-ASSUME", "message": DRAWN_READOUT, "where": "model.readout"}
-    return [Model(label, f"{title}, closed loop", loop, settings, config, facts, (note,))]
+    facts = model.facts | {"readout": loop.name, "assumptions": [DRAWN_READOUT]}
+    return replace(model, cell=loop, title=f"{model.title}, closed loop", facts=facts, warnings=(note,))
 
 
 def _keywords(settings: Settings) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class Progress:
             self._show(f"{text} ...")
 
     def __rich__(self) -> Any:
-        """Give what a terminal shows, each time that it is drawn anew."""
+        """Return the text that a terminal shows; called whenever it is redrawn."""
         from rich.text import Text
 
         return Text(self._text)
@@ -52,7 +52,7 @@ class Progress:
 
 @contextmanager
 def progress(choice: str, quiet: bool = False) -> Iterator[Progress]:
-    """Give what tells what is going on."""
+    """Yield the progress display."""
     if sys.stderr is None or quiet or choice == "none" or (choice == "auto" and not sys.stderr.isatty()):
         yield Progress(None)
         return

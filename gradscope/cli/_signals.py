@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: what has been measured by then is written; who asks twice is obeyed at once."""
+"""Ctrl-C and SIGTERM: partial results are written; a second signal ends the program at once."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ class Terminated(BaseException):
 
 
 def terminate(number: int, frame: FrameType | None) -> None:
-    """End, in the way of a second request."""
+    """Exit, as at a second signal."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the clean-up is not to be interrupted
     raise Terminated
 
 
 class Stop:
-    """Whether somebody has asked to stop.
+    """Whether a signal has interrupted the run.
 
     Attributes:
-        code: 130 or 143, what the command ends with then; 0: nobody has.
+        code: exit code, 130 or 143; 0 without a signal.
     """
 
     def __init__(self) -> None:
@@ -40,11 +40,11 @@ class Stop:
         self._measuring = True
 
     def hold(self) -> None:
-        """Go on when asked to: what is being written is whole in a moment."""
+        """Ignore interrupts while a file is being written."""
         self._measuring = False
 
     def caught(self, number: int, frame: FrameType | None) -> None:
-        """Take a signal."""
+        """Handle a signal."""
         again, self.code = bool(self.code), INTERRUPTED if number == signal.SIGINT else TERMINATED
         if again:
             if number == signal.SIGINT:
@@ -56,7 +56,7 @@ class Stop:
 
 @contextmanager
 def stoppable() -> Iterator[Stop]:
-    """Raise `Interrupted` where somebody asks to stop for the first time; signals are as before afterwards."""
+    """Raise `Interrupted` at the first signal; the handlers are restored afterwards."""
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():  # others get no signals
         yield stop
@@ -70,7 +70,7 @@ def stoppable() -> Iterator[Stop]:
 
 
 def end_if_stopped(stop: Stop) -> None:
-    """End with the code of the signal, if there was one: what was measured has been written."""
+    """Exit with the code of the signal, if there was one: partial results have been written."""
     if stop.code:
         note(f"interrupted: partial results written, exit code {stop.code}")
         raise SystemExit(stop.code)  # typer.Exit(130) is taken for a Ctrl-C of which nobody has spoken yet

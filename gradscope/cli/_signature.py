@@ -45,7 +45,7 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _parameter(row: Option) -> inspect.Parameter:
-    """Return an option as typer takes it; whether a file can be read is found out by reading."""
+    """Return an option as a parameter for typer; files are checked when they are read."""
     kind: Any = row.parser.type | None if isinstance(row.parser, Plain) else str | None
     more = dict(row.more)
     if getattr(row.parser, "several", False):
@@ -89,7 +89,7 @@ def _complete(room: str) -> Callable[[str], list[str]]:
 
 
 def complete_cells(suffix: str) -> Callable[[str], list[str]]:
-    """Return a completion of names of cells, and of files that end so, with the folders on the way."""
+    """Return a completion of cell names, and of files with this suffix, with the folders on the way."""
 
     def names(incomplete: str) -> list[str]:
         folder, _, begun = incomplete.rpartition("/")
@@ -117,7 +117,7 @@ def typed(context: typer.Context) -> dict[str, str]:
 
 
 def refuse_idle(context: typer.Context, settings: Any, kinds: Collection[str], *bags: type) -> None:
-    """Refuse typed options that have no effect: whoever gives one counts on it.
+    """Refuse typed options that have no effect.
 
     Args:
         context: of the command.

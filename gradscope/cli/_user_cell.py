@@ -62,10 +62,10 @@ class Named(NamedTuple):
 
 
 def named(text: str) -> Named | None:
-    """Split what names a cell of a file; None for the name of a cell, or another file.
+    """Split the name of a cell in a file; None for the name of a built-in cell, or another file.
 
     Raises:
-        UsageError: it begins as one, and goes on as none.
+        UsageError: the text begins with a Python file and goes on with neither a name nor settings.
     """
     if text in plugins.names("cells"):
         return None
@@ -84,7 +84,7 @@ def is_own(text: str | None) -> bool:
 
 @contextmanager
 def aside() -> Iterator[None]:
-    """Send what the code of a cell prints to standard error: standard output is for the result alone.
+    """Redirect what the code of a cell prints to standard error: standard output is for the result alone.
 
     A terminal's progress line replaces both streams while it is shown, so this begins and ends within it.
     """
@@ -97,7 +97,7 @@ def aside() -> Iterator[None]:
 
 
 def fetch(text: str) -> Own:
-    """Run the file, and return the cell that is named; what the file prints goes to standard error.
+    """Run the file, and return the named cell; what the file prints goes to standard error.
 
     Raises:
         InputError: the file cannot be read, or fails.

@@ -54,15 +54,7 @@ def command(
 ) -> None:
     """Check that a cell's Jacobian is the derivative of its step. Runs the file: it is your own code."""
     one_blas_thread()
-    own = None
-    if is_own(cell):
-        with aside():
-            own = fetch(cell)
-    elif cell not in plugins.names("cells"):
-        refuse_settings(cell)
-        if exists(Path(cell)) or Path(cell).suffix:
-            raise InputError(f"{cell} is not a Python file", "its name has to end in .py")
-        plugins.load("cells", cell)  # says what is known
+    own = _user_cell(cell)
     if own is not None and own.cell_class is None:
         refuse_idle_settings(own, typed(context))
     with aside():
@@ -84,6 +76,24 @@ def command(
         raise InputError(f"not a right cell: {wrong}", OF_FUNCTIONS if found.function else OF_CLASSES)
     if not output.json:
         write_stdout(right_sentence(found.name, surrogate=found.surrogate) + "\n")
+
+
+def _user_cell(cell: str) -> Own | None:
+    """Run the file that is named; None for the name of a cell.
+
+    Raises:
+        UsageError: there is no such cell.
+        InputError: another file than a Python file is named.
+    """
+    if is_own(cell):
+        with aside():
+            return fetch(cell)
+    if cell not in plugins.names("cells"):
+        refuse_settings(cell)
+        if exists(Path(cell)) or Path(cell).suffix:
+            raise InputError(f"{cell} is not a Python file", "its name has to end in .py")
+        plugins.load("cells", cell)  # raises, and names the known ones
+    return None
 
 
 def _sizes(own: Own | None, hidden: int, inputs: int) -> dict[str, int]:

@@ -119,7 +119,7 @@ def test_a_class_of_a_file_is_drawn(run, tmp_path):
     assert (done.code, done.err) == (0, "")
     assert {"Drip: A leaky recurrent network", "h", "h'", "x"} <= boxes(path)
     assert "settings  leak=0.1, hidden_bias  (--set KEY=VALUE)" in done.out
-    assert "(1 - leak) h + leak tanh(a + v)" in done.out
+    assert "(1 - leak) h + leak tanh(U h + W x + b)" in done.out
     assert re.search("^paper     Jaeger 2007$", done.out, re.MULTILINE)
 
 

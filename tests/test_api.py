@@ -276,7 +276,7 @@ def test_from_step_by_complex_steps():
     cell = from_step(leaky(W, U), state_size=5, input_size=2)
     x, s = RNG.standard_normal(2), RNG.standard_normal(5)
     assert np.abs(cell.jacobian(x, s).dense() - exact(x, s)).max() < 1e-14
-    assert cell.trust == {"complex": True}
+    assert cell.analytic and not cell.single
 
 
 def test_from_step_agrees_with_a_cell():
@@ -305,7 +305,7 @@ def test_from_step_falls_back_to_differences(spoil):
         warnings.simplefilter("error")  # nothing is printed either
         x, s = RNG.standard_normal(2), RNG.standard_normal(5)
         J = cell.jacobian(x, s).dense()
-    assert cell.trust == {"complex": False}
+    assert not cell.analytic
     # h^2 f'''/6 + eps/h at h = eps^(1/3), for third derivatives of up to |W|^3
     assert np.abs(J - exact(x, s)).max() < 1e-10 * max(np.abs(W).max(), 1) ** 3 * 10
     assert analyze(cell, INPUTS, lags=0).metrics["log10_gain"] == pytest.approx(

@@ -1,7 +1,7 @@
-"""A cell from a Python file of one's own: a class, a function step(x, s), or a function that makes one of these.
+"""Which cell does a user's Python file define? A class, a function step(x, s), or a function that makes one of these.
 
-Nothing else runs a Python file of somebody else, and it does so for who names the file: never for a checkpoint. The
-file is compiled here and not imported by name, so that it shadows no module and leaves no compiled file behind it.
+Nothing else runs a user's Python file, and only where the user names the file: never for a checkpoint. The file is
+compiled here and not imported by name, so that it shadows no module and leaves no compiled file behind.
 """
 
 from __future__ import annotations
@@ -20,22 +20,27 @@ from typing import Any
 import numpy as np
 
 from gradscope import plugins
+from gradscope.checking.declarations import check_class, kind
+from gradscope.checking.function import from_step
+from gradscope.checking.trial import check_user_cell
 from gradscope.errors import GradscopeError, InputError, UsageError
+from gradscope.files.opening import opened
 from gradscope.networks.cell import Cell
 from gradscope.networks.create import checked
-from gradscope.networks.function import FunctionCell, unproven
+from gradscope.networks.function import FunctionCell
 from gradscope.networks.network import Network
-from gradscope.networks.sound import refuse_unsound_cell, refuse_unsound_class
 
-__all__ = ["Own", "blamed", "made_of", "own_in", "run_file"]
+__all__ = ["UserFile", "build", "error_in_file", "load"]
 
-PREFIX = "_gradscope_file_"
+PREFIX = "_gradscope_file_"  # of the names of modules
 MAKER = ("hidden", "input_size", "rng")  # arguments of a function that makes a step or a cell
+SIZES = "--hidden and --input-size set these sizes, or state_size = ... and input_size = ... in the file"
+CELLS = "a cell is a subclass of gradscope's Cell, or a function step(x, s) that returns the new state"
 
 
 @dataclass(frozen=True, eq=False)
-class Own:
-    """What a file defines under one name.
+class UserFile:
+    """What a user's file defines under one name.
 
     Attributes:
         path: the file.
@@ -53,24 +58,20 @@ class Own:
 
     @property
     def cell_class(self) -> type[Cell] | None:
-        """The class; None where it is a function."""
+        """The class; None for a function."""
         return self.what if isinstance(self.what, type) else None
 
     @property
-    def makes(self) -> bool:
-        """Whether it is a function that makes a step or a cell."""
-        return self.cell_class is None and {*_positional(self.what)} & {*MAKER} != set()
-
-    @property
     def settings(self) -> dict[str, Any]:
-        """Return what --set may change, with the defaults: of a function, its keyword-only arguments."""
+        """What --set may change, with the defaults: of a function, its keyword-only arguments."""
         if self.cell_class is not None:
             return self.cell_class.settings()
-        kept = [p for p in _parameters(self.what) if p.kind is p.KEYWORD_ONLY and p.default is not p.empty]
-        return {p.name: p.default for p in kept}
+        return {
+            p.name: p.default for p in _parameters(self.what) if p.kind is p.KEYWORD_ONLY and p.default is not p.empty
+        }
 
     def size(self, name: str) -> int | None:
-        """Return `state_size` or `input_size` of the file; None where it leaves it open.
+        """Return `state_size` or `input_size` of the file; None where the file leaves it open.
 
         Raises:
             InputError: it is no whole number, or too small.
@@ -84,14 +85,46 @@ class Own:
         return int(value)
 
 
-def run_file(path: str | Path) -> ModuleType:
-    """Run a Python file, once as long as it stays the same, and return it as a module.
+def load(path: str | Path, name: str | None = None) -> UserFile:
+    """Run a file and return the cell in it.
+
+    Args:
+        path: the file.
+        name: which class or function; None where there is one public cell, or one function `step` or `make`.
 
     Raises:
-        InputError: it cannot be read, or fails.
+        InputError: the file cannot be read, or fails when it is run.
+        UsageError: there is no such cell, or there are several and none was named.
     """
     path = Path(path)
     source = _read(path)
+    module = _run(path, source)
+    cells = _cells_in(module)
+    if name is None and len(cells) != 1:
+        if not cells:
+            raise _no_cell(path, module)
+        known = ", ".join(f"{path.name}:{n}" for n in cells)
+        raise UsageError(f"{path} defines several cells: {', '.join(cells)}", f"name one: {known}")
+    name = name or cells[0]
+    if name not in vars(module):
+        raise UsageError(f"{path} defines no cell named '{name}'", f"there: {', '.join(cells)}" if cells else "")
+    what = vars(module)[name]
+    if isinstance(what, type) and not issubclass(what, Cell):
+        raise UsageError(f"'{name}' of {path} is a class, but no cell", "a cell is a subclass of gradscope's Cell")
+    if not callable(what):
+        raise UsageError(f"'{name}' of {path} is neither a cell nor a function, but of type {type(what).__name__}")
+    return UserFile(path, name, what, module, hashlib.sha256(source).hexdigest())
+
+
+def _read(path: Path) -> bytes:
+    if path.suffix.lower() != ".py":
+        raise InputError(f"{path} is not a Python file", "its name has to end in .py")
+    with opened(path, "Python file") as (stream, _):
+        return stream.read()
+
+
+def _run(path: Path, source: bytes) -> ModuleType:
+    """Run a file, once as long as it stays the same, and return it as a module."""
     name = PREFIX + hashlib.sha256(str(path.resolve()).encode() + b"\0" + source).hexdigest()[:16]
     if name in sys.modules:
         return sys.modules[name]
@@ -120,20 +153,6 @@ def run_file(path: str | Path) -> ModuleType:
     return module
 
 
-def _read(path: Path) -> bytes:
-    if path.suffix.lower() != ".py":
-        raise InputError(f"{path} is not a Python file", "its name has to end in .py")
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"there is no file {path}") from None
-    except IsADirectoryError:
-        raise InputError(f"{path} is a directory, and no Python file") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"cannot read {path}: {reason}") from error
-
-
 def _words(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
 
@@ -143,8 +162,8 @@ def _line(error: BaseException, path: str) -> str:
     return f", line {lines[-1]}," if lines else ""
 
 
-def blamed(error: BaseException) -> str:
-    """Return file, line and words of an error that came out of such a file; "" where it did not."""
+def error_in_file(error: BaseException) -> str:
+    """Return file, line and words of an error that came out of a user's file; "" for any other error."""
     for module in [m for n, m in sys.modules.items() if n.startswith(PREFIX)]:
         path = str(module.__dict__["__spec_path__"])
         if line := _line(error, path):
@@ -152,143 +171,107 @@ def blamed(error: BaseException) -> str:
     return ""
 
 
-def own_in(path: str | Path, name: str | None = None) -> Own:
-    """Run a file and find the cell in it.
-
-    Args:
-        path: the file.
-        name: which class or function; None where there is one public cell, or one function `step` or `make`.
-
-    Raises:
-        InputError: the file cannot be read, or fails when it is run.
-        UsageError: there is no such cell, or there are several and none was named.
-    """
-    path = Path(path)
-    module = run_file(path)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    found = _candidates(module)
-    if name is None:
-        if len(found) == 1:
-            name = found[0]
-        elif found:
-            known = ", ".join(f"{path.name}:{n}" for n in found)
-            raise UsageError(f"{path} defines several cells: {', '.join(found)}", f"name one: {known}")
-        else:
-            raise _no_cell(path, module)
-    if name not in vars(module):
-        known = f"there: {', '.join(found)}" if found else ""
-        raise UsageError(f"{path} defines no cell named '{name}'", known)
-    what = vars(module)[name]
-    if isinstance(what, type) and not issubclass(what, Cell):
-        raise UsageError(f"'{name}' of {path} is a class, but no cell", "a cell is a subclass of gradscope's Cell")
-    if not callable(what):
-        raise UsageError(f"'{name}' of {path} is neither a cell nor a function, but of type {type(what).__name__}")
-    return Own(path, name, what, module, digest)
-
-
-def _candidates(module: ModuleType) -> list[str]:
-    """Return names of the public cells that the file defines, and of its functions step and make."""
-
-    def is_cell(value: Any) -> bool:
-        return isinstance(value, type) and issubclass(value, Cell) and value.__module__ == module.__name__
-
-    cells = [n for n, value in vars(module).items() if n[0] != "_" and is_cell(value)]
-    functions = [n for n in ("step", "make") if callable(getattr(module, n, None))]
-    return cells + functions
+def _cells_in(module: ModuleType) -> list[str]:
+    """Return names of the public cells that a file defines, and of its functions step and make."""
+    classes = [n for n, c in vars(module).items() if isinstance(c, type) and issubclass(c, Cell) and n[0] != "_"]
+    cells = [n for n in classes if vars(module)[n].__module__ == module.__name__]
+    return cells + [n for n in ("step", "make") if callable(getattr(module, n, None))]
 
 
 def _no_cell(path: Path, module: ModuleType) -> UsageError:
-    others = [n for n, f in vars(module).items() if inspect.isfunction(f) and f.__module__ == module.__name__]
-    hint = "a cell is a subclass of gradscope's Cell, or a function step(x, s) that returns the new state"
-    if others:
-        hint += f"; a function of another name is written {path.name}:{others[0]}"
-    return UsageError(f"{path} defines no cell", hint)
+    functions = [n for n, f in vars(module).items() if inspect.isfunction(f) and f.__module__ == module.__name__]
+    other = f"; a function of another name is written {path.name}:{functions[0]}" if functions else ""
+    return UsageError(f"{path} defines no cell", f"{CELLS}{other}")
 
 
-def made_of(
-    own: Own,
+def build(
+    user_file: UserFile,
     hidden: int,
     inputs: int,
     seed: int = 0,
     settings: Mapping[str, Any] = MappingProxyType({}),
     *,
-    prove: bool = True,
+    examine: bool = True,
 ) -> Network:
-    """Make a cell of a function: of a step, or of one that makes a step or a cell.
+    """Build the cell of a function: of a step, or of one that makes a step or a cell.
 
     Args:
-        own: what `own_in` found, a function.
+        user_file: a function.
         hidden: size of the state, where the file has no `state_size`.
-        inputs: number of inputs, where it has no `input_size`.
+        inputs: number of inputs, where the file has no `input_size`.
         seed: of the generator that a function which makes a cell is given.
         settings: of its keyword-only arguments.
-        prove: whether it is asked that it is a function of x and s alone, and a Jacobian in the file its derivative.
+        examine: whether a step must be a function of x and s alone, and a Jacobian in the file its derivative.
 
     Raises:
         InputError: the function fails, or does not return what it must.
         UsageError: a setting is not known.
     """
-    hidden, inputs = own.size("state_size") or hidden, inputs if (k := own.size("input_size")) is None else k
+    hidden = user_file.size("state_size") or hidden
+    inputs = inputs if (size := user_file.size("input_size")) is None else size
+    known = user_file.settings
     for key in settings:
-        if key not in own.settings:
-            known = f"known for {own.name}: {', '.join(own.settings)}" if own.settings else "it has none"
-            raise UsageError(f"there is no setting named '{key}'", f"{plugins.suggest(key, [*own.settings])}{known}")
-    values = {k: checked(k, v, own.settings[k]) for k, v in settings.items()}
+        if key not in known:
+            names = f"known for {user_file.name}: {', '.join(known)}" if known else "it has none"
+            raise UsageError(f"there is no setting named '{key}'", f"{plugins.suggest(key, [*known])}{names}")
+    values = {k: checked(k, v, known[k]) for k, v in settings.items()}
+    function = partial(user_file.what, **values) if values else user_file.what
     try:
-        function: Any = partial(own.what, **values) if values else own.what
-        if own.makes:
-            function = _from_maker(own, function, hidden, inputs, seed)
-        if isinstance(function, Network):
-            cell = function
-        else:
-            jacobian = getattr(own.module, "jacobian", None) if own.name == "step" else None
-            parts = getattr(own.module, "parts", None)
-            cell = unproven(function, state_size=hidden, input_size=inputs, jacobian=jacobian, parts=parts)
-            if prove:
-                cell.prove(surrogate=getattr(own.module, "surrogate", False) is True)
+        if {*_positional(user_file.what)} & {*MAKER}:
+            function = _from_maker(user_file, function, hidden, inputs, seed)
+        cell = (
+            function if isinstance(function, Network) else _cell_of_step(user_file, function, hidden, inputs, examine)
+        )
     except (InputError, UsageError) as error:
-        line = _line(error.__cause__, str(own.path)).rstrip(",") if error.__cause__ else ""
-        hint = error.hint or (SIZES if error.__cause__ and own.size("state_size") is None else "")
-        where = "" if error.message.startswith(str(own.path)) else f"{own.path}{line}: "
-        raise type(error)(f"{where}{error.message}", hint) from error.__cause__
+        path, cause = str(user_file.path), error.__cause__
+        line = _line(cause, path).rstrip(",") if cause else ""
+        hint = error.hint or (SIZES if cause and user_file.size("state_size") is None else "")
+        where = "" if error.message.startswith(path) else f"{path}{line}: "
+        raise type(error)(f"{where}{error.message}", hint) from cause
     if isinstance(cell, Cell):
-        refuse_unsound_class(type(cell))
-        refuse_unsound_cell(cell)
-    if isinstance(cell, FunctionCell):
-        _starts(own, cell)
+        check_class(type(cell))
+        check_user_cell(cell)
     return cell
 
 
-SIZES = "--hidden and --input-size set these sizes, or state_size = ... and input_size = ... in the file"
-
-
-def _from_maker(own: Own, function: Callable[..., Any], hidden: int, inputs: int, seed: int) -> Any:
+def _from_maker(user_file: UserFile, function: Callable[..., Any], hidden: int, inputs: int, seed: int) -> Any:
     """Call a function that makes a step or a cell, with those of the three arguments that it has."""
-    given = {"hidden": hidden, "input_size": inputs, "rng": np.random.default_rng(seed)}
-    wanted = _positional(own.what)
+    arguments = {"hidden": hidden, "input_size": inputs, "rng": np.random.default_rng(seed)}
+    wanted = _positional(user_file.what)
     if not {*wanted} <= {*MAKER}:
         hint = f"a function that makes a step or a cell may take {', '.join(MAKER)}, and settings after a *"
-        raise InputError(f"{own.name} takes {', '.join(wanted)}", hint)
+        raise InputError(f"{user_file.name} takes {', '.join(wanted)}", hint)
     try:
-        made = function(**{k: given[k] for k in wanted})
+        returned = function(**{k: arguments[k] for k in wanted})
     except GradscopeError:
         raise
     except Exception as error:  # a user's function may fail in any way
-        raise InputError(f"{own.name} fails: {_words(error)}") from error
-    if not callable(made) and not isinstance(made, Network):
-        found = "None" if made is None else f"something of type {type(made).__name__}"
-        raise InputError(f"{own.name} returned {found}; it must return a function step(x, s) or a cell")
-    return made
+        raise InputError(f"{user_file.name} fails: {_words(error)}") from error
+    if not callable(returned) and not isinstance(returned, Network):
+        what = "it must return a function step(x, s) or a cell"
+        raise InputError(f"{user_file.name} returned {kind(returned)}; {what}")
+    return returned
 
 
-def _starts(own: Own, cell: FunctionCell) -> None:
-    """Refuse a step that has no number at the zero state, where every run begins."""
+def _cell_of_step(user_file: UserFile, step: Any, hidden: int, inputs: int, examine: bool) -> FunctionCell:
+    """Return the cell of a step, whose state is finite after the zero state, where every run begins."""
+    module = user_file.module
+    jacobian = getattr(module, "jacobian", None) if user_file.name == "step" else None
+    cell = from_step(
+        step,
+        state_size=hidden,
+        input_size=inputs,
+        jacobian=jacobian,
+        parts=getattr(module, "parts", None),
+        surrogate=getattr(module, "surrogate", False) is True,
+        examine=examine,
+    )
     with np.errstate(all="ignore"):
         new = cell.once(np.random.default_rng(0).standard_normal(cell.inputs), np.zeros(cell.n))
     if not np.isfinite(new).all():
         at = int(np.flatnonzero(~np.isfinite(new))[0])
-        text = f"the step returns {new[at]} at index {at} for the zero state, where a run begins"
-        raise InputError(f"{own.path}: {text}")
+        raise InputError(f"the step returns {new[at]} at index {at} for the zero state, where a run begins")
+    return cell
 
 
 def _parameters(function: Any) -> list[inspect.Parameter]:

@@ -19,7 +19,7 @@ from gradscope.options import table
 from gradscope.settings import DRAWN, INPUT_SIZE, Settings
 
 if TYPE_CHECKING:
-    from gradscope.checking.user_file import Own
+    from gradscope.checking.user_file import UserFile
     from gradscope.files.layouts._base import RecurrentLayer
     from gradscope.files.layouts._load import Checkpoint
     from gradscope.maps.jacobian import Array
@@ -64,35 +64,35 @@ def models_of_cell(settings: Settings, label: str | None = None) -> list[Model]:
         UsageError: an unknown cell, initialisation or setting.
         ResourceError: it does not fit.
     """
+    from gradscope.checking.declarations import check_class
     from gradscope.networks.cell import cell_class
     from gradscope.networks.create import create, directions
-    from gradscope.networks.sound import refuse_unsound_class
 
     assert settings.cell is not None
-    own = fetch(settings.cell) if is_own(settings.cell) else None
-    if own is not None and own.cell_class is None:
-        return [_model_of_function(settings, own, label)]
-    if own is None:
+    user_file = fetch(settings.cell) if is_own(settings.cell) else None
+    if user_file is not None and user_file.cell_class is None:
+        return [_model_of_function(settings, user_file, label)]
+    if user_file is None:
         refuse_settings(settings.cell)
-    cls = own and own.cell_class or cell_class(settings.cell)
-    refuse_unsound_class(cls)
+    cls = user_file and user_file.cell_class or cell_class(settings.cell)
+    check_class(cls)
     settings = replace(settings, input_size=_inputs(settings))
     init = settings.init or cls.usual_init
     plugins.load("inits", init)
     _check_memory(settings, cls)
     if settings.closed_loop and settings.bidirectional:
         raise UsageError("a bidirectional network cannot feed itself", "leave out --bidirectional or --drive self")
-    name = own.name if own else str(settings.cell)
-    facts: dict[str, Any] = {"source": "init", "init": init, **_facts_of_file(own)}
-    config = replace(settings, init=init, cell=f"{own.path.name}:{name}" if own else name).config({"cell"})
-    title, label = _title(settings, own.name if own else None), label or name
+    name = user_file.name if user_file else str(settings.cell)
+    facts: dict[str, Any] = {"source": "init", "init": init, **_facts_of_file(user_file)}
+    config = replace(settings, init=init, cell=f"{user_file.path.name}:{name}" if user_file else name).config({"cell"})
+    title, label = _title(settings, user_file.name if user_file else None), label or name
     if not settings.bidirectional:
-        model = Model(label, title, create(cls if own else name, **_keywords(settings)), settings, config, facts)
+        model = Model(label, title, create(cls if user_file else name, **_keywords(settings)), settings, config, facts)
         return [_closed_at_random(model) if settings.closed_loop else model]
     note = {"code": "GS-DIRECTIONS", "message": DIRECTIONS, "where": "model"}
     return [
         Model(f"{label}.{n}", f"{title}, {n}", cell, settings, config, facts | {"layer": n}, (note,))
-        for n, cell in directions(cls if own else name, **_keywords(settings)).items()
+        for n, cell in directions(cls if user_file else name, **_keywords(settings)).items()
     ]
 
 
@@ -149,11 +149,13 @@ def _title(settings: Settings, name: str | None) -> str:
     return title + ("" if settings.norm == "none" else f", {settings.norm} norm")
 
 
-def _facts_of_file(own: Own | None) -> dict[str, Any]:
-    return {} if own is None else {"cell": own.name, "path": own.path.name, "sha256": own.sha256}
+def _facts_of_file(user_file: UserFile | None) -> dict[str, Any]:
+    return (
+        {} if user_file is None else {"cell": user_file.name, "path": user_file.path.name, "sha256": user_file.sha256}
+    )
 
 
-def _model_of_function(settings: Settings, own: Own, label: str | None) -> Model:
+def _model_of_function(settings: Settings, user_file: UserFile, label: str | None) -> Model:
     """Create the cell of a function in a file; its sizes are those of the file, where it has some.
 
     Raises:
@@ -165,16 +167,16 @@ def _model_of_function(settings: Settings, own: Own, label: str | None) -> Model
     if label is None:  # in a comparison, options may be for others
         names = (*(n for n, row in table(Settings).items() if DRAWN in row.where), *SIZES)
         given |= {n for n in names if getattr(settings, n) != getattr(Settings(), n)}
-    refuse_idle_settings(own, given)
-    cell = made(own, settings.hidden, _inputs(settings), settings.seed, settings.set)
-    config = replace(settings, cell=f"{own.path.name}:{own.name}").config({"function"})
-    if own.size("state_size") is not None:
+    refuse_idle_settings(user_file, given)
+    cell = made(user_file, settings.hidden, _inputs(settings), settings.seed, settings.set)
+    config = replace(settings, cell=f"{user_file.path.name}:{user_file.name}").config({"function"})
+    if user_file.size("state_size") is not None:
         del config["hidden"]
     assumptions = [cell.assumption] if hasattr(cell, "assumption") else []
-    facts = {"source": "python", **_facts_of_file(own), "settings": config["set"], "assumptions": assumptions}
+    facts = {"source": "python", **_facts_of_file(user_file), "settings": config["set"], "assumptions": assumptions}
     notes = tuple({"code": "GS-ASSUME", "message": a, "where": "model"} for a in assumptions)
-    title = f"{own.name} of {own.path.name}, state of {cell.state_size}"
-    return Model(label or own.name, title, cell, settings, config, facts, notes)
+    title = f"{user_file.name} of {user_file.path.name}, state of {cell.state_size}"
+    return Model(label or user_file.name, title, cell, settings, config, facts, notes)
 
 
 def models_of_file(settings: Settings, target: Path) -> list[Model]:

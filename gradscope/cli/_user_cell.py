@@ -20,7 +20,7 @@ from gradscope.options import table
 from gradscope.settings import DRAWN, Settings
 
 if TYPE_CHECKING:
-    from gradscope.checking.user_file import Own
+    from gradscope.checking.user_file import UserFile
 
 __all__ = [
     "OF_INIT",
@@ -96,14 +96,14 @@ def aside() -> Iterator[None]:
         yield
 
 
-def fetch(text: str) -> Own:
+def fetch(text: str) -> UserFile:
     """Run the file, and return the named cell; what the file prints goes to standard error.
 
     Raises:
         InputError: the file cannot be read, or fails.
         UsageError: there is no such cell.
     """
-    from gradscope.checking.user_file import own_in
+    from gradscope.checking.user_file import load
 
     what = named(text)
     assert what is not None
@@ -111,7 +111,7 @@ def fetch(text: str) -> Own:
         raise _set_apart(text, what.cell, what.settings)
     try:
         with aside():
-            return own_in(what.path, what.name)
+            return load(what.path, what.name)
     except SystemExit as end:
         hint = 'what is to be done only when it is run as a program goes under if __name__ == "__main__":'
         raise InputError(f"{what.path} ends the program when it is run", hint) from end
@@ -136,25 +136,31 @@ def _set_apart(text: str, cell: str, settings: str) -> UsageError:
 
 
 def made(
-    own: Own, hidden: int, inputs: int, seed: int = 0, settings: dict[str, str] | None = None, *, prove: bool = True
+    user_file: UserFile,
+    hidden: int,
+    inputs: int,
+    seed: int = 0,
+    settings: dict[str, str] | None = None,
+    *,
+    examine: bool = True,
 ) -> Any:
-    """Make a cell of a function; what it prints goes to standard error. For `prove` see `made_of`.
+    """Make a cell of a function; what it prints goes to standard error. For `examine` see `build`.
 
     Raises:
         InputError: the function fails, or returns what it must not.
         UsageError: a setting is not known.
     """
-    from gradscope.checking.user_file import made_of
+    from gradscope.checking.user_file import build
 
     with aside():
-        return made_of(own, hidden, inputs, seed, settings or {}, prove=prove)
+        return build(user_file, hidden, inputs, seed, settings or {}, examine=examine)
 
 
-def refuse_idle_settings(own: Own, given: Collection[str]) -> None:
+def refuse_idle_settings(user_file: UserFile, given: Collection[str]) -> None:
     """Refuse options that have no effect on a function of a file.
 
     Args:
-        own: the function.
+        user_file: the function.
         given: names of settings that were given.
 
     Raises:
@@ -163,19 +169,19 @@ def refuse_idle_settings(own: Own, given: Collection[str]) -> None:
     for name, row in table(Settings).items():
         if name in given and DRAWN in row.where:
             hint = "leave it out; --set changes keyword-only arguments of the function"
-            reason = f"is for cells whose weights are drawn here, and {own.name} is a function"
+            reason = f"is for cells whose weights are drawn here, and {user_file.name} is a function"
             raise UsageError(f"{row.flag} {reason}", hint)
     if "dtype" in given:
         raise UsageError("--dtype float32 is for cells with weights, and a function is run in float64", "leave it out")
     if "drive" in given:
         raise UsageError("a function of your own cannot feed itself", "leave out --drive self")
     for name, constant in SIZES.items():
-        if name in given and (size := own.size(constant)) is not None:
+        if name in given and (size := user_file.size(constant)) is not None:
             flag = table(Settings)[name].flag
-            raise UsageError(f"{flag} has no effect: {own.path} says {constant} = {size}", "leave it out")
+            raise UsageError(f"{flag} has no effect: {user_file.path} says {constant} = {size}", "leave it out")
 
 
-def idle_among(typed: Collection[str], functions: Mapping[str, Own], *, drawn: bool) -> list[dict[str, Any]]:
+def idle_among(typed: Collection[str], functions: Mapping[str, UserFile], *, drawn: bool) -> list[dict[str, Any]]:
     """Return notes on options that have no effect on some of several models.
 
     Args:
@@ -189,9 +195,9 @@ def idle_among(typed: Collection[str], functions: Mapping[str, Own], *, drawn: b
     notes = []
     for option in typed:
         idle: dict[str, UsageError] = {}
-        for name, own in functions.items():
+        for name, user_file in functions.items():
             try:
-                refuse_idle_settings(own, {option})
+                refuse_idle_settings(user_file, {option})
             except UsageError as error:
                 idle[name] = error
         if idle and len(idle) == len(functions) and not drawn:

@@ -106,11 +106,11 @@ def _guarded(arguments: list[str], debug: bool) -> int:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             silence(sys.stdout)
             return _say(f"error: cannot write: {error.strerror}", "make room, or choose another place", 5)
-        own = sys.modules.get("gradscope.checking.user_file")
-        if own is not None and (told := own.blamed(error)):
+        user_file = sys.modules.get("gradscope.checking.user_file")
+        if user_file is not None and (sentence := user_file.error_in_file(error)):
             if debug:
                 _trace()
-            return _say(f"error: {told}", "gradscope --debug shows the traceback", InputError.exit_code)
+            return _say(f"error: {sentence}", "gradscope --debug shows the traceback", InputError.exit_code)
         _trace()
         return _say("internal error: this is a bug in gradscope", "please report it with the lines above", 1)
 

@@ -21,7 +21,6 @@ from gradscope.networks.elementwise import (
     tanh,
 )
 from gradscope.networks.formulas import Partials, Parts, Preactivations
-from gradscope.networks.function import from_step
 from gradscope.networks.gate import Gate
 from gradscope.networks.loop import closed_loop
 from gradscope.networks.map import Map
@@ -53,7 +52,6 @@ __all__ = [
     "drelu",
     "dsigmoid",
     "dtanh",
-    "from_step",
     "log_sigmoid",
     "relu",
     "sigmoid",

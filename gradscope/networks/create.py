@@ -17,7 +17,6 @@ from gradscope.networks.cell import WEIGHTS, Cell, cell_class
 from gradscope.networks.gate import gate_names, keep_signs
 from gradscope.networks.network import Network
 from gradscope.networks.norm import named_norm
-from gradscope.networks.sound import drawn_arrays, refuse_unsound_cell, refuse_unsound_class
 from gradscope.networks.stack import Direction, check_between, stack
 
 __all__ = ["checked", "create", "directions", "instantiate", "known_settings"]
@@ -157,6 +156,8 @@ def instantiate(
     drawn: Mapping[str, Any] = MappingProxyType({}),
 ) -> Cell:
     """Make a cell of a class, with some of its settings and of those of the initialisation; None for its usual one."""
+    from gradscope.checking.declarations import drawn_arrays  # the one way up: see pyproject.toml
+
     gates = cls.gates
     shape = Shape(name, tuple(gates), hidden, inputs, gate_names(gates), keep_signs(gates), cls.recurrent_weights)
     asked, init = init is not None, init or cls.usual_init
@@ -184,9 +185,12 @@ def _layer(
     rng: np.random.Generator,
     settings: dict[str, Any],
 ) -> Cell:
+    from gradscope.checking.declarations import check_class  # the one way up: see pyproject.toml
+    from gradscope.checking.trial import check_user_cell
+
     cls = cell if isinstance(cell, type) else cell_class(cell)
     name = cls.__name__ if isinstance(cell, type) else cell
-    refuse_unsound_class(cls)
+    check_class(cls)
     known = known_settings(cls, init)
     for key in settings:
         if key not in known:
@@ -201,5 +205,5 @@ def _layer(
     layer = layer if gain == 1 else layer.with_gain(gain)
     for key, value in biases.items():
         layer = layer.with_bias(cls.bias_settings()[key], value)
-    refuse_unsound_cell(layer)
+    check_user_cell(layer)
     return layer

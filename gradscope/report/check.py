@@ -1,4 +1,4 @@
-"""From what was found out about a cell of one's own to the document of kind "check"."""
+"""Which document tells the result of checking a cell? That of kind "check"."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gradscope.checking.derivatives import Derivative, Fact
+from gradscope.checking.formulas import Derivative
+from gradscope.checking.function import Fact
 from gradscope.report.build import envelope
 
 __all__ = ["check_document", "right_sentence"]
 
 
 def right_sentence(name: str, *, surrogate: bool = False) -> str:
-    """Return what is said of a cell that nothing is wrong with, or whose Jacobian is meant to be another one."""
+    """Return the verdict on a cell that keeps all rules."""
     what = "a surrogate, as it says," if surrogate else "the derivative of its step,"
     return f"{name}: its Jacobian is {what} and it keeps the rules of a cell"
 
@@ -30,7 +31,7 @@ def check_document(
 
     Args:
         model: `cell`, its name; `function`, whether it is a step function; `path` and `sha256` of its file.
-        rows: what was looked at, one by one.
+        rows: derivatives of a class, or facts about a step function.
         wrong: what is wrong with the cell, in one sentence; "" for nothing.
         config: settings.
         surrogate: whether the Jacobian of a step function is meant to be another one than the derivative.
@@ -39,7 +40,7 @@ def check_document(
         "model": dict(model),
         "verdict": {"passed": not wrong, "sentence": wrong or right_sentence(str(model["cell"]), surrogate=surrogate)},
         "derivatives": [_derivative(r) for r in rows if isinstance(r, Derivative)],
-        "facts": [{"what": r.what, "found": r.found, "right": r.right} for r in rows if isinstance(r, Fact)],
+        "facts": [{"what": r.what, "found": r.answer, "right": r.right} for r in rows if isinstance(r, Fact)],
     }
 
 
@@ -48,7 +49,7 @@ def _derivative(r: Derivative) -> dict[str, Any]:
     return {
         "map": int(number) if colon else 1,
         "part": part,
-        "road": r.road,
+        "road": r.path,
         "of": r.of,
         "error": r.error if math.isfinite(r.error) else None,
         "allowed": r.allowed,

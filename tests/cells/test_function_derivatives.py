@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from gradscope import from_step
+from gradscope.checking.function import points
 from gradscope.errors import InputError
 from gradscope.testing import check_cell, derivatives
 
@@ -25,8 +26,8 @@ def test_random_networks_are_analytic_and_their_derivatives_right():
     for n, gain, k in NETWORKS:
         _, step, jacobian = network(n, gain, k)
         cell = from_step(step, state_size=n, input_size=1, jacobian=jacobian)
-        assert cell.trust == {"complex": True}
-        assert cell.held["states"] == cell.held["alike"] == 4  # as many as are looked at tell something
+        assert (cell.analytic, cell.single) == (True, False)
+        assert "agrees with the complex step at 4 random states" in cell.assumption
         assert all(fact.right for fact in derivatives(cell))
         check_cell(cell)
 
@@ -66,7 +67,7 @@ def test_what_is_not_analytic_is_found_among_what_is_saturated(spoil):
     for n, gain, k in NETWORKS:
         _, step, _ = network(n, gain, k)
         cell = from_step(lambda x, s, f=step: spoil(f, x, s), state_size=n, input_size=1)
-        assert cell.trust == {"complex": False}
+        assert not cell.analytic
 
 
 def test_all_units_saturated():
@@ -78,7 +79,7 @@ def test_all_units_saturated():
 
     for stated in (0.0, float(np.finfo(float).eps)):
         cell = from_step(step, **options, jacobian=lambda x, s, J=stated: np.full((1, 1), J))
-        assert cell.trust == {"complex": True}
+        assert cell.analytic
         assert "agrees" not in cell.assumption
     assert "differences see no derivative" in from_step(step, **options).assumption
     with pytest.raises(InputError, match="is not the derivative"):
@@ -88,7 +89,7 @@ def test_all_units_saturated():
 def test_a_step_that_is_not_defined_everywhere():
     """It fails beside one of the states: differences of h see nothing of that, and those of 2 h fail."""
     options = {"state_size": 1, "input_size": 1, "jacobian": lambda x, s: np.sign(s)[:, None]}
-    at, v = next((s[0], v[0]) for _, s, v in from_step(lambda x, s: s, state_size=1, input_size=1)._points())
+    at, v = next((s[0], v[0]) for _, s, v in points(from_step(lambda x, s: s, state_size=1, input_size=1)))
     h = float(np.cbrt(np.finfo(float).eps)) * abs(v)
 
     def step(x, s):
@@ -121,12 +122,12 @@ def test_single_precision_is_seen_and_said():
     for n, gain, k in FEW:
         U, step, jacobian = single(n, gain, k)
         cell = from_step(step, state_size=n, input_size=1)
-        assert cell.trust == {"complex": False, "single": True}
+        assert (cell.analytic, cell.single) == (False, True)
         assert "to about 1e-4: the function computes in single precision" in cell.assumption
         x, s = np.random.default_rng(k).standard_normal((2, n))
         h = np.finfo(np.float32).eps ** (1 / 3) * max(np.abs(s).max(), 1)
         room = h**2 / 3 * np.abs(U).max() ** 3 + 30 * np.finfo(np.float32).eps / h
-        assert np.abs(cell._jacobian(x[:1], s) - jacobian(x[:1], s)).max() < room
+        assert np.abs(cell.matrix(x[:1], s) - jacobian(x[:1], s)).max() < room
         check_cell(from_step(step, state_size=n, input_size=1, jacobian=jacobian))
         assert all(fact.right for fact in derivatives(from_step(step, state_size=n, input_size=1, jacobian=jacobian)))
 
@@ -142,7 +143,7 @@ def test_complex_numbers_in_single_precision():
 
         options = {"state_size": n, "input_size": 1}
         cell = from_step(step, **options, jacobian=lambda x, s, U=U: (1 - np.tanh(U @ s) ** 2)[:, None] * U)
-        assert cell.trust == {"complex": True, "single": True}
+        assert (cell.analytic, cell.single) == (True, True)
         assert all(fact.right for fact in derivatives(cell))
         check_cell(cell)
         with pytest.raises(InputError, match="off the complex step"):
@@ -170,11 +171,11 @@ def test_wrong_derivatives_of_what_is_single():
     ],
 )
 def test_what_is_single_by_chance_is_not(step):
-    assert not from_step(step, state_size=3, input_size=1).single
+    assert not from_step(step, state_size=3, input_size=1).coarse
 
 
 def test_one_part_in_single_precision():
     def step(x, s):
         return np.concatenate([np.tanh(np.real(s[:1]).astype("f")), 0.9 * np.abs(s[1:])]).astype(float)
 
-    assert from_step(step, state_size=3, input_size=1).single
+    assert from_step(step, state_size=3, input_size=1).coarse

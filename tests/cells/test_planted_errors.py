@@ -38,7 +38,7 @@ PLANTED = {
     "dropped term in the Jacobian": (JACOBIAN, ('"f": e * df, ', "")),
     "dropped term in the road around": (JACOBIAN, ('"h": {"c": e * f}, ', "")),
     "dropped factor in the Jacobian": (JACOBIAN, ("e = o * dtanh(new)", "e = dtanh(new)")),
-    "dropped factor within the step": ("vjp_within", ('within={"h": {"c": e}}', 'within={"h": {"c": o}}')),
+    "dropped factor within the step": ("d h'/d c' within", ('within={"h": {"c": e}}', 'within={"h": {"c": o}}')),
     "dropped term in both": (
         STEP,
         ('f * s["c"] + i * g', 'f * s["c"]'),

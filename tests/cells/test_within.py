@@ -94,7 +94,7 @@ def test_what_is_left_out_is_remarked_where_it_shows(name, said):
     """h' = o tanh(c') moves with c', and with o alone. y' = y + dt z' could as well give z' = (y' - y) / dt."""
     rows = [d for d in derivatives(left_out(name)) if d.remark]
     assert {(d.part, d.of) for d in rows} == said
-    assert all(d.right and d.road == "within" and "in proportion" in d.remark for d in rows)
+    assert all(d.right and d.path == "within" and "in proportion" in d.remark for d in rows)
     check_cell(left_out(name))
 
 

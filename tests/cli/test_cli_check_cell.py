@@ -53,7 +53,7 @@ def test_files_that_are_no_cells(run, tmp_path):
     for name, code, words in (
         ("missing.py", 4, "there is no file"),
         ("broken.py", 4, "ModuleNotFoundError"),
-        ("empty.py", 2, "defines no cell"),
+        ("empty.py", 4, "the file is empty"),
         ("other.py:Other", 2, "no cell named 'Other'"),
         ("notes.txt", 4, "not a Python file"),
     ):

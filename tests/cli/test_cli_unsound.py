@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from gradscope import create, plugins
+from gradscope.checking.trial import try_out
 from gradscope.errors import InputError
 from gradscope.networks.cell import MapsCell, OneMapCell, cell_class
-from gradscope.networks.sound import fits
 
 CELL = """
 from dataclasses import dataclass
@@ -58,16 +58,19 @@ SLIPS = {
     "keeps in words": (with_gates('{"h": Gate("hidden", keeps="up")}'), "gate h of Seep has keeps 'up'"),
     "a name of two words": (with_gates('{"h": Gate("hidden gate")}'), "gate h of Seep has name 'hidden gate'"),
     "a range turned round": (with_gates('{"h": Gate("hidden", (1, 0))}'), "gate h of Seep has interval (1, 0)"),
-    "a name for two": (with_gates('{"h": Gate(split=True), "h_x": Gate()}'), "so is the input of gate h called"),
+    "a name for two": (
+        with_gates('{"h": Gate(split=True), "h_x": Gate()}'),
+        "the input preactivation of gate h has that name",
+    ),
     "parts a word": (with_line('parts = "h"'), "parts of Seep must be a tuple of names"),
     "a part twice": (with_line('parts = ("h", "h")'), "parts of Seep has 'h' twice"),
     "weights that read no part": (with_line('parts = ("y",)'), "read the part 'h', and its parts are y"),
     "choices of no setting": (with_line('choices = {"form": ("a", "b")}'), "'form', which is no setting"),
     "limits of no setting": (with_line('limits = {"form": "(0, 1]"}'), "'form', which is no setting"),
-    "no advance": (CELL[:ADVANCE] + CELL[PARTIALS:], "Seep does not define advance(self, p, s)"),
-    "no partials": (CELL[:PARTIALS], "Seep does not define partials"),
+    "no advance": (CELL[:ADVANCE] + CELL[PARTIALS:], "seep.py: Seep must define advance"),
+    "no partials": (CELL[:PARTIALS], "seep.py: Seep must define partials"),
     "no kind": (CELL.replace("OneMapCell", "Cell"), "Seep is a Cell of no kind"),
-    "no maps": (CELL.replace("OneMapCell", "MapsCell"), "Seep does not define maps"),
+    "no maps": (CELL.replace("OneMapCell", "MapsCell"), "seep.py: Seep must define maps"),
     "no default": (CELL.replace("rate: float = 0.25", "rate: float"), "the field rate of Seep has no default"),
     "no dataclass": (CELL.replace("@dataclass(frozen=True, eq=False)\n", ""), "is no dataclass"),
     "arrays of no field": (
@@ -80,41 +83,50 @@ SLIPS = {
     ),
     "a path of another part": (
         CELL.replace(AROUND, '{"c": {"h": 1}}'),
-        "around in partials of Seep has 'c', which is not a new part (h)",
+        "partials of Seep has 'c' in around, which is not a new part (h)",
     ),
     "a path of another gate": (
         CELL.replace('{"h": self.rate * dtanh', '{"f": self.rate * dtanh'),
-        "through in partials of Seep, of part h, has 'f', which is not a gate (h)",
+        "partials of Seep has 'f' in through['h'], which is not a gate (h)",
     ),
-    "two parts, one array": (with_line('parts = ("h", "c")'), "advance of Seep returns the parts h, and it must"),
+    "two parts, one array": (
+        with_line('parts = ("h", "c")'),
+        "advance of Seep returns the parts h, not a dict of the new parts: h, c",
+    ),
     "no dict": (CELL.replace(f"return {NEW}", 'return s["h"]'), "advance of Seep returns an array of shape"),
     "a mean over sequences": (
         CELL.replace('* s["h"]}', '* s["h"].mean(axis=-1)}'),
         "advance of Seep fails: ValueError",
     ),
-    "one unit": (CELL.replace(NEW, '{"h": s["h"][:1]}'), "returns shape (1, 2) for the part h of 5 units"),
+    "one unit": (
+        CELL.replace(NEW, '{"h": s["h"][:1]}'),
+        "advance of Seep returns shape (1, 2) for the part h, and units and sequences are (5, 2)",
+    ),
     "a part too many": (before_new('h, c = s["h", "c"]'), "line 19: advance of Seep fails: KeyError: 'c'"),
     "a gate too many": (before_new('f, h = p["f", "h"]'), "line 19: advance of Seep fails: KeyError: 'f'"),
     "an error of two lines": (
         before_new('raise ValueError("one\\n two")'),
         "advance of Seep fails: ValueError: one two",
     ),
-    "s written to": (before_new('s["h"] *= 0.5'), "advance of Seep writes into s['h']"),
-    "a part replaced": (before_new('s["h"] = s["h"] / 2'), "advance of Seep writes into s['h']"),
+    "s written to": (before_new('s["h"] *= 0.5'), "line 19: advance of Seep writes into what it is given"),
+    "a part replaced": (before_new('s["h"] = s["h"] / 2'), "advance of Seep writes into what it is given: s['h']"),
     "p written to": (
         CELL.replace("        return Partials", '        p["h"] += 1\n        return Partials'),
-        "partials of Seep writes into p['h']",
+        ": partials of Seep writes into what it is given",
     ),
     "a dict of derivatives": (CELL.replace("return Partials(", "return dict("), "partials of Seep returns something"),
-    "None for no path": (CELL.replace("{1 - self.rate}", "None").replace(AROUND, '{"h": {"h": None}}'), "part h None"),
-    "no names": (CELL.replace(AROUND, "[[1 - self.rate]]"), "around in partials of Seep is something of type list"),
+    "None for no path": (
+        CELL.replace("{1 - self.rate}", "None").replace(AROUND, '{"h": {"h": None}}'),
+        "has None in around['h']['h']",
+    ),
+    "no names": (CELL.replace(AROUND, "[[1 - self.rate]]"), "has something of type list for around, not a dict"),
     "one name": (
         CELL.replace(AROUND, '{"h": 1 - self.rate}'),
-        "of part h, is something of type float, and must",
+        "has something of type float for around['h'], not a dict by old part (h)",
     ),
     "a derivative a sequence": (
         CELL.replace(AROUND, '{"h": {"h": s["h"].mean(axis=1)[:, None].T}}'),
-        "has for part h and old part h shape (1, 5)",
+        "has shape (1, 5) in around['h']['h']",
     ),
     "one gate too few": (
         CELL.replace('return (tanh(p["h"]),)', "return ()"),
@@ -158,7 +170,7 @@ def test_a_gate_that_keeps_and_has_no_name(run, tmp_path):
 def test_nothing_is_found_in_cells_that_are_right(name, dtype):
     for setting, values in {"": ("",), **cell_class(name).choices}.items():
         for value in values:
-            fits(create(name, hidden_size=6, input_size=3, dtype=dtype, **({setting: value} if setting else {})))
+            try_out(create(name, hidden_size=6, input_size=3, dtype=dtype, **({setting: value} if setting else {})))
 
 
 def test_a_class_of_a_script_has_no_file_to_name():

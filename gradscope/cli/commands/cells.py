@@ -20,7 +20,7 @@ from gradscope.cli._user_cell import aside, fetch, is_own, made, refuse_settings
 from gradscope.errors import UsageError
 
 if TYPE_CHECKING:
-    from gradscope.checking.user_file import Own
+    from gradscope.checking.user_file import UserFile
 
 EPILOG = "Example: gradscope cells lstm"
 UNITS, INPUTS = 8, 3  # of a function that leaves them open
@@ -41,20 +41,22 @@ def command(
     output: Output,
 ) -> None:
     """List the cells, or give one cell's equations, state, gates, settings and sources, and draw it."""
-    own = fetch(name) if name is not None and is_own(name) else None
+    user_file = fetch(name) if name is not None and is_own(name) else None
     if name is None:
         plugins.warn_shadowed("cells")
-    elif own is None and name not in plugins.names("cells"):
+    elif user_file is None and name not in plugins.names("cells"):
         refuse_settings(name)
         plugins.load("cells", name)  # says what is known
     if output.output:
-        _draw(name, own, output)
-    if own is not None and own.cell_class is None:
+        _draw(name, user_file, output)
+    if user_file is not None and user_file.cell_class is None:
         if output.output:
             return
-        hint = f"-o FILE.png draws it, and gradscope check-cell {shown(own.path)} says what it does"
-        raise UsageError(f"{own.name} of {shown(own.path)} is a function, and there is no page of one", hint)
-    rows = _all() if name is None else [_own_row(own) if own else describe(name)]
+        hint = f"-o FILE.png draws it, and gradscope check-cell {shown(user_file.path)} says what it does"
+        raise UsageError(
+            f"{user_file.name} of {shown(user_file.path)} is a function, and there is no page of one", hint
+        )
+    rows = _all() if name is None else [_own_row(user_file) if user_file else describe(name)]
     width = terminal_width() if sys.stdout.isatty() else None
     if output.json:
         write_stdout(json.dumps(rows if name is None else rows[0], indent=2, default=str) + "\n")
@@ -66,20 +68,20 @@ def command(
         write_stdout(page(rows[0], width))
 
 
-def _own_row(own: Own) -> dict[str, Any]:
-    from gradscope.networks.sound import refuse_unsound_class
+def _own_row(user_file: UserFile) -> dict[str, Any]:
+    from gradscope.checking.declarations import check_class
 
-    assert own.cell_class is not None
-    refuse_unsound_class(own.cell_class)
-    return describe_class(own.cell_class, own.name, _summary(own))
+    assert user_file.cell_class is not None
+    check_class(user_file.cell_class)
+    return describe_class(user_file.cell_class, user_file.name, _summary(user_file))
 
 
-def _summary(own: Own) -> str:
+def _summary(user_file: UserFile) -> str:
     """Return the first line of the file's docstring, or else its name."""
-    return (own.module.__doc__ or "").strip().partition("\n")[0].rstrip(".") or f"a cell of {own.path.name}"
+    return (user_file.module.__doc__ or "").strip().partition("\n")[0].rstrip(".") or f"a cell of {user_file.path.name}"
 
 
-def _draw(name: str | None, own: Own | None, output: Output) -> None:
+def _draw(name: str | None, user_file: UserFile | None, output: Output) -> None:
     if name is None:
         raise UsageError("-o draws one cell, and none is named", "for instance gradscope cells lstm -o lstm.png")
     for path in output.output:
@@ -90,12 +92,12 @@ def _draw(name: str | None, own: Own | None, output: Output) -> None:
         with aside():
             from gradscope.diagram import cell_report
 
-            if own is None:
+            if user_file is None:
                 report = cell_report(name, plugins.outline("cells", name).summary.rstrip("."))
-            elif own.cell_class is not None:
-                report = cell_report(own.cell_class, _summary(own))
+            elif user_file.cell_class is not None:
+                report = cell_report(user_file.cell_class, _summary(user_file))
             else:
-                report = cell_report(made(own, UNITS, INPUTS), f"{own.name}: {_summary(own)}")
+                report = cell_report(made(user_file, UNITS, INPUTS), f"{user_file.name}: {_summary(user_file)}")
         sink.write_files(report)
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gradscope import plugins
-from gradscope.cli._check import checked, derivative_table, fault
+from gradscope.cli._check import checked, table_of
 from gradscope.cli._files import exists
 from gradscope.cli._options import Output
 from gradscope.cli._output import write_stdout
@@ -21,7 +21,7 @@ from gradscope.options import Count, option
 from gradscope.settings import Settings
 
 if TYPE_CHECKING:
-    from gradscope.checking.user_file import Own
+    from gradscope.checking.user_file import UserFile
 
 EPILOG = "Example: gradscope check-cell my_cell.py"
 OF_CLASSES = "docs/howto/write-a-cell.md says what a cell has to be"
@@ -54,31 +54,30 @@ def command(
 ) -> None:
     """Check that a cell's Jacobian is the derivative of its step. Runs the file: it is your own code."""
     one_blas_thread()
-    own = _user_cell(cell)
-    if own is not None and own.cell_class is None:
-        refuse_idle_settings(own, typed(context))
+    user_file = _user_cell(cell)
+    if user_file is not None and user_file.cell_class is None:
+        refuse_idle_settings(user_file, typed(context))
     with aside():
-        found = checked(cell, own, sizes.hidden, sizes.input_size, settings.set)
+        result = checked(cell, user_file, sizes.hidden, sizes.input_size, settings.set)
     from gradscope.report.check import check_document, right_sentence
     from gradscope.report.present import from_document
 
-    faults = [fault(r) for r in found.rows if not r.right]
-    wrong = f"{found.name}: {'; '.join(faults)}" if faults else found.broken
     if output.json:
-        model = {"cell": found.name, "function": found.function}
-        model |= {"path": own.path.name, "sha256": own.sha256} if own else {}
-        config = {"cell": f"{own.path.name}:{own.name}" if own else cell} | _sizes(own, sizes.hidden, sizes.input_size)
-        document = check_document(model, found.rows, wrong, config | {"set": settings.set}, surrogate=found.surrogate)
+        model = {"cell": result.name, "function": result.function}
+        model |= {"path": user_file.path.name, "sha256": user_file.sha256} if user_file else {}
+        config: dict[str, Any] = {"cell": f"{user_file.path.name}:{user_file.name}" if user_file else cell}
+        config |= _sizes(user_file, sizes.hidden, sizes.input_size) | {"set": settings.set}
+        document = check_document(model, result.rows, result.fault, config, surrogate=result.surrogate)
         write_stdout(plugins.load("render", "json").render(from_document(document)))
-    elif found.rows and not output.quiet:
-        write_stdout(f"{found.name}\n{derivative_table(found.rows)}\n")
-    if wrong:
-        raise InputError(f"not a right cell: {wrong}", OF_FUNCTIONS if found.function else OF_CLASSES)
+    elif result.rows and not output.quiet:
+        write_stdout(f"{result.name}\n{table_of(result.rows)}\n")
+    if result.fault:
+        raise InputError(f"not a right cell: {result.fault}", OF_FUNCTIONS if result.function else OF_CLASSES)
     if not output.json:
-        write_stdout(right_sentence(found.name, surrogate=found.surrogate) + "\n")
+        write_stdout(right_sentence(result.name, surrogate=result.surrogate) + "\n")
 
 
-def _user_cell(cell: str) -> Own | None:
+def _user_cell(cell: str) -> UserFile | None:
     """Run the file that is named; None for the name of a cell.
 
     Raises:
@@ -96,10 +95,8 @@ def _user_cell(cell: str) -> Own | None:
     return None
 
 
-def _sizes(own: Own | None, hidden: int, inputs: int) -> dict[str, int]:
+def _sizes(user_file: UserFile | None, hidden: int, inputs: int) -> dict[str, int]:
     """Return the sizes that were asked for, where the file does not set them."""
-    fixed = (
-        [] if own is None or own.cell_class else [k for k in ("state_size", "input_size") if own.size(k) is not None]
-    )
     sizes = {"state_size": ("hidden", hidden), "input_size": ("input_size", inputs)}
-    return dict(pair for k, pair in sizes.items() if k not in fixed)
+    function = user_file if user_file and user_file.cell_class is None else None
+    return dict(pair for k, pair in sizes.items() if function is None or function.size(k) is None)

@@ -21,6 +21,7 @@ from gradscope.dynamics.budget import Plan
 from gradscope.dynamics.chain import JacobianChain, linearise
 from gradscope.dynamics.drive import drive
 from gradscope.dynamics.loss import Loss, given_loss, random_loss
+from gradscope.dynamics.progress import Progress, no_progress
 from gradscope.dynamics.start import lead_in_of, start_of
 from gradscope.dynamics.trajectory import run
 from gradscope.errors import Interrupted, UsageError
@@ -42,8 +43,6 @@ from gradscope.result import Result
 from gradscope.settings import Settings, from_keywords, with_keywords
 
 __all__ = ["Origin", "Result", "analyze", "combine", "compare", "cut_short", "run_analysis"]
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,8 @@ def analyze(
             where this leaves it. None for nothing; for a closed loop, 50 steps of seeded white noise.
         loss_gradient: your own dL/dh: (H,), (B, H) or (B, T, H), in the order of the inputs; it replaces `loss`.
         name: name of the model in the sentence.
-        progress: called with a word when a part begins, and with "products: 16 of 200 steps back" and the like.
+        progress: a function of (name, done, total), called when a part begins and while it goes on: "products", 16,
+            400. The total is 0 where work is not counted. See `gradscope.dynamics.progress.Progress`.
         **settings: the options of an analysis.
 
     Raises:
@@ -134,8 +134,8 @@ def run_analysis(
     """
     started, clock = datetime.now(UTC), time.perf_counter()
     origin = origin or Origin(config=settings.config(python=True))
-    tell = progress or (lambda _: None)
-    linearised = _linearised(cell, inputs, settings, lead_in, loss_gradient, origin, tell)
+    progress = progress or no_progress
+    linearised = _linearised(cell, inputs, settings, lead_in, loss_gradient, origin, progress)
     answers, missing = measure(linearised.run, settings)
     remedies = settings.remedies and not missing
     if settings.remedies and missing:
@@ -146,13 +146,14 @@ def run_analysis(
     tried: tuple[Remedy, ...] | None = () if remedies else None
     if remedies and rerun is not None and isinstance(cell, Network):
         try:
-            tried = try_changes(cell, rerun, loss, answers, tell)
+            tried = try_changes(cell, rerun, loss, answers, progress)
         except Interrupted:
             tried, missing = None, ("remedies",)
-    tell("report")
+    progress("report", 0, 1)
     notes = [*map(dict, origin.warnings), *section.warnings(case)]
     document = analysis_document(case, [*notes, *([cut_short(missing, "series")] if missing else [])], tried)
     document["run"] = environment.describe(started, time.perf_counter() - clock)
+    progress("report", 1, 1)
     return Result(document)
 
 
@@ -173,12 +174,12 @@ def _linearised(
     lead_in: Array | None,
     loss_gradient: Array | None,
     origin: Origin,
-    tell: Progress,
+    progress: Progress,
 ) -> _Linearised:
     """Run the cell and linearise it; the end of the warm-up turns the frame of the exponents, too."""
     if isinstance(cell, JacobianChain):
-        return _Linearised(Run(cell, cell, _loss(cell, settings, loss_gradient), None, origin.nonfinite, tell))
-    tell("running the cell")
+        return _Linearised(Run(cell, cell, _loss(cell, settings, loss_gradient), None, origin.nonfinite, progress))
+    progress("running the cell", 0, 0)
     seed, batch, warmup = settings.seed, settings.batch, settings.warmup_steps
     lead_in = lead_in_of(cell, inputs, lead_in, batch, seed)
     if inputs is None:
@@ -197,7 +198,7 @@ def _linearised(
         return linearise(along(changed, inputs, start=start_of(changed, lead_in)))
 
     lead_in_steps = 0 if lead_in is None else int(np.shape(lead_in)[-2])
-    return _Linearised(Run(chain, longer, loss, burn, origin.nonfinite, tell), warmup, lead_in_steps, rerun)
+    return _Linearised(Run(chain, longer, loss, burn, origin.nonfinite, progress), warmup, lead_in_steps, rerun)
 
 
 def _loss(chain: JacobianChain, settings: Settings, gradient: Array | None) -> Loss:

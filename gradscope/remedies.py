@@ -18,6 +18,7 @@ from gradscope.analysis.orbits import joined, orbits
 from gradscope.analysis.reach import rate_change, reach
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.dynamics.loss import Loss
+from gradscope.dynamics.progress import Progress
 from gradscope.networks.network import Network
 from gradscope.report.case import Case
 from gradscope.report.remedy import KINDS, Base, Remedy, best, helps
@@ -33,7 +34,7 @@ def try_changes(
     rerun: Callable[[Network], JacobianChain],
     loss: Loss,
     answers: Mapping[str, Any],
-    tell: Callable[[str], None],
+    progress: Progress,
 ) -> tuple[Remedy, ...]:
     """Measure every change that the cell knows, best first; none where the gradient neither vanishes nor explodes.
 
@@ -42,7 +43,7 @@ def try_changes(
         rerun: runs a changed cell on the same inputs, and linearises it.
         loss: the loss that the cell was measured with.
         answers: what was measured of the cell as it is.
-        tell: called with a word when a change begins.
+        progress: takes (name, done, total) when a change begins.
     """
     before, state, far = answers["gradients"].followed.state, state_of(Case(answers)), answers["reach"]
     if state not in KINDS:
@@ -50,8 +51,9 @@ def try_changes(
     base = Base(state, far.rate, bool(np.isneginf(before[0]).all()))
     missing_factor = math.inf if far.rate is None else math.exp(min(-far.rate, LARGEST))
     remedies = []
-    for name, make in cell.changes(missing_factor, far.steps).items():
-        tell(f"remedies: {name}")
+    changes = cell.changes(missing_factor, far.steps)
+    for number, (name, make) in enumerate(changes.items()):
+        progress(f"remedies: {name}", number, len(changes))
         after = _gradients(rerun(make()), loss.last_only(), far.threshold)
         along = joined(answers["orbits"][after["gradients"].sequences], after["orbits"])
         shift = rate_change(before, after["gradients"].norms.state, along)

@@ -233,11 +233,24 @@ def test_numbers_out_of_range(options):
         analyze(small(), **({"steps": 12} | options))
 
 
-def test_progress_is_told():
-    told = []
-    analyze(small(), steps=12, progress=told.append)
-    assert told[0] == "running the cell"
-    assert len(told) == len(set(told)) > 3
+@pytest.mark.parametrize(("name", "hidden", "spectrum"), [("gru", 8, 16), ("gru", 40, 4), ("mingru", 20, 16)])
+def test_progress(name, hidden, spectrum):
+    """Parts follow one another; what is counted grows up to its total, whatever the state and the number of values."""
+    reports = []
+    cell = create(name, hidden_size=hidden, input_size=3)
+    analyze(cell, steps=50, spectrum=spectrum, progress=lambda *row: reports.append(row))
+    names = [name for name, *_ in reports]
+    parts = [a for a, b in zip(names, [None, *names], strict=False) if a != b]
+    assert parts[0] == "running the cell"
+    assert parts[-1] == "report"
+    assert len(parts) == len(set(parts)) > 6
+    for part in parts:
+        rows = [(done, total) for name, done, total in reports if name == part and total]
+        assert all(0 <= done <= total for done, total in rows)
+        assert rows == sorted(rows)
+        assert len({total for _, total in rows}) <= 1
+    counted = {name for name, _, total in reports if total}
+    assert {"products", "Lyapunov exponents", "spectra of single steps"} <= counted
 
 
 def test_single_precision():

@@ -65,12 +65,12 @@ def measure(run: Run, settings: Settings) -> tuple[dict[str, Any], tuple[str, ..
             continue
         try:
             if title:
-                run.progress(title)
+                run.progress(title, 0, 0)
             answer = analysis.measure(run, settings)
         except Interrupted:
             if LEAST not in answers:
                 raise
-            run.progress("interrupted: putting together what is measured")
+            run.progress("interrupted: putting together what is measured", 0, 0)
             interrupted = True
             missing += [title] if title else []
         else:

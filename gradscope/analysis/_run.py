@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -13,6 +13,7 @@ from gradscope.analysis.finite import NonFinite
 from gradscope.analysis.gradients import GradientNorms, gradient_norms
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.dynamics.loss import Loss
+from gradscope.dynamics.progress import Progress, no_progress
 
 __all__ = ["Run"]
 
@@ -27,7 +28,7 @@ class Run:
         burn: how many steps of `longer` turn it at least; None: the analysis decides.
         loss: direct gradients of the loss.
         records: values of the input that are not finite.
-        progress: called with a word when a part begins, and with "products: 16 of 200 steps back" and the like.
+        progress: takes (name, done, total) of the part that is measured.
         answers: {analysis: what it answered} of those that are done; `measure` fills it.
     """
 
@@ -36,7 +37,7 @@ class Run:
     loss: Loss
     burn: int | None = None
     records: Sequence[NonFinite] = ()
-    progress: Callable[[str], None] = lambda _: None
+    progress: Progress = no_progress
     answers: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -22,6 +22,7 @@ import numpy as np
 from gradscope.analysis._arguments import check_chain, check_count
 from gradscope.analysis.singular import SETTLED_NATS, SPARE_COLUMNS, jvp_factors
 from gradscope.dynamics.chain import JacobianChain
+from gradscope.dynamics.progress import REPORT_STEPS, Progress, no_progress
 from gradscope.errors import UsageError
 from gradscope.kernels.matrices import DenseJacobians
 from gradscope.kernels.units import in_order
@@ -71,6 +72,7 @@ def eigenvalues(
     settled: float = SETTLED_NATS,
     rounds: int = MAX_ROUNDS,
     seed: int = 0,
+    progress: Progress = no_progress,
 ) -> Eigenvalues:
     """Return natural logs of the moduli of the eigenvalues of the product over the whole chain, and their phases.
 
@@ -80,6 +82,7 @@ def eigenvalues(
         settled: nats by which two rounds may differ in the end.
         rounds: times around the chain, at most.
         seed: seed of the frame.
+        progress: takes (name, done, total) now and then, as if all rounds were needed.
 
     Raises:
         UsageError: a number out of range, or something that is no chain.
@@ -94,7 +97,7 @@ def eigenvalues(
     if chain.diagonal:
         by_sequence = _by_unit(chain, values)
     else:
-        by_sequence = [_by_iteration(chain, b, values, settled, rounds, seed) for b in range(chain.batch)]
+        by_sequence = [_by_iteration(chain, b, values, settled, rounds, seed, progress) for b in range(chain.batch)]
     if chain.batch == 1:
         return by_sequence[0]
     return Eigenvalues(*(np.array([getattr(e, name) for e in by_sequence]) for name in ("logs", "phases", "errors")))
@@ -108,7 +111,13 @@ def _by_unit(chain: JacobianChain, values: int | None) -> list[Eigenvalues]:
 
 
 def _by_iteration(
-    chain: JacobianChain, b: int, values: int | None, settled: float, rounds: int, seed: int
+    chain: JacobianChain,
+    b: int,
+    values: int | None,
+    settled: float,
+    rounds: int,
+    seed: int,
+    progress: Progress,
 ) -> Eigenvalues:
     """Return the eigenvalues of one sequence by orthogonal iteration around the cycle."""
     n = chain.size
@@ -122,7 +131,9 @@ def _by_iteration(
     for done in range(1, rounds + 1):
         # 1. once around: P Q_0 = Q e^l U
         product = GradedProduct(frame, in_order=True, spread_nats=FEW_SPREAD_NATS if few else GRADED_SPREAD_NATS)
-        for factors in steps:
+        for t, factors in enumerate(steps):
+            if t % REPORT_STEPS == 0:
+                progress(TITLE, (done - 1) * chain.steps + t, rounds * chain.steps)
             product.multiply(factors)
         rounding = np.zeros(columns)
         rounding[: product.columns] = product.errors()  # fewer columns than at first where some were lost
@@ -175,4 +186,4 @@ def measure(run: Run, settings: Settings) -> Eigenvalues:
     chain, values = run.chain.first(1), run.values(settings.spectrum)
     flops = 12 * chain.steps * chain.size**3
     few = min(FEW_VALUES, chain.size) if values is None and flops > ROUND_FLOPS else values
-    return eigenvalues(chain, few, settled=REPORTED_NATS)
+    return eigenvalues(chain, few, settled=REPORTED_NATS, progress=run.progress)

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from math import ceil
 from typing import TYPE_CHECKING
@@ -34,6 +35,7 @@ import numpy as np
 
 from gradscope.analysis._arguments import check_chain, check_count
 from gradscope.dynamics.chain import JacobianChain
+from gradscope.dynamics.progress import REPORT_STEPS, Progress, no_progress
 from gradscope.errors import UsageError
 from gradscope.kernels.frame import FRAME_SEED, FirstColumn, FrameGrowth, Frames
 from gradscope.kernels.jvp import FrameJvps, StepJacobian
@@ -157,7 +159,7 @@ def lyapunov(
     sequences: int | None = None,
     orbits: Array | None = None,
     seed: int = 0,
-    progress: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
 ) -> LyapunovSpectrum:
     """Return the Lyapunov spectrum along a chain of Jacobians: the rates at which directions grow or shrink.
 
@@ -169,7 +171,7 @@ def lyapunov(
         orbits: (B,), sequences with the same number run along one orbit, and count once; all that differ unless
             given.
         seed: seed of the frame.
-        progress: called with a word now and then.
+        progress: takes (name, done, total) now and then.
 
     Raises:
         UsageError: a number out of range, or something that is no chain.
@@ -186,7 +188,7 @@ def lyapunov(
     k = min(values or n, n)
     burn = usual_burn(chain.steps) if burn is None else burn
     count = min(chain.batch, sequences or affordable(chain.steps, n, k))
-    report = progress or (lambda _: None)
+    report = progress or no_progress
     if chain.diagonal:
         count = sequences or chain.batch
         parts = [_by_unit(chain.first(count), k, burn, seed, progress=report)]
@@ -197,13 +199,20 @@ def lyapunov(
         groups = max(1, count // max(ceil(GROUP_FLOPS * chain.steps / flops), ceil(GROUP_COLUMNS / k)))
         ends = [round(i * count / groups) for i in range(groups + 1)]
         parts = [
-            frame_growth(chain.between(low, high), k, burn, seed, number=low, progress=report)
-            for low, high in pairwise(ends)
+            frame_growth(
+                chain.between(low, high), k, burn, seed, number=low, progress=partial(_of_group, report, i, groups)
+            )
+            for i, (low, high) in enumerate(pairwise(ends))
         ]
     growth = FrameGrowth.joined(parts)
     # the same numbers to the last digit: the same sequence twice
     same = np.unique(growth.at_marks[-1], axis=0, return_index=True)[1] if orbits is None else orbits[:count]
     return spectrum(growth.of(np.unique(same)))
+
+
+def _of_group(progress: Progress, group: int, groups: int, name: str, done: int, total: int, /) -> None:
+    """Report how far one of several groups of sequences is, as a part of all."""
+    progress(name, group * total + done, groups * total)
 
 
 def usual_burn(steps: int) -> int:
@@ -265,7 +274,7 @@ def frame_growth(
     k: int,
     burn: int,
     seed: int,
-    progress: Callable[[str], None] | None = None,
+    progress: Progress = no_progress,
     *,
     number: int = 0,
 ) -> FrameGrowth:
@@ -273,14 +282,14 @@ def frame_growth(
 
     Where the chain is a part of a longer list of sequences, `number` is that of its first one there: seeds go by it.
     """
-    report = progress or (lambda _: None)
     marks, cold_mark = _marks(chain.steps, burn)
     jacobians, n = FrameJvps(chain), chain.size
+    total = marks[cold_mark] + chain.steps
 
     # 1. the first columns go along the run, or a part of it, once to warm up
     def warming_up(t: int, _: StepJacobian) -> None:
-        if t % 16 == 0:
-            report(f"Lyapunov exponents: directions, {t} of {marks[cold_mark]} steps")
+        if t % REPORT_STEPS == 0:
+            progress(TITLE, t, total)
 
     lead = Frames(n, min(k, WARM_COLUMNS), chain.batch, seed, number=number)
     cold = benettin(lead, jacobians, burn, marks[: cold_mark + 1], observe=warming_up)[-1]
@@ -294,8 +303,8 @@ def frame_growth(
             first.note(t - burn, frames)
             if k == n:
                 log_det[:] += J.log_abs_det()
-        if t % 16 == 0:
-            report(f"Lyapunov exponents: {t} of {chain.steps} steps")
+        if t % REPORT_STEPS == 0:
+            progress(TITLE, marks[cold_mark] + t, total)
 
     growth = benettin(frames, jacobians, burn, marks, observe=observe)
     doubt = frames.doubt
@@ -309,14 +318,19 @@ def frame_growth(
     return FrameGrowth(growth, np.array(marks) - burn, first.logs(), cold, cold_mark, burn, n, doubt, log_det)
 
 
-def _by_unit(chain: JacobianChain, k: int, burn: int, seed: int, *, progress: Callable[[str], None]) -> FrameGrowth:
+def _by_unit(chain: JacobianChain, k: int, burn: int, seed: int, *, progress: Progress) -> FrameGrowth:
     """Return the growth where no unit sees another: as `frame_growth`, with a frame for each unit."""
     marks, cold_mark = _marks(chain.steps, burn)
-    report = lambda t: progress(f"Lyapunov exponents: {t} of {chain.steps} steps")  # noqa: E731
     p, units = len(chain.parts), next(iter(chain.sizes.values()))
     q = np.random.default_rng([seed, FRAME_SEED]).standard_normal((p, units, chain.batch))
-    cold, _, q = unit_growth(chain, q / np.sqrt(np.square(q).sum(axis=0)), burn, marks[: cold_mark + 1], report)
-    growth, doubt, _ = unit_growth(chain, q, burn, marks, report)
+    q /= np.sqrt(np.square(q).sum(axis=0))
+    warm_steps = marks[cold_mark]
+    cold, _, q = unit_growth(
+        chain, q, burn, marks[: cold_mark + 1], lambda t: progress(TITLE, t, warm_steps + chain.steps)
+    )
+    growth, doubt, _ = unit_growth(
+        chain, q, burn, marks, lambda t: progress(TITLE, warm_steps + t, warm_steps + chain.steps)
+    )
     largest = np.argsort(-growth[-1].mean(axis=0), kind="stable")[:k]
     first = np.zeros((chain.steps - burn, chain.batch))
     if chain.batch == 1:  # the correlation time is asked for of one sequence only

@@ -14,7 +14,6 @@ effect on P can be, max_t |J_T ... J_(t+1)| |J_t| |J_(t-1) ... J_1| / |P|. Where
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
@@ -23,6 +22,7 @@ import numpy as np
 from gradscope.analysis.finite import check_finite
 from gradscope.analysis.singular import SETTLED_NATS, determined, largest, surviving, vjp_factors
 from gradscope.dynamics.chain import JacobianChain
+from gradscope.dynamics.progress import REPORT_STEPS, Progress, no_progress
 from gradscope.kernels.matrices import DenseJacobians
 from gradscope.kernels.units import EIGENVALUE_UNSURE_NATS, UnitProduct, in_order, log_norms
 from gradscope.numerics.formats import Array
@@ -47,9 +47,6 @@ WARM_ITERATIONS, WARM_AFTER = 3, 16  # power iterations up to this lag; from the
 LARGE_SETTLED_NATS = 1e-3  # by which a value of a large state may still move: a tenth of a per cent
 LARGE_PASSES = 4  # of subspace iteration at each lag of a large state
 FLAT_RATIO = 1e-6  # smallest over largest of the values asked for, up to which a large product is multiplied out
-PROGRESS_STEPS = 16  # between two calls of progress
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +98,7 @@ def products(
         lags: at how many lags.
         values: how many singular values; None for all.
         sequences: for how many of the sequences; the first ones are taken.
-        progress: called with a word now and then.
+        progress: takes (name, done, total) now and then.
 
     Raises:
         InputError: a Jacobian is not finite.
@@ -110,7 +107,7 @@ def products(
     check_finite(chain)
     at = log_lags(chain.steps, lags)
     k = min(values or chain.size, chain.size)
-    report = progress or (lambda _: None)
+    report = progress or no_progress
     if chain.diagonal:
         return _by_unit(chain, at, k, report)
     # few values of a moderate state: the leading ones; most of them: all; a large state: the largest, never formed
@@ -145,8 +142,8 @@ def _leading(chain: JacobianChain, at: Array, k: int, b: int, report: Progress) 
                 if lag in with_radius:
                     radius[row] = log_spectral_radius(product.Q, product.sizes, product.U, lag)
                 row += 1
-        if lag % PROGRESS_STEPS == 0:
-            report(f"products: {lag} of {steps} steps back")
+        if lag % REPORT_STEPS == 0:
+            report(TITLE, lag, 2 * steps)
     back[at] = singular[:, 0]
     forward, step = _forward_norms(matrices, steps, n, at, report)
     alive, condition = _count_surviving(singular, whole=True), _log_condition(back, step, forward)
@@ -168,8 +165,8 @@ def _graded(chain: JacobianChain, at: Array, k: int, b: int, report: Progress) -
                 radius[row] = log_spectral_radius(product.Q, product.sizes, product.U, lag)
             row += 1
         back[lag] = product.log_norm()
-        if lag % PROGRESS_STEPS == 0:
-            report(f"products: {lag} of {steps} steps back")
+        if lag % REPORT_STEPS == 0:
+            report(TITLE, lag, 2 * steps)
     squares = np.where(np.isnan(singular), -np.inf, 2 * singular)  # what is not determined is far below the rest
     frobenius = np.logaddexp.reduce(squares, axis=1) / 2
     back[at] = singular[:, 0]
@@ -182,7 +179,7 @@ def _iterated(chain: JacobianChain, at: Array, k: int, b: int, report: Progress)
     """Compute the largest values only, by subspace iteration; norms at lags between those in `at` are interpolated."""
     singular = np.full((len(at), k), np.nan)
     row = _while_flat(chain, at, singular, b, report)
-    report("products: largest singular values at long lags")
+    report(f"{TITLE}, largest singular values at long lags", 0, 0)
     lags = at[row:].tolist()
     singular[row:] = largest(chain, lags, k, sequence=b, settled=LARGE_SETTLED_NATS, passes=LARGE_PASSES)
     forward, step = _forward_norms(DenseJacobians(chain, b), chain.steps, chain.size, at, report)
@@ -204,7 +201,7 @@ def _while_flat(chain: JacobianChain, at: Array, singular: Array, b: int, report
         product.multiply(J.column(b).vjp)
         if chain.steps - t < at[row]:
             continue
-        report(f"products: {chain.steps - t} of {chain.steps} steps back")
+        report(TITLE, chain.steps - t, 2 * chain.steps)
         values = np.sort(svds(product.matrix, k=k, v0=np.ones(chain.size), return_singular_vectors=False))[::-1]
         if not values[-1] > FLAT_RATIO * values[0]:
             break
@@ -228,11 +225,12 @@ def _by_unit(chain: JacobianChain, at: Array, k: int, report: Progress) -> Produ
             singular[row] = in_order(product.log_singular())[0].T
             moduli, _, errors = product.eigenvalues()
             radius[row] = np.where(errors > EIGENVALUE_UNSURE_NATS, np.nan, moduli).max(axis=(0, 1))
-        report(f"products: {steps - stop} of {steps} steps back")
+        report(TITLE, steps - stop, 2 * steps)
     # 2. forward from the first
     from_start, step = np.zeros((len(at), sequences)), np.zeros((steps, sequences))
     product = UnitProduct(p, n // p, sequences)
     for start, stop, matrices in chain.units(lags):
+        report(TITLE, steps + start, 2 * steps)
         product.multiply(matrices)
         step[start:stop] = log_norms(matrices)
         if stop in lags:
@@ -260,8 +258,8 @@ def _forward_norms(matrices: DenseJacobians, steps: int, n: int, at: Array, repo
         log_norm = of_product.log_norm_of(product.matrix, WARM_ITERATIONS if t < WARM_AFTER else 1)
         norms[t + 1] = (log_spectral_norm(product.matrix) if t + 1 in exact else log_norm) + product.log_scale
         step[t] = of_step.log_norm_of(J, WARM_ITERATIONS)
-        if t % PROGRESS_STEPS == 0:
-            report(f"products: {t} of {steps} steps forward")
+        if t % REPORT_STEPS == 0:
+            report(TITLE, steps + t, 2 * steps)
     return norms, step
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import scipy.linalg
 
 from gradscope.dynamics.chain import JacobianChain
+from gradscope.dynamics.progress import Progress, no_progress
 from gradscope.kernels.units import UnitProduct
 from gradscope.numerics.dense import singular_values
 from gradscope.numerics.formats import Array
@@ -54,13 +55,20 @@ class StepSpectra:
         return np.asarray(np.abs(self.eigenvalues).max(axis=-1))
 
 
-def step_spectra(chain: JacobianChain, *, steps: int | None = None, sequences: int | None = None) -> StepSpectra:
+def step_spectra(
+    chain: JacobianChain,
+    *,
+    steps: int | None = None,
+    sequences: int | None = None,
+    progress: Progress = no_progress,
+) -> StepSpectra:
     """Return eigenvalues and norms of the Jacobians of evenly spaced steps; nan where one is not finite.
 
     Args:
         chain: the Jacobians.
         steps: of how many steps; None for as many as are quick, up to all.
         sequences: of how many sequences; None for as many as are quick.
+        progress: takes (name, done, total) before each step.
     """
     work = UNIT_WORK * chain.size if chain.diagonal else chain.size**3
     affordable = max(FEWEST_SPECTRA, int(SPECTRA_WORK / work))
@@ -70,6 +78,7 @@ def step_spectra(chain: JacobianChain, *, steps: int | None = None, sequences: i
     eigenvalues = np.full((len(at), s, chain.size), np.nan, complex)
     norms = np.full((len(at), s), np.nan)
     for row, t in enumerate(at):
+        progress(TITLE, row, len(at))
         J = chain.at(int(t))
         if chain.diagonal:
             eigenvalues[row], norms[row] = _by_unit(J.unit_blocks(), s)
@@ -101,4 +110,4 @@ def applies(run: Run, settings: Settings) -> bool:
 
 def measure(run: Run, settings: Settings) -> StepSpectra:
     """Return the spectra of as many steps as are asked for."""
-    return step_spectra(run.chain, steps=settings.step_spectra)
+    return step_spectra(run.chain, steps=settings.step_spectra, progress=run.progress)

@@ -5,7 +5,6 @@ Heavy modules are imported inside the functions, after the number of BLAS thread
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from threading import Event, Lock
@@ -20,13 +19,12 @@ from gradscope.dynamics.budget import allowed_bytes
 from gradscope.errors import InputError, Interrupted
 
 if TYPE_CHECKING:
+    from gradscope.dynamics.progress import Progress
     from gradscope.result import Result
 
     Outcome = Result | InputError | None
 
 __all__ = ["measure_all", "sorted_out"]
-
-Tell = Callable[[str], None]
 
 
 class Job(NamedTuple):
@@ -34,10 +32,10 @@ class Job(NamedTuple):
 
     model: Model
     among: bool
-    tell: Tell
+    progress: Progress
 
 
-def measure_all(groups: list[list[Model]], threads: int, tell: Tell, stop: Stop) -> list[list[Outcome]]:
+def measure_all(groups: list[list[Model]], threads: int, progress: Progress, stop: Stop) -> list[list[Outcome]]:
     """Measure every model of every group, up to `threads` at once as far as memory allows.
 
     The outcome of a model is None if a signal came before its gradients were known, and an `InputError` where the data
@@ -56,7 +54,7 @@ def measure_all(groups: list[list[Model]], threads: int, tell: Tell, stop: Stop)
     models = [model for group in groups for model in group]
     at_once = min(threads, len(models), *map(_room, models)) if threads > 1 else 1
     jobs = [
-        Job(model, len(group) > 1, _prefixed(tell, f"{model.label}: " if len(models) > 1 else ""))
+        Job(model, len(group) > 1, _prefixed(progress, f"{model.label}: " if len(models) > 1 else ""))
         for group in groups
         for model in group
     ]
@@ -72,7 +70,7 @@ def _one_by_one(jobs: list[Job], stop: Stop) -> list[Outcome]:
     outcomes: list[Outcome] = [None] * len(jobs)
     with suppress(Interrupted):
         for number, job in enumerate(jobs):
-            outcomes[number] = _measured(job, job.tell)
+            outcomes[number] = _measured(job, job.progress)
             if stop.code:  # it came while this one was measured
                 break
     return outcomes
@@ -87,7 +85,7 @@ def _at_once(threads: int, jobs: list[Job], stop: Stop) -> list[Outcome]:
 
     def measured(job: Job) -> Outcome:
         with users if is_own(job.model.settings.cell) else nullcontext(), suppress(Interrupted):
-            return _measured(job, _interruptible(job.tell, stop, abandoned))
+            return _measured(job, _interruptible(job.progress, stop, abandoned))
         return None
 
     with ThreadPoolExecutor(threads) as pool:
@@ -108,22 +106,22 @@ def _at_once(threads: int, jobs: list[Job], stop: Stop) -> list[Outcome]:
     return [None if future.cancelled() else future.result() for future in futures]
 
 
-def _interruptible(tell: Tell, stop: Stop, abandoned: Event) -> Tell:
-    """Return `tell`, which raises `Interrupted` once where a signal has come, and always where all is given up."""
+def _interruptible(progress: Progress, stop: Stop, abandoned: Event) -> Progress:
+    """Return `progress` that raises `Interrupted`: once where a signal has come, always where all is abandoned."""
     interrupted = False
 
-    def report(text: str) -> None:
+    def report(name: str, done: int, total: int, /) -> None:
         nonlocal interrupted
         if abandoned.is_set() or (stop.code and not interrupted):
             interrupted = True
             raise Interrupted(stop.code)
-        tell(text)
+        progress(name, done, total)
 
     return report
 
 
-def _prefixed(tell: Tell, prefix: str) -> Tell:
-    return lambda text: tell(prefix + text)
+def _prefixed(progress: Progress, prefix: str) -> Progress:
+    return lambda name, done, total: progress(prefix + name, done, total)
 
 
 def sorted_out(models: list[Model], outcomes: list[Outcome]) -> dict[str, Result]:
@@ -143,11 +141,11 @@ def sorted_out(models: list[Model], outcomes: list[Outcome]) -> dict[str, Result
     return results
 
 
-def _measured(job: Job, tell: Tell) -> Result | InputError:
+def _measured(job: Job, progress: Progress) -> Result | InputError:
     """Analyze one model; the error is returned where data do not fit one of several."""
     from gradscope.api import Origin, run_analysis
 
-    tell("input")
+    progress("input", 0, 0)
     model, settings = job.model, job.model.settings
     try:
         inputs = inputs_of(model, lambda batch, steps: plan_of(model, batch, steps).check(settings.max_memory))
@@ -163,7 +161,7 @@ def _measured(job: Job, tell: Tell) -> Result | InputError:
         lead_in=inputs.lead_in,
         loss_gradient=loss_gradient_of(model, inputs),
         name=model.title,
-        progress=tell,
+        progress=progress,
         origin=origin,
     )
 

@@ -1,73 +1,93 @@
-"""Progress on standard error: a line that changes on a terminal, plain lines when asked for, else nothing."""
+"""Progress on standard error: bars on a terminal, plain lines when asked for, else nothing."""
 
 from __future__ import annotations
 
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, TextIO
+from threading import get_ident
+from typing import TYPE_CHECKING, TextIO
 
-__all__ = ["Progress", "note", "progress", "silence"]
+if TYPE_CHECKING:
+    from gradscope.dynamics.progress import Progress
 
-COUNTED = re.compile(r"\b(\d+) of (\d+)\b")
-EVERY = 5.0  # seconds between plain lines that only count on
+__all__ = ["PlainLines", "note", "progress", "silence"]
 
-
-class Progress:
-    """Takes words on what is going on, and shows them.
-
-    Args:
-        show: is given each line to show; None: nothing is shown.
-        plain: whether lines stay, so that a few will do.
-        now: returns seconds.
-    """
-
-    def __init__(
-        self, show: Callable[[Any], None] | None, *, plain: bool = False, now: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._show, self._plain, self._now = show, plain, now
-        self._text, self._last = "", -EVERY
-
-    def __call__(self, text: str) -> None:
-        """Take a word."""
-        if self._show is None:
-            return
-        self._text = text
-        counts = COUNTED.search(text)
-        if not self._plain:
-            self._show(self)
-        elif not counts or self._now() - self._last >= EVERY:
-            self._last = self._now()
-            self._show(f"{text} ...")
-
-    def __rich__(self) -> Any:
-        """Return the text that a terminal shows; called whenever it is redrawn."""
-        from rich.text import Text
-
-        return Text(self._text)
+LINE_SECONDS = 5.0  # between plain lines on how far a part is
 
 
 @contextmanager
 def progress(choice: str, quiet: bool = False) -> Iterator[Progress]:
-    """Yield the progress display."""
-    if sys.stderr is None or quiet or choice == "none" or (choice == "auto" and not sys.stderr.isatty()):
-        yield Progress(None)
-        return
-    if choice == "plain":
-        yield Progress(note, plain=True)
-        return
-    from rich.console import Console
-    from rich.text import Text
+    """Yield the function that shows progress.
 
-    with Console(stderr=True).status(Text("reading")) as status:
-        yield Progress(status.update)
+    Args:
+        choice: "auto", "plain" or "none".
+        quiet: whether nothing is shown in any case.
+    """
+    if sys.stderr is None or quiet or choice == "none" or (choice == "auto" and not sys.stderr.isatty()):
+        yield lambda *_: None
+    elif choice == "plain":
+        yield PlainLines(note)
+    else:
+        with _bars() as report:
+            yield report
+
+
+class PlainLines:
+    """Writes a line when a part begins, and every few seconds how far it is.
+
+    Args:
+        write: is given each line.
+        now: returns seconds.
+    """
+
+    def __init__(self, write: Callable[[str], None], now: Callable[[], float] = time.monotonic) -> None:
+        self._write, self._now = write, now
+        self._begun: set[str] = set()
+        self._last = now()
+
+    def __call__(self, name: str, done: int, total: int, /) -> None:
+        """Take how far a part is."""
+        if name not in self._begun:
+            self._begun.add(name)
+            self._write(f"{name} ...")
+        elif self._now() - self._last >= LINE_SECONDS:
+            self._write(f"{name}: {done} of {total} ...")
+        else:
+            return
+        self._last = self._now()
+
+
+@contextmanager
+def _bars() -> Iterator[Progress]:
+    """Yield a function that draws a bar for each thread, since each measures one model at a time."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
+
+    text = TextColumn("{task.description}", markup=False)  # a name may have brackets
+    columns = (SpinnerColumn(), text, BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        reading = bars.add_task("reading", total=None)
+        tasks: dict[int, tuple[str, TaskID]] = {}
+
+        def report(name: str, done: int, total: int, /) -> None:
+            bars.update(reading, visible=False)
+            thread = get_ident()
+            before, task = tasks.get(thread, ("", None))
+            if task is None or before != name:  # a new bar, so that the time left is estimated anew
+                if task is not None:
+                    bars.remove_task(task)
+                task = bars.add_task(name, total=total or None)
+                tasks[thread] = name, task
+            bars.update(task, completed=done, total=total or None)
+
+        yield report
 
 
 def note(text: str) -> None:
-    """Write one line to standard error; where it cannot be written, there is nobody to tell."""
+    """Write one line to standard error; if that cannot be written, write nothing from then on."""
     if sys.stderr is None:
         return
     try:

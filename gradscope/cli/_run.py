@@ -16,7 +16,7 @@ from gradscope.cli._measure import measure_all, sorted_out
 from gradscope.cli._options import Output
 from gradscope.cli._output import Sink, write_stdout
 from gradscope.cli._plan import plan_text
-from gradscope.cli._progress import Progress, progress
+from gradscope.cli._progress import progress
 from gradscope.cli._signals import Stop, end_if_stopped, stoppable
 from gradscope.cli._targets import Target
 from gradscope.cli._user_cell import aside
@@ -24,6 +24,7 @@ from gradscope.errors import UsageError
 from gradscope.settings import Settings
 
 if TYPE_CHECKING:
+    from gradscope.dynamics.progress import Progress
     from gradscope.networks.network import Network
     from gradscope.report.model import Report
     from gradscope.result import Result
@@ -71,16 +72,16 @@ def run(
     one_blas_thread()
     with Sink(output) as sink:
         with stoppable() as stop:
-            with progress(output.progress, output.quiet) as tell, aside():
+            with progress(output.progress, output.quiet) as report_progress, aside():
                 noted = notes()
                 targets = gather()
                 if output.dry_run:
                     plan = plan_text([(m, *lengths(m)) for target in targets for m in target.models])
                 else:
-                    results, cells, missing = _results(targets, settings.threads, tell, stop)
+                    results, cells, missing = _results(targets, settings.threads, report_progress, stop)
                     stop.hold()
                     report = _report(results, missing, noted, comparison=comparison)
-                    tell("writing")
+                    report_progress("writing", 0, 0)
                     if output.diagram:
                         report = drawn(report, cells)
         if output.dry_run:
@@ -93,13 +94,13 @@ def run(
 
 
 def _results(
-    targets: list[Target], threads: int, tell: Progress, stop: Stop
+    targets: list[Target], threads: int, report_progress: Progress, stop: Stop
 ) -> tuple[dict[str, Result], dict[str, Network], list[str]]:
     """Return results and cells by name, and the names of models that an interrupt left out.
 
     Names that occur twice are numbered.
     """
-    outcomes = measure_all([target.models for target in targets], threads, tell, stop)
+    outcomes = measure_all([target.models for target in targets], threads, report_progress, stop)
     results: dict[str, Result] = {}
     cells: dict[str, Network] = {}
     missing: list[str] = []

@@ -42,6 +42,8 @@ __all__ = ["Settings", "command_options", "config_schema", "footer_parts", "from
 F = TypeVar("F", bound=Callable[..., Any])
 
 STEPS, BATCH, WARMUP, INPUT_SIZE = 200, 8, 50, 32  # of synthetic input, where nothing else is asked for
+HIDDEN = 128  # units of a layer
+THRESHOLD = 1e-3  # fraction of the gradient norm that defines the reach
 
 # Where options have an effect. Kinds of models: "cell" (weights drawn at random), "function" (of a user's file),
 # "checkpoint".
@@ -86,7 +88,7 @@ class Settings:
         record=SHOWN,
         repeat=False,
     )
-    hidden: int = model(128, "Hidden units of a layer", Count(), where=(BUILT,), record=SHOWN, repeat=False)
+    hidden: int = model(HIDDEN, "Hidden units of a layer", Count(), where=(BUILT,), record=SHOWN, repeat=False)
     input_size: int | None = model(
         None,
         "Number of input features",
@@ -257,7 +259,7 @@ class Settings:
         usual="auto: as many as fit in 0.1 s",
     )
     threshold: float = analysis(
-        1e-3, "Fraction of the gradient norm that defines the reach", Real(0, 1), python=True, record=ALWAYS
+        THRESHOLD, "Fraction of the gradient norm that defines the reach", Real(0, 1), python=True, record=ALWAYS
     )
     remedies: bool = analysis(
         False,

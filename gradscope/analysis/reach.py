@@ -14,6 +14,7 @@ import numpy as np
 from gradscope.maps.jacobian import Array
 from gradscope.numerics.formats import ROUNDS_TO_ZERO
 from gradscope.numerics.student import quantile
+from gradscope.settings import THRESHOLD
 
 if TYPE_CHECKING:
     from gradscope.analysis._run import Run
@@ -23,7 +24,6 @@ __all__ = ["measure", "rate_change", "reach", "Reach"]
 
 NEEDS = ("gradients", "orbits")
 
-THRESHOLD = 1e-3
 TRANSIENT = 1.0  # decades by which the largest gain must exceed both ends
 LN10 = float(np.log(10.0))
 

@@ -10,10 +10,9 @@ from gradscope.errors import InputError, UsageError
 from gradscope.maps.jacobian import Array
 from gradscope.networks.loop import Loop
 from gradscope.networks.network import Network
+from gradscope.settings import BATCH
 
-__all__ = ["BATCH", "lead_in_of", "start_of"]
-
-BATCH = 8  # sequences of synthetic input by default
+__all__ = ["lead_in_of", "start_of"]
 
 
 def lead_in_of(

@@ -18,6 +18,7 @@ from gradscope.networks.gate import gate_names, keep_signs
 from gradscope.networks.network import Network
 from gradscope.networks.norm import named_norm
 from gradscope.networks.stack import Direction, check_between, stack
+from gradscope.settings import HIDDEN, INPUT_SIZE
 
 __all__ = ["checked", "create", "directions", "instantiate", "known_settings"]
 
@@ -67,8 +68,8 @@ def _whole(name: str, number: float, least: int) -> int:
 def create(
     name: str | type[Cell],
     *,
-    hidden_size: int = 128,
-    input_size: int = 32,
+    hidden_size: int = HIDDEN,
+    input_size: int = INPUT_SIZE,
     layers: int = 1,
     residual: bool = False,
     norm: str = "none",
@@ -114,8 +115,8 @@ def create(
 def directions(
     name: str | type[Cell],
     *,
-    input_size: int = 32,
-    hidden_size: int = 128,
+    input_size: int = INPUT_SIZE,
+    hidden_size: int = HIDDEN,
     layers: int = 1,
     residual: bool = False,
     norm: str = "none",

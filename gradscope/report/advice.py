@@ -6,12 +6,11 @@ import shlex
 from typing import Any
 
 from gradscope.report.case import Case
-from gradscope.settings import command_options
+from gradscope.settings import HIDDEN, command_options
 
 __all__ = ["MEASURED", "PIPED", "keep_more"]
 
 PIPED = "standard input"  # the path of a model that came through a pipe
-USUAL_HIDDEN = 128  # units that the command line takes unasked
 MEASURED = "To measure what changes of the weights do, append --remedies (in Python, remedies=True)"
 # What a cell without a bias that keeps its state is told when its gradient vanishes, by `Case.path_kinds`.
 OTHER_CELLS = {
@@ -29,7 +28,7 @@ Document = dict[str, Any]
 def keep_more(case: Case) -> str:
     """Name the command that measures what would keep more of the state."""
     target, hidden = _target(case.model), int(case.model["hidden_size"])
-    size = f" --hidden {hidden}" if hidden != USUAL_HIDDEN else ""
+    size = f" --hidden {hidden}" if hidden != HIDDEN else ""
     if not target or (not case.advisable and case.sampled):
         text = MEASURED if case.measurable else "Measure a remedy before you train"
         return f"{text}; gradscope compare takes several models on the same inputs."

@@ -16,8 +16,8 @@ import typer
 import gradscope
 from gradscope import plugins
 from gradscope.analysis import reach
+from gradscope.cli._user_cell import OF_INIT
 from gradscope.cli.app import build
-from gradscope.cli.commands.compare import OF_INIT
 from gradscope.networks.cell import cell_class
 from gradscope.report import verdict
 from gradscope.report.codes import codes

@@ -164,7 +164,8 @@ def operations(
         jacobian = 2 * min(recurrent, n * n)  # times one column; the matrix of a step is formed where it is the smaller
         frame = 2 * n * k**2  # a QR decomposition of k columns (Golub & Van Loan 2013, section 5.2.9)
         parts |= {
-            "products": T * min(n, PASSES * k) * jacobian + SINGULAR_VALUES * lags * n**3,
+            # back over the columns of the largest values, forward over all n for norms
+            "products": T * (min(n, PASSES * k) + n) * jacobian + SINGULAR_VALUES * lags * n**3,
             "Lyapunov exponents": sequences * plan.steps * (k * jacobian + frame),
             "eigenvalues of the product": 2 * T * (k * jacobian + frame) + EIGENVALUES * k**3,
             "spectra of single steps": spectra * (EIGENVALUES + SINGULAR_VALUES) * n**3,

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import resource
 import stat
 from pathlib import Path
@@ -192,4 +193,5 @@ def test_dry_run_writes_nothing(run, tmp_path):
     assert (done.code, done.err) == (0, "")
     assert "70 steps with warm-up, 8 sequences" in done.out
     assert "in all about" in done.out
+    assert re.search(r"  about \d\.\de\+\d\d floating-point operations: ", done.out)
     assert list(tmp_path.iterdir()) == []

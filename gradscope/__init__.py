@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from gradscope.analysis.lyapunov import lyapunov
     from gradscope.analysis.singular import singular_values
     from gradscope.api import analyze, compare
+    from gradscope.checking.create import create
     from gradscope.checking.function import from_step
     from gradscope.dynamics.chain import JacobianChain
     from gradscope.errors import GradscopeError
     from gradscope.files.layouts._load import load
     from gradscope.networks.cell import Cell
-    from gradscope.networks.create import create
     from gradscope.networks.loop import closed_loop
     from gradscope.networks.norm import Norm
     from gradscope.networks.stack import stack
@@ -60,7 +60,7 @@ _HOMES = {
     "analyze": "gradscope.api",
     "closed_loop": "gradscope.networks.loop",
     "compare": "gradscope.api",
-    "create": "gradscope.networks.create",
+    "create": "gradscope.checking.create",
     "eigenvalues": "gradscope.analysis.eigen",
     "from_step": "gradscope.checking.function",
     "load": "gradscope.files.layouts._load",

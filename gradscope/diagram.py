@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from gradscope import plugins
+from gradscope.checking.create import create
 from gradscope.errors import GradscopeError, InputError
 from gradscope.maps.grid import absent
 from gradscope.maps.jacobian import Array, Grids, ranges
 from gradscope.maps.same_step import without_same_step
 from gradscope.networks.cell import Cell, MapsCell, cell_class
-from gradscope.networks.create import create
 from gradscope.networks.gate import gate_names
 from gradscope.networks.loop import Loop, closed_loop
 from gradscope.networks.map import Map

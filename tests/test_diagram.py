@@ -7,11 +7,11 @@ import pytest
 
 import gradscope
 from gradscope import closed_loop, create, from_step, plugins
+from gradscope.checking.create import directions
 from gradscope.diagram import cell_report, diagrams, saved_cell, with_diagrams
 from gradscope.errors import InputError
 from gradscope.maps.jacobian import ranges
 from gradscope.networks.cell import cell_class
-from gradscope.networks.create import directions
 
 CASES = [(n, {}) for n in plugins.names("cells")]
 CASES += [(n, {k: v}) for n in plugins.names("cells") for k, values in cell_class(n).choices.items() for v in values]

@@ -10,8 +10,8 @@ import gradscope
 from gradscope import JacobianChain, analyze, create
 from gradscope.analysis.orbits import joined
 from gradscope.analysis.reach import rate_change, reach
+from gradscope.checking.create import directions
 from gradscope.networks.cell import cell_class
-from gradscope.networks.create import directions
 from gradscope.report.remedy import Base, Remedy, best, helps
 from gradscope.result import Result
 

@@ -26,8 +26,8 @@ from gradscope.checking.trial import check_user_cell
 from gradscope.errors import GradscopeError, InputError, UsageError
 from gradscope.files.opening import opened
 from gradscope.networks.cell import Cell
-from gradscope.networks.create import checked
 from gradscope.networks.function import FunctionCell
+from gradscope.networks.instantiate import checked
 from gradscope.networks.network import Network
 
 __all__ = ["UserFile", "build", "error_in_file", "load"]

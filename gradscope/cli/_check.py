@@ -41,8 +41,8 @@ def checked(name: str, user_file: UserFile | None, hidden: int, inputs: int, set
         InputError: the file's own code fails.
         UsageError: a setting is not known.
     """
+    from gradscope.checking.create import create
     from gradscope.checking.user_file import error_in_file
-    from gradscope.networks.create import create
     from gradscope.networks.function import FunctionCell
     from gradscope.testing import check_cell, derivatives
 

@@ -64,9 +64,9 @@ def models_of_cell(settings: Settings, label: str | None = None) -> list[Model]:
         UsageError: an unknown cell, initialisation or setting.
         ResourceError: it does not fit.
     """
+    from gradscope.checking.create import create, directions
     from gradscope.checking.declarations import check_class
     from gradscope.networks.cell import cell_class
-    from gradscope.networks.create import create, directions
 
     assert settings.cell is not None
     user_file = fetch(settings.cell) if is_own(settings.cell) else None

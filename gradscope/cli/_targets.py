@@ -110,7 +110,7 @@ def _pairs(text: str) -> dict[str, str]:
 
 def _with(settings: Settings, cell: str, pairs: dict[str, str]) -> Settings:
     """Return the settings for one cell: those after the colon win over the options."""
-    from gradscope.networks.create import checked
+    from gradscope.networks.instantiate import checked
 
     own = fetch(cell) if user_cell(cell) else None
     function = own if own is not None and own.cell_class is None else None

@@ -8,7 +8,6 @@
 from gradscope.maps.jacobian import Array, Dense
 from gradscope.networks.cell import Cell, DenseCell, MapsCell, OneMapCell
 from gradscope.networks.complex_diagonal import ComplexDiagonal
-from gradscope.networks.create import create
 from gradscope.networks.elementwise import (
     ACTIVATIONS,
     drelu,
@@ -48,7 +47,6 @@ __all__ = [
     "Product",
     "Property",
     "closed_loop",
-    "create",
     "drelu",
     "dsigmoid",
     "dtanh",

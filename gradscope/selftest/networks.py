@@ -10,12 +10,12 @@ from scipy.optimize import brentq
 
 from gradscope.analysis.lyapunov import lyapunov
 from gradscope.analysis.singular import singular_values
+from gradscope.checking.create import create
 from gradscope.dynamics.chain import JacobianChain, linearise
 from gradscope.dynamics.drive import drive
 from gradscope.dynamics.trajectory import Trajectory, run
 from gradscope.maps.jacobian import Array
 from gradscope.networks.cell import Cell
-from gradscope.networks.create import create
 from gradscope.networks.network import Network
 from gradscope.selftest._check import CHANCE, EPS, Check, frame_allowance, gap
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from gradscope.checking import contract, jacobian
+from gradscope.checking.declarations import drawn_arrays
 from gradscope.checking.derivative import SEQUENCES, point, require
 from gradscope.checking.formulas import Derivative, compare_partials
 from gradscope.checking.function import Fact, check_function, facts_of
 from gradscope.checking.user_file import load
 from gradscope.errors import UsageError
 from gradscope.networks.cell import Cell, MapsCell
-from gradscope.networks.create import instantiate
 from gradscope.networks.function import FunctionCell
+from gradscope.networks.instantiate import instantiate
 from gradscope.networks.map import Map
 from gradscope.networks.network import Network
 
@@ -97,4 +99,6 @@ def load_cell_file(path: str | Path, name: str | None = None) -> type[Cell]:
 def _instance(cell: type[Cell] | Network, seed: int) -> Network:
     if not isinstance(cell, type):
         return cell
-    return instantiate(cell, cell.__name__, HIDDEN, INPUTS, np.random.default_rng(seed), None)
+    return instantiate(
+        cell, cell.__name__, HIDDEN, INPUTS, np.random.default_rng(seed), None, examined=partial(drawn_arrays, cell)
+    )

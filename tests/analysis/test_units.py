@@ -10,12 +10,12 @@ from gradscope.analysis.lyapunov import lyapunov
 from gradscope.analysis.products import products
 from gradscope.analysis.singular import singular_values
 from gradscope.analysis.steps import step_spectra
+from gradscope.checking.create import directions
 from gradscope.dynamics.chain import linearise
 from gradscope.dynamics.trajectory import run
 from gradscope.kernels.units import UnitProduct
 from gradscope.networks import OneMapCell, Partials
 from gradscope.networks.cell import cell_class
-from gradscope.networks.create import directions
 
 APART = [
     n

@@ -9,7 +9,7 @@ import numpy as np
 from test_papers import agree, uneven
 
 from gradscope.networks.cell import cell_class
-from gradscope.networks.create import instantiate
+from gradscope.networks.instantiate import instantiate
 from gradscope.testing import check_cell, load_cell_file
 
 FORMULAS = {"advance", "partials", "activations", "maps", "M", "_inner", "_values"}

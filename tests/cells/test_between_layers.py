@@ -8,11 +8,11 @@ import pytest
 import gradscope
 from gradscope import Norm, closed_loop, create, stack
 from gradscope.analysis.gradients import gradient_norms
+from gradscope.checking.create import directions
 from gradscope.dynamics.chain import linearise
 from gradscope.dynamics.loss import given_loss
 from gradscope.dynamics.trajectory import run
 from gradscope.errors import InputError, UsageError
-from gradscope.networks.create import directions
 from gradscope.networks.stack import Stack
 from gradscope.testing import check_cell
 

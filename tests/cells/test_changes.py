@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from gradscope import create, plugins
+from gradscope.checking.create import directions
 from gradscope.networks.cell import cell_class
 from gradscope.networks.changes import with_added_bias, with_orthogonal
-from gradscope.networks.create import directions
 from gradscope.networks.gate import Gate, keep_signs
 from gradscope.networks.stack import Direction, Stack
 

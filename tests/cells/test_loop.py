@@ -6,12 +6,12 @@ import pytest
 from gradscope import JacobianChain, analyze, closed_loop, create, from_step, plugins
 from gradscope.analysis.gradients import gradient_norms
 from gradscope.analysis.paths import paths
+from gradscope.checking.create import directions
 from gradscope.dynamics.chain import linearise
 from gradscope.dynamics.loss import random_loss
 from gradscope.dynamics.trajectory import run
 from gradscope.errors import InputError, UsageError
 from gradscope.networks.cell import cell_class
-from gradscope.networks.create import directions
 from gradscope.networks.stack import Stack
 from gradscope.testing import check_cell
 

@@ -169,7 +169,7 @@ def test_more_memory_than_there_is(refused, sizes, words):
 @pytest.mark.parametrize("cell", [("exprnn",), ("mingru", "--layers", "2"), ("mingru", "--drive", "self")])
 def test_what_mixes_units_is_refused_before_it_is_drawn(refused, monkeypatch, cell):
     """Recurrent weights that are made of others, layers, what comes back as input: their spectra take matrices."""
-    monkeypatch.setattr("gradscope.networks.create.made", lambda *_, **__: pytest.fail("drawn"))
+    monkeypatch.setattr("gradscope.checking.create.instantiate", lambda *_, **__: pytest.fail("drawn"))
     sizes = ["--hidden", "6000", "--max-memory", "3GiB", "--dry-run"]
     refused(5, ["for dense Jacobians", "--lags 0 needs"], "analyze", "--cell", *cell, *sizes)
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from gradscope import create, plugins
+from gradscope.checking.create import directions
 from gradscope.dynamics.chain import linearise
 from gradscope.dynamics.trajectory import run
 from gradscope.kernels.bound import sum_bound
 from gradscope.networks.cell import cell_class
-from gradscope.networks.create import directions
 from gradscope.networks.gate import keep_signs
 from gradscope.networks.stack import Direction, Stack
 from gradscope.testing import check_cell

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from gradscope.api import analyze
+from gradscope.checking.create import create, directions
 from gradscope.dynamics import trajectory
 from gradscope.dynamics.trajectory import run
-from gradscope.networks.create import create, directions
 from gradscope.networks.stack import Direction
 
 

@@ -5,11 +5,11 @@ import pytest
 import reference
 
 from gradscope import JacobianChain, create
+from gradscope.checking.create import directions
 from gradscope.dynamics.chain import linearise
 from gradscope.dynamics.drive import DRIVES, drive
 from gradscope.dynamics.trajectory import run
 from gradscope.errors import InputError, UsageError
-from gradscope.networks.create import directions
 
 B, T, M = 3, 7, 2
 INPUTS = np.random.default_rng(0).standard_normal((B, T, M))

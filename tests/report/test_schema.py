@@ -10,10 +10,10 @@ import pytest
 
 import gradscope
 from gradscope import plugins
+from gradscope.checking.create import directions
 from gradscope.cli.app import main
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.files.layouts._load import read_checkpoint
-from gradscope.networks.create import directions
 from gradscope.networks.stack import Direction
 from gradscope.report.inspection import inspection_document
 from gradscope.report.schema import schema

@@ -1,68 +1,25 @@
-"""Make a cell from its name, sizes, an initialisation and settings."""
+"""From a name, sizes, an initialisation and settings to a network; a class of the user's is examined on the way."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from gradscope import plugins
+from gradscope.checking.declarations import check_class, drawn_arrays
+from gradscope.checking.trial import check_user_cell
 from gradscope.errors import UsageError
-from gradscope.inits._base import Shape
-from gradscope.maps.jacobian import Array
-from gradscope.networks.cell import WEIGHTS, Cell, cell_class
-from gradscope.networks.gate import gate_names, keep_signs
+from gradscope.networks.cell import Cell, cell_class
+from gradscope.networks.instantiate import checked, instantiate, known_settings, settings_of_init
 from gradscope.networks.network import Network
 from gradscope.networks.norm import named_norm
 from gradscope.networks.stack import Direction, check_between, stack
 from gradscope.settings import HIDDEN, INPUT_SIZE
 
-__all__ = ["checked", "create", "directions", "instantiate", "known_settings"]
-
-
-def known_settings(cell: str | type[Cell], init: str | None) -> dict[str, Any]:
-    """Return the settings that a cell and an initialisation accept, with their defaults.
-
-    Gate biases (`forget_bias`, ...) have None: unless set, they are what the initialisation draws.
-    """
-    cls = cell if isinstance(cell, type) else cell_class(cell)
-    return cls.settings() | _init_settings(init or cls.usual_init) | dict.fromkeys(cls.bias_settings())
-
-
-def _init_settings(init: str) -> dict[str, Any]:
-    parameters = inspect.signature(plugins.load("inits", init).initialise).parameters.values()
-    return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
-
-
-def checked(name: str, value: Any, default: Any) -> Any:
-    """Convert a setting to the type of its default; biases (None) are numbers.
-
-    Raises:
-        UsageError: it cannot be.
-    """
-    try:
-        if isinstance(default, bool):
-            return {"true": True, "1": True, "on": True, "false": False, "0": False, "off": False}[str(value).lower()]
-        if isinstance(default, str):
-            return str(value)
-        number = float(value)
-        if isinstance(default, int):
-            return _whole(name, number, min(default, 1))
-    except (KeyError, ValueError, TypeError):
-        kind = "true or false" if isinstance(default, bool) else "a number"
-        raise UsageError(f"setting {name} must be {kind}, not '{value}'") from None
-    if not np.isfinite(number):
-        raise UsageError(f"setting {name} must be a finite number, not '{value}'")
-    return number
-
-
-def _whole(name: str, number: float, least: int) -> int:
-    if not (number.is_integer() and number >= least):
-        raise UsageError(f"setting {name} must be a whole number, {least} or more, not {number:g}")
-    return int(number)
+__all__ = ["create", "directions"]
 
 
 def create(
@@ -146,37 +103,6 @@ def directions(
     return network
 
 
-def instantiate(
-    cls: type[Cell],
-    name: str,
-    hidden: int,
-    inputs: int,
-    rng: np.random.Generator,
-    init: str | None,
-    settings: Mapping[str, Any] = MappingProxyType({}),
-    drawn: Mapping[str, Any] = MappingProxyType({}),
-) -> Cell:
-    """Make a cell of a class, with some of its settings and of those of the initialisation; None for its usual one."""
-    from gradscope.checking.declarations import drawn_arrays  # the one way up: see pyproject.toml
-
-    gates = cls.gates
-    shape = Shape(name, tuple(gates), hidden, inputs, gate_names(gates), keep_signs(gates), cls.recurrent_weights)
-    asked, init = init is not None, init or cls.usual_init
-    weights = plugins.load("inits", init).initialise(shape, rng, **drawn)
-    if not cls.recurrent_weights:
-        weights |= {"U": None, "b_hh": None}
-    settings = cls.settings() | dict(settings)
-    cls.check_settings(settings)
-    arrays = drawn_arrays(cls, cls.init_parameters(hidden, inputs, rng, **settings))
-    if asked:  # an array that a cell does not have, or has in another shape, stays so all the same
-        arrays = {k: w for k, w in arrays.items() if k not in WEIGHTS or _shape(w) != _shape(weights[k])}
-    return cls(**weights | arrays, **settings)
-
-
-def _shape(w: Array | None) -> tuple[int, ...]:
-    return () if w is None else w.shape
-
-
 def _layer(
     cell: str | type[Cell],
     hidden: int,
@@ -186,9 +112,6 @@ def _layer(
     rng: np.random.Generator,
     settings: dict[str, Any],
 ) -> Cell:
-    from gradscope.checking.declarations import check_class  # the one way up: see pyproject.toml
-    from gradscope.checking.trial import check_user_cell
-
     cls = cell if isinstance(cell, type) else cell_class(cell)
     name = cls.__name__ if isinstance(cell, type) else cell
     check_class(cls)
@@ -200,9 +123,9 @@ def _layer(
             )
             raise UsageError(f"there is no setting named '{key}'", hint)
     values = {key: checked(key, value, known[key]) for key, value in settings.items()}
-    drawn = {k: values.pop(k) for k in _init_settings(init or cls.usual_init) if k in values}
+    drawn = {k: values.pop(k) for k in settings_of_init(init or cls.usual_init) if k in values}
     biases = {k: values.pop(k) for k in cls.bias_settings() if k in values}
-    layer = instantiate(cls, name, hidden, inputs, rng, init, values, drawn)
+    layer = instantiate(cls, name, hidden, inputs, rng, init, values, drawn, partial(drawn_arrays, cls))
     layer = layer if gain == 1 else layer.with_gain(gain)
     for key, value in biases.items():
         layer = layer.with_bias(cls.bias_settings()[key], value)

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from gradscope import plugins
-from gradscope.analysis import finite
 from gradscope.analysis._measure import measure
 from gradscope.analysis._run import Run
 from gradscope.analysis.lyapunov import LONGEST_BURN, usual_burn
@@ -33,6 +32,7 @@ from gradscope.networks.gate import gate_names, keep_signs
 from gradscope.networks.loop import Loop
 from gradscope.networks.network import Network
 from gradscope.networks.stack import Direction, Stack, backward, cells_of
+from gradscope.numerics.nonfinite import NonFinite
 from gradscope.remedies import try_changes
 from gradscope.report import environment, section
 from gradscope.report.build import analysis_document, comparison_document
@@ -59,7 +59,7 @@ class Origin:
     model: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     warnings: Sequence[Mapping[str, Any]] = ()
-    nonfinite: Sequence[finite.NonFinite] = ()
+    nonfinite: Sequence[NonFinite] = ()
 
 
 @with_keywords

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from gradscope.analysis.finite import NonFinite
-from gradscope.analysis.gradients import GradientNorms, gradient_norms
+from gradscope.analysis._cotangents import GradientNorms, gradient_norms
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.dynamics.loss import Loss
 from gradscope.dynamics.progress import Progress, no_progress
+from gradscope.numerics.nonfinite import NonFinite
 
 __all__ = ["Run"]
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gradscope.analysis.gradients import GradientNorms
+from gradscope.analysis._cotangents import GradientNorms
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.maps.jacobian import Array
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,67 +10,43 @@ from gradscope.dynamics.chain import JacobianChain
 from gradscope.dynamics.trajectory import Trajectory
 from gradscope.errors import InputError
 from gradscope.maps.jacobian import Array
+from gradscope.numerics.nonfinite import NonFinite, nonfinite_in
 
 if TYPE_CHECKING:
     from gradscope.analysis._run import Run
     from gradscope.settings import Settings
 
-__all__ = ["check_finite", "measure", "NonFinite", "nonfinite", "nonfinite_in", "nonfinite_jacobian"]
+__all__ = ["check_finite", "measure", "nonfinite", "nonfinite_jacobian"]
 
 NEEDS = ()
 
 WINDOW = 1000  # steps that are looked at together
 
 
-@dataclass(frozen=True)
-class NonFinite:
-    """Values of one kind in one array.
-
-    Attributes:
-        path: what the array is: "model.weights.U", "data", "states".
-        kind: "nan", "inf" or "-inf".
-        count: how many.
-        first: index of the first one.
-    """
-
-    path: str
-    kind: str
-    count: int
-    first: tuple[int, ...]
-
-
-def nonfinite_in(path: str, array: Array) -> list[NonFinite]:
-    """List what is not finite in one array, at most one record of each kind, the first to appear first."""
-    if np.isfinite(array).all():
-        return []
-    kinds = {"nan": np.isnan(array), "inf": array == np.inf, "-inf": array == -np.inf}
-    records = [
-        NonFinite(path, kind, int(mask.sum()), tuple(int(i) for i in np.argwhere(mask)[0]))
-        for kind, mask in kinds.items()
-        if mask.any()
-    ]
-    return sorted(records, key=lambda r: r.first)  # what overflows is inf before it is nan
+def _in_order(path: str, array: Array) -> list[NonFinite]:
+    """Return the records of one array, the first to appear first: what overflows is inf before it is nan."""
+    return sorted(nonfinite_in(path, array), key=lambda r: r.first)
 
 
 def nonfinite(trajectory: Trajectory) -> list[NonFinite]:
     """List what is not finite in the weights, in the inputs (step, input, sequence) and in the states."""
     records: list[NonFinite] = []
     for name, weights in trajectory.cell.weights().items():
-        records += nonfinite_in(f"model.weights.{name}", weights)
-    records += nonfinite_in("inputs", trajectory.inputs)
+        records += _in_order(f"model.weights.{name}", weights)
+    records += _in_order("inputs", trajectory.inputs)
     return records + _in_states(trajectory)
 
 
 def _in_states(trajectory: Trajectory) -> list[NonFinite]:
     """List what is not finite in the states, a window at a time where they are computed again."""
     if trajectory.at is None:
-        return nonfinite_in("states", trajectory.states)
+        return _in_order("states", trajectory.states)
     if not trajectory.nonfinite:
         return []
     records: dict[str, NonFinite] = {}
     for start, window in trajectory.windows(WINDOW):
         states = window.states[(start > 0) :]
-        for r in nonfinite_in("states", states):
+        for r in _in_order("states", states):
             first = (r.first[0] + start + (start > 0), *r.first[1:])
             known = records.get(r.kind, NonFinite(r.path, r.kind, 0, first))
             records[r.kind] = NonFinite(r.path, r.kind, known.count + r.count, known.first)

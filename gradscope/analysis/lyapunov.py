@@ -324,18 +324,16 @@ def _by_unit(chain: JacobianChain, k: int, burn: int, seed: int, *, progress: Pr
     p, units = len(chain.parts), next(iter(chain.sizes.values()))
     q = np.random.default_rng([seed, FRAME_SEED]).standard_normal((p, units, chain.batch))
     q /= np.sqrt(np.square(q).sum(axis=0))
-    warm_steps = marks[cold_mark]
-    cold, _, q = unit_growth(
-        chain, q, burn, marks[: cold_mark + 1], lambda t: progress(TITLE, t, warm_steps + chain.steps)
-    )
-    growth, doubt, _ = unit_growth(
-        chain, q, burn, marks, lambda t: progress(TITLE, warm_steps + t, warm_steps + chain.steps)
-    )
+    warm_steps, cuts = marks[cold_mark], [burn, *marks]
+    warm = lambda t: progress(TITLE, t, warm_steps + chain.steps)  # noqa: E731
+    counted = lambda t: progress(TITLE, warm_steps + t, warm_steps + chain.steps)  # noqa: E731
+    cold, _, q = unit_growth(chain.units(cuts), q, burn, marks[: cold_mark + 1], warm)
+    growth, doubt, _ = unit_growth(chain.units(cuts), q, burn, marks, counted)
     largest = np.argsort(-growth[-1].mean(axis=0), kind="stable")[:k]
     first = np.zeros((chain.steps - burn, chain.batch))
     if chain.batch == 1:  # the correlation time is asked for of one sequence only
         unit = int(largest[0]) % units
-        first = unit_growth_by_step(chain, q[:, unit], burn, unit)
+        first = unit_growth_by_step(chain.units(), q[:, unit], burn, unit)
     total = growth[-1].sum(axis=1) if k == chain.size else np.zeros(chain.batch)
     return FrameGrowth(
         at_marks=growth[:, :, largest],

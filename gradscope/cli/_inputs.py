@@ -15,8 +15,8 @@ from gradscope.errors import InputError, UsageError
 from gradscope.settings import Settings
 
 if TYPE_CHECKING:
-    from gradscope.analysis.finite import NonFinite
     from gradscope.maps.jacobian import Array
+    from gradscope.numerics.nonfinite import NonFinite
 
 __all__ = ["Inputs", "inputs_of", "lengths", "loss_gradient_of"]
 
@@ -105,7 +105,6 @@ def _loop_note(steps: int, data: str | None) -> dict[str, Any]:
 
 def _read(model: Model, check: Check) -> tuple[Array, list[dict[str, Any]], list[NonFinite]]:
     """Return inputs (B, T, m), warnings, and records of values that are not finite."""
-    from gradscope.analysis.finite import NonFinite
     from gradscope.files.data._load import load_inputs
 
     settings = model.settings
@@ -127,8 +126,7 @@ def _read(model: Model, check: Check) -> tuple[Array, list[dict[str, Any]], list
     warnings += [{"code": "GS-NOTE", "message": n, "where": "data"} for n in read.notes]
     warnings += _layout_note(settings, values)
     warnings += [{"code": "GS-SHORT-DATA", "message": text, "where": "data"} for text in _short(settings, values)]
-    records = [NonFinite(r["path"], r["kind"], r["count"], tuple(r["first"])) for r in read.nonfinite]
-    return values, warnings, records
+    return values, warnings, list(read.nonfinite)
 
 
 def _short(settings: Settings, values: Array) -> list[str]:

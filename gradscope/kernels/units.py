@@ -8,15 +8,11 @@ log|det M| is a sum over steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from gradscope.numerics.formats import EPS, LN2, Array
-
-if TYPE_CHECKING:
-    from gradscope.dynamics.chain import JacobianChain
 
 __all__ = [
     "EIGENVALUE_UNSURE_NATS",
@@ -31,6 +27,10 @@ __all__ = [
 PLAIN_SIZE, PLAIN_STEPS = 2.0**30, 32  # so many matrices of up to this size, or its inverse, stay within float64
 UNIT_SAMPLE_FACTOR = 10.0  # times a sample of an error, for its size: four normal numbers are less once in ten thousand
 EIGENVALUE_UNSURE_NATS = 1e-2  # of error, from which an eigenvalue is not determined
+
+
+UnitBlock = tuple[int, int, Array]
+"""Numbers of the first step and of the step after the last, and the matrices of these, (p, p, K, H, S)."""
 
 
 class UnitProduct:
@@ -238,12 +238,12 @@ def in_order(*rows: Array) -> list[Array]:
 
 
 def unit_growth(
-    chain: JacobianChain, q: Array, burn: int, marks: list[int], progress: Callable[[int], None]
+    blocks: Iterable[UnitBlock], q: Array, burn: int, marks: list[int], progress: Callable[[int], None]
 ) -> tuple[Array, Array, Array]:
     """Push the first direction of every unit along the chain; what the second gains is the rest of the determinant.
 
     Args:
-        chain: the Jacobians.
+        blocks: of `JacobianChain.units`, cut at `burn` and at the marks.
         q: (p, H, S), directions of length one.
         burn: steps that are not counted.
         marks: steps after which the growth is noted.
@@ -257,7 +257,7 @@ def unit_growth(
     at_marks: list[Array] = []
     growth, doubt = np.zeros((2, p, units, count))
     product = UnitProduct(p, units, count)
-    for start, stop, steps in chain.units([burn, *marks]):
+    for start, stop, steps in blocks:
         if start == burn:
             q, product = product.turned(q), UnitProduct(p, units, count)
         product.multiply(steps)
@@ -272,20 +272,21 @@ def unit_growth(
     return np.array(at_marks), doubt.reshape(p * units, count).T, q
 
 
-def unit_growth_by_step(chain: JacobianChain, q: Array, burn: int, unit: int) -> Array:
+def unit_growth_by_step(blocks: Iterable[UnitBlock], q: Array, burn: int, unit: int) -> Array:
     """Return by how much the direction q (p, S) of a unit has grown until each counted step, nats, (T - burn, S)."""
-    sizes = np.zeros((chain.steps, q.shape[1]))
-    for start, stop, steps in chain.units():
+    sizes: list[Array] = []
+    for _, _, steps in blocks:
         matrices = steps[:, :, :, unit]
         if len(q) == 1:
-            sizes[start:stop] = matrices[0, 0]
+            sizes += [*matrices[0, 0]]
             continue
-        for k in range(stop - start):
+        for k in range(matrices.shape[2]):
             new = matrices[:, 0, k] * q[0] + matrices[:, 1, k] * q[1]
-            sizes[start + k] = size = np.hypot(new[0], new[1])
+            size = np.hypot(new[0], new[1])
+            sizes.append(size)
             q = np.where(size > 0, new / np.where(size > 0, size, 1.0), q)
     with np.errstate(divide="ignore"):
-        return np.cumsum(np.log(np.abs(sizes[burn:])), axis=0)
+        return np.cumsum(np.log(np.abs(np.array(sizes[burn:]))), axis=0)
 
 
 def _applied(matrix: Array, q: Array) -> Array:

@@ -101,10 +101,6 @@ class Cell(Weighted, Network):
     def gate_ranges(self) -> dict[str, tuple[float, float]]:
         return gate_intervals(self.gates)
 
-    def weights(self) -> dict[str, Array]:
-        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return {k: w for k, w in fields.items() if isinstance(w, np.ndarray)}
-
     def blocks(self, gates: int) -> tuple[Four, Four]:
         """Return (W, U, b_ih, b_hh) of the first few gates, and of the others."""
 
@@ -130,23 +126,9 @@ class Cell(Weighted, Network):
         """Return the settings that are not at their default."""
         return {k: getattr(self, k) for k, v in self.settings().items() if getattr(self, k) != v}
 
-    def replace(self, **changes: Any) -> Self:
-        """Return a copy with some fields changed."""
-        return dataclasses.replace(self, **changes)
-
     def astype(self, dtype: Any) -> Self:
         """Return a copy with weights of another floating-point type."""
         return self.replace(**{k: w.astype(dtype) for k, w in self.weights().items()})
-
-    def with_gain(self, gain: float) -> Self:
-        """Return a copy with the recurrent weights multiplied by `gain`.
-
-        Raises:
-            UsageError: there are none.
-        """
-        if self.U is None:
-            raise UsageError(f"{type(self).__name__} has no recurrent weights that a gain could scale")
-        return self.replace(U=self.U * np.asarray(gain, self.U.dtype))
 
     def with_bias(self, gate: str, value: float) -> Self:
         """Return a copy in which the two biases of a gate add up to `value`, for every unit."""

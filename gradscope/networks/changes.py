@@ -9,22 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from gradscope.maps.jacobian import Array
 from gradscope.networks.gate import gate_names, keep_signs
-
-if TYPE_CHECKING:
-    from gradscope.networks.cell import Cell
+from gradscope.networks.map import Weighted
 
 __all__ = ["usual", "with_added_bias", "with_orthogonal"]
 
 BIASES = (1, 3)  # added to the gate that keeps: sigmoid(0) = 0.5 becomes 0.73 and 0.95
 LARGEST = 3.0  # factor on recurrent weights: beyond it units saturate, or the network is another one
 ALREADY = 0.9  # share of the mean chrono bias from which a cell forgets as slowly as that; draws of it scatter
-C = TypeVar("C", bound="Cell")
+C = TypeVar("C", bound=Weighted)
 
 
 def usual(cell: C, missing_factor: float, steps: int) -> dict[str, Callable[[], C]]:
@@ -71,14 +69,14 @@ def _with_chrono(cell: C, scales: Array) -> C:
     return cell
 
 
-def _rows(cell: Cell, gate: str) -> slice:
+def _rows(cell: Weighted, gate: str) -> slice:
     i = list(cell.gates).index(gate) * cell.width
     return slice(i, i + cell.width)
 
 
-def _bias(cell: Cell, gate: str) -> Array:
+def _bias(cell: Weighted, gate: str) -> Array:
     """Return the sum of a gate's two biases."""
-    total = np.zeros(cell.rows, cell.dtype)
+    total = np.zeros(cell.rows, np.result_type(*cell.weights().values()))
     for b in (cell.b_ih, cell.b_hh):
         total = total if b is None else total + b
     return np.asarray(total[_rows(cell, gate)])
@@ -91,7 +89,7 @@ def with_added_bias(cell: C, gate: str, value: float | Array) -> C:
     """
     name = "b_hh" if cell.b_ih is None and cell.b_hh is not None else "b_ih"
     old = getattr(cell, name)
-    bias = np.zeros(cell.rows, cell.dtype) if old is None else old.copy()
+    bias = np.zeros(cell.rows, np.result_type(*cell.weights().values())) if old is None else old.copy()
     bias[_rows(cell, gate)] += np.asarray(value, bias.dtype)
     return cell.replace(**{name: bias})
 
@@ -109,7 +107,7 @@ def with_orthogonal(cell: C) -> C:
     return cell.replace(U=np.concatenate(blocks))
 
 
-def _orthogonal(cell: Cell) -> bool:
+def _orthogonal(cell: Weighted) -> bool:
     assert cell.U is not None
     blocks = cell.U.reshape(len(cell.gates), cell.width, cell.width)
     gap = blocks @ blocks.transpose(0, 2, 1) - np.eye(cell.width, dtype=cell.U.dtype)

@@ -5,13 +5,15 @@ Most cells are one map from state to state; a GRU whose reset comes first is two
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from gradscope.errors import UsageError
 from gradscope.maps.jacobian import Array, Jacobian
 from gradscope.networks.formulas import Partials, Parts, Places, Preactivations, places
 from gradscope.networks.gate import Gate
@@ -55,6 +57,25 @@ class Weighted:
     def column(self, name: str) -> Array:
         """Return an array of H units, (..., H), as columns (..., H, 1)."""
         return np.asarray(getattr(self, name))[..., None]
+
+    def weights(self) -> dict[str, Array]:
+        """Return every array by name."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {name: array for name, array in fields.items() if isinstance(array, np.ndarray)}
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def with_gain(self, gain: float) -> Self:
+        """Return a copy with the recurrent weights multiplied by `gain`.
+
+        Raises:
+            UsageError: there are none.
+        """
+        if self.U is None:
+            raise UsageError(f"{type(self).__name__} has no recurrent weights that a gain could scale")
+        return self.replace(U=self.U * np.asarray(gain, self.U.dtype))
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gradscope.analysis.finite import NonFinite
+    from gradscope.numerics.nonfinite import NonFinite
 
 
 __all__ = ["place", "record", "strict"]

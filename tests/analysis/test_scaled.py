@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from gradscope import create
-from gradscope.analysis.finite import NonFinite, nonfinite, nonfinite_in
+from gradscope.analysis.finite import nonfinite
 from gradscope.dynamics.trajectory import run
+from gradscope.numerics.nonfinite import NonFinite, nonfinite_in
 from gradscope.numerics.scaled import LN2, add, log_norm, rescale
 
 ZERO = np.zeros(1, np.int64)
@@ -73,8 +74,8 @@ def test_finding_what_is_not_finite():
     a[0, 3] = np.inf
     a[2, 3] = -np.inf
     assert nonfinite_in("data", a) == [
-        NonFinite("data", "inf", 1, (0, 3)),
         NonFinite("data", "nan", 2, (1, 2)),
+        NonFinite("data", "inf", 1, (0, 3)),
         NonFinite("data", "-inf", 1, (2, 3)),
     ]
 

@@ -11,6 +11,7 @@ import pytest
 
 from gradscope.errors import GradscopeError
 from gradscope.files.data._load import load_array, load_inputs, split_key
+from gradscope.numerics.nonfinite import NonFinite
 
 
 def refused(path, exit_code, *words, size=3, **options):
@@ -231,8 +232,8 @@ def spoilt():
 def test_row_64_records(tmp_path):
     inputs = load_inputs(save(tmp_path, spoilt()), input_size=3)
     assert inputs.nonfinite == (
-        {"path": "data", "kind": "nan", "count": 2, "first": [1, 2, 0]},
-        {"path": "data", "kind": "-inf", "count": 1, "first": [0, 5, 2]},
+        NonFinite("data", "nan", 2, (1, 2, 0)),
+        NonFinite("data", "-inf", 1, (0, 5, 2)),
     )
 
 
@@ -258,7 +259,7 @@ def test_odd_bits(tmp_path):
     """Signalling NaNs and infinities raise no floating-point warning anywhere."""
     odd = NOISE[0].copy()
     odd.view(np.uint64)[2, 1] = 0x7FF0000000000001
-    assert load_inputs(save(tmp_path, odd), input_size=3).nonfinite[0]["kind"] == "nan"
+    assert load_inputs(save(tmp_path, odd), input_size=3).nonfinite[0].kind == "nan"
     path = tmp_path / "x.csv"
     path.write_text("inf,1\ninf,2\n")
     refused(path, 4, "2 features", size=1)
@@ -291,7 +292,7 @@ def test_float32_that_overflows(tmp_path):
     inputs = load_inputs(save(tmp_path, np.array([[1e300, 1, 2]])), input_size=3, dtype=np.float32)
     assert inputs.values.dtype == np.float32
     assert any("too large for float32" in note for note in inputs.notes)
-    assert inputs.nonfinite[0]["kind"] == "inf"
+    assert inputs.nonfinite[0].kind == "inf"
     refused(save(tmp_path, NOISE), 2, "float32 or float64", dtype=np.int32)
 
 

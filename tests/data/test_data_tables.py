@@ -7,6 +7,7 @@ import pytest
 
 from gradscope.errors import GradscopeError
 from gradscope.files.data._load import load_inputs
+from gradscope.numerics.nonfinite import NonFinite
 
 WANTED = [[1.5, 2.0], [3.0, -4.25]]
 
@@ -109,7 +110,7 @@ def test_row_73_empty(tmp_path):
 def test_empty_cells_are_nan(tmp_path):
     inputs = table(tmp_path, "a,b\n1,\nNA,2\n,inf\n")
     assert np.isnan(inputs.values).sum() == 3
-    assert inputs.nonfinite[0] == {"path": "data", "kind": "nan", "count": 3, "first": [0, 0, 1]}
+    assert inputs.nonfinite[0] == NonFinite("data", "nan", 3, (0, 0, 1))
     refused(tmp_path, "a,b\n1,\n2,3\n", 4, "step 0, column 1 ('b')", nan="error")
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from gradscope import analyze, create
+from gradscope.analysis._cotangents import Cotangents, gradient_norms
 from gradscope.analysis.finite import nonfinite
-from gradscope.analysis.gradients import Cotangents, gradient_norms
 from gradscope.analysis.paths import paths
 from gradscope.dynamics import trajectory
 from gradscope.dynamics.budget import CHECKPOINTS, EVERYTHING, STATES, STORAGE, Plan

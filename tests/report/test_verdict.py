@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from gradscope import JacobianChain, analyze, create
-from gradscope.analysis.finite import NonFinite
 from gradscope.analysis.gates import GateStatistics
 from gradscope.analysis.reach import Reach
 from gradscope.networks.cell import cell_class
+from gradscope.numerics.nonfinite import NonFinite
 from gradscope.report import verdict
 from gradscope.report.case import Case
 from gradscope.report.model import times

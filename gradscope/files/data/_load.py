@@ -12,12 +12,13 @@ from numpy.typing import DTypeLike, NDArray
 from gradscope.errors import InputError, ResourceError, UsageError
 from gradscope.files.data import npy
 from gradscope.files.data._base import DataOptions, RawData
-from gradscope.files.data._prepare import Inputs, NonFinite, converted, prepare, records, shaped
+from gradscope.files.data._prepare import Inputs, converted, prepare, shaped
 from gradscope.files.display import printable
 from gradscope.files.opening import head_of, reading_error
 from gradscope.files.recognise import plugin_errors, reader_of
+from gradscope.numerics.nonfinite import nonfinite_in
 
-__all__ = ["Inputs", "NonFinite", "load_array", "load_inputs", "load_tokens", "split_key", "width_of"]
+__all__ = ["Inputs", "load_array", "load_inputs", "load_tokens", "split_key", "width_of"]
 
 
 def load_inputs(
@@ -127,9 +128,9 @@ def load_array(
             values = converted(raw.array, dtype, what, [])
     except MemoryError as error:
         raise ResourceError(f"there is not enough memory to read {what}") from error
-    if bad := records(values):
-        counts = " and ".join(f"{r['count']} {r['kind']}" for r in bad)
-        raise InputError(f"{what} holds {counts}; the first is at {tuple(bad[0]['first'])}")
+    if bad := nonfinite_in("data", values):
+        counts = " and ".join(f"{r.count} {r.kind}" for r in bad)
+        raise InputError(f"{what} holds {counts}; the first is at {bad[0].first}")
     return values
 
 

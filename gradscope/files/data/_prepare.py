@@ -4,27 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from gradscope.errors import InputError, UsageError
 from gradscope.files.data._base import Array, DataOptions, RawData, fit
+from gradscope.numerics.nonfinite import NonFinite, nonfinite_in
 
-__all__ = ["Inputs", "NonFinite", "converted", "prepare", "shaped"]
+__all__ = ["Inputs", "converted", "prepare", "shaped"]
 
 LAYOUTS = ("btf", "tbf")
 POLICIES = ("keep", "drop", "zero", "error")
-
-
-class NonFinite(TypedDict):
-    """Numbers of one kind that are not finite: how many, and where the first is (sequence, step, column)."""
-
-    path: str
-    kind: str
-    count: int
-    first: list[int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +26,7 @@ class Inputs:
     Attributes:
         values: shape (B, T, m), C-contiguous.
         notes: sentences on what was assumed or converted.
-        nonfinite: what is not finite in `values`.
+        nonfinite: what is not finite in `values`; `first` is (sequence, step, column).
         warnings: (code, sentence).
         columns: names of the last axis; empty where the file has none.
     """
@@ -66,7 +58,9 @@ def prepare(raw: RawData, options: DataOptions, what: str, layout: str | None, n
     if nan != "keep":
         values = _repaired(values, raw.columns, what, nan, warnings)
     warnings.extend(_no_drive(values, what))
-    return Inputs(np.ascontiguousarray(values), tuple(notes), records(values), tuple(warnings), raw.columns)
+    return Inputs(
+        np.ascontiguousarray(values), tuple(notes), tuple(nonfinite_in("data", values)), tuple(warnings), raw.columns
+    )
 
 
 def shaped(raw: RawData, size: int, what: str, layout: str | None, notes: list[str]) -> Array:
@@ -144,26 +138,14 @@ def converted(array: Array, dtype: DTypeLike, what: str, notes: list[str]) -> ND
     return values
 
 
-def records(values: Array, path: str = "data") -> tuple[NonFinite, ...]:
-    """Count what is not finite, by kind, with the first place of each."""
-    if np.isfinite(values).all():
-        return ()
-    counts: list[NonFinite] = []
-    for kind, mask in (("nan", np.isnan(values)), ("inf", np.isposinf(values)), ("-inf", np.isneginf(values))):
-        if count := int(np.count_nonzero(mask)):
-            first = [int(i) for i in np.unravel_index(int(mask.argmax()), mask.shape)]
-            counts.append({"path": path, "kind": kind, "count": count, "first": first})
-    return tuple(counts)
-
-
 def _repaired(
     values: NDArray[np.floating[Any]], columns: tuple[str, ...], what: str, nan: str, warnings: list[tuple[str, str]]
 ) -> NDArray[np.floating[Any]]:
-    bad = records(values)
+    bad = nonfinite_in("data", values)
     if not bad:
         return values
-    counts = " and ".join(f"{r['count']} {r['kind']}" for r in bad)
-    sequence, step, column = min(r["first"] for r in bad)
+    counts = " and ".join(f"{r.count} {r.kind}" for r in bad)
+    sequence, step, column = min(r.first for r in bad)
     name = f" ('{columns[column]}')" if columns else ""
     message = f"{what} holds {counts}; the first is in sequence {sequence}, step {step}, column {column}{name}"
     if nan == "error":

@@ -9,7 +9,7 @@ from gradscope.report.model import Finding
 from gradscope.report.strict import place
 
 if TYPE_CHECKING:
-    from gradscope.analysis.finite import NonFinite
+    from gradscope.numerics.nonfinite import NonFinite
 
 
 def findings(records: tuple[NonFinite, ...], case: Case) -> list[Finding]:

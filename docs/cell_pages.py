@@ -20,10 +20,10 @@ import numpy as np
 import gradscope
 from gradscope import plugins
 from gradscope.cli._cells import describe
-from gradscope.diagram import cell_report
 from gradscope.maps.composition import Composite
 from gradscope.maps.jacobian import Dense, Linear
 from gradscope.render import png
+from gradscope.report.diagram import cell_report
 
 HIDDEN, STEPS = 64, 200
 Ways = dict[int, set[tuple[str, ...]]]

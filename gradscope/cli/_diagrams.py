@@ -25,7 +25,8 @@ def drawn(report: Report, cells: Mapping[str, Network]) -> Report:
     Raises:
         InputError: none of the models can be drawn.
     """
-    from gradscope.diagram import saved_cell, with_diagrams
+    from gradscope.report.diagram import with_diagrams
+    from gradscope.report.saved_cell import saved_cell
 
     document = report.document
     if document["kind"] not in ("analysis", "comparison"):

@@ -1,8 +1,8 @@
 """Where the boxes and lines of a diagram go, in inches from its lower left corner.
 
 As on a circuit board: every part of the state has a track from its old box at the left to its new box at the right,
-gates stand in a row below, in the order in which they are computed, and what goes into them runs on buses below
-them. What a gate gives rises from it to the tracks. So lines meet at right angles, and no text lies on a line.
+gates stand in a row below, in the order in which they are computed, and their inputs run on buses below them. The
+output of a gate rises from it to the tracks. So lines meet at right angles, and no text lies on a line.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from dataclasses import dataclass, field
 
 from gradscope.report.model import Diagram, Edge, Node, percent
 
-__all__ = ["NAME", "SMALL", "Box", "Circuit", "Line", "Word"]
-
-NAME, SMALL = 9.0, 7.0  # points
-BUS = 0.17  # inches from a bus to the next
-HEIGHTS = (0.28, 0.4, 0.53)  # of a box with one line, two, three
-PAD, APART = 0.13, 0.16  # around a box's text; between boxes
-TAP, LINK, MIX = 0.15, 0.2, 0.4  # columns where lines leave tracks, join them late, and cross at the beginning
-ABOVE = 0.075  # from a track to the text over it
+NAME_POINTS, NOTE_POINTS = 9.0, 7.0
+# all lengths in inches
+BUS_GAP = 0.17  # from a bus to the next
+BOX_HEIGHTS = (0.28, 0.4, 0.53)  # with one line of text, two, three
+LEAST_BOX_WIDTH = 0.34
+PADDING, BOX_GAP = 0.13, 0.16  # around a box's text; between boxes
+TAP_WIDTH, LINK_WIDTH, CROSSING_WIDTH = 0.15, 0.2, 0.4  # columns where lines leave tracks, join them, and cross
+TEXT_RISE = 0.075  # from a track to the text over it
+ARROW_GAP = 0.1  # between lines into the same gate
 
 Measure = Callable[[str, float], float]
 """Width in inches of a text of a size in points."""
@@ -57,7 +58,7 @@ class Line:
     """
 
     points: tuple[Point, ...]
-    road: str
+    path: str
     share: float | None = None
     tip: bool = False
     dot: bool = False
@@ -65,27 +66,27 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Word:
-    """A text: the left end of its base line, or the right end."""
+class Label:
+    """A text on the left or right end of its base line, as `align` says; `path` as for `Edge`."""
 
     text: str
     x: float
     y: float
-    road: str
+    path: str
     align: str = "left"
 
 
 @dataclass
 class _Track:
-    """A horizontal line; what runs on it changes where something joins: (x, road, share)."""
+    """A horizontal line in pieces, (x where it begins, path, share): the path may change where a line joins."""
 
     y: float
     pieces: list[tuple[float, str, float | None]] = field(default_factory=list)
 
-    def join(self, x: float, road: str, share: float | None) -> None:
-        """Begin it, or let it be a road around the weights from here on."""
-        if not self.pieces or (road == "around" and self.pieces[-1][1] != "around"):
-            self.pieces.append((x, road, share))
+    def join(self, x: float, path: str, share: float | None) -> None:
+        """Begin the track at x, or make it a skip path from there on."""
+        if not self.pieces or (path == "around" and self.pieces[-1][1] != "around"):
+            self.pieces.append((x, path, share))
 
 
 def _percent(share: float) -> str:
@@ -99,210 +100,224 @@ class Circuit:
     """A diagram, laid out.
 
     Attributes:
-        boxes, lines, words: what there is to draw.
-        width, height: of all of it, in inches.
+        boxes, lines, labels: what there is to draw.
+        width, height: of the whole diagram.
     """
 
     def __init__(self, diagram: Diagram, measure: Measure) -> None:
         self.diagram, self.measure = diagram, measure
         self.boxes: dict[str, Box] = {}
         self.lines: list[Line] = []
-        self.words: list[Word] = []
+        self.labels: list[Label] = []
         self.kinds = {n.name: n.kind for n in diagram.nodes}
-        self.read = list(dict.fromkeys(e.start for e in diagram.edges if e.road == "weights"))
+        self.read_parts = list(dict.fromkeys(e.start for e in diagram.edges if e.path == "weights"))
         self.taps: dict[str, float] = {}
         self.linked: set[str] = set()
-        self.end = 0.0  # of the text over the tracks
+        self.text_end = 0.0  # x of the end of the text over the tracks
         self._rows()
         self._columns()
 
-    def _into(self, name: str, *roads: str) -> list[Edge]:
-        return [e for e in self.diagram.edges if e.end == name and e.road in roads]
+    def _edges_into(self, name: str, *paths: str) -> list[Edge]:
+        return [e for e in self.diagram.edges if e.end == name and e.path in paths]
 
-    def _from(self, name: str, *roads: str) -> list[Edge]:
-        return [e for e in self.diagram.edges if e.start == name and e.road in roads]
+    def _edges_from(self, name: str, *paths: str) -> list[Edge]:
+        return [e for e in self.diagram.edges if e.start == name and e.path in paths]
 
-    def _of(self, *kinds: str) -> list[Node]:
+    def _nodes(self, *kinds: str) -> list[Node]:
         return [n for n in self.diagram.nodes if n.kind in kinds]
 
     def _lines_of(self, node: Node) -> tuple[str, ...]:
         lines = (node.label, node.note) if node.note else (node.label,)
-        shares = [e.share for e in self._into(node.name, "weights") if e.share is not None]
+        shares = [e.share for e in self._edges_into(node.name, "weights") if e.share is not None]
         return (*lines, _percent(shares[0])) if node.kind == "gate" and shares else lines
 
     def _size(self, node: Node) -> tuple[float, float]:
         lines = self._lines_of(node)
-        wide = max(self.measure(t, NAME if i == 0 else SMALL) for i, t in enumerate(lines))
-        return max(0.34, wide + PAD), HEIGHTS[len(lines) - 1]
+        width = max(self.measure(t, NAME_POINTS if i == 0 else NOTE_POINTS) for i, t in enumerate(lines))
+        return max(LEAST_BOX_WIDTH, width + PADDING), BOX_HEIGHTS[len(lines) - 1]
 
     def _place(self, node: Node, x: float, y: float, width: float) -> Box:
         box = Box(node, x, y, width, self._size(node)[1], self._lines_of(node))
         self.boxes[node.name] = box
         return box
 
+    def _tallest(self, *kinds: str) -> float:
+        """Return the largest height of boxes of some kinds, 0 where there are none."""
+        return max((self._size(n)[1] for n in self._nodes(*kinds)), default=0.0)
+
+    def _widest(self, *kinds: str) -> float:
+        return max(self._size(n)[0] for n in self._nodes(*kinds))
+
     def _rows(self) -> None:
         """Give every track and bus its height: parts that weights read lie next to the gates."""
-        old = [n.name[4:] for n in self._of("old")]
-        new = sorted((n.name for n in self._of("new")), key=lambda n: old.index(n[4:]) if n[4:] in old else len(old))
-        new = new[::-1] if self.read else new
-        tall = max((self._size(n)[1] for n in self._of("input")), default=0.0)
-        self.bus = {name: tall + BUS * (len(self.read) - i) - 0.1 for i, name in enumerate(self.read)} | {"": tall / 2}
-        highest = max((self._size(n)[1] for n in self._of("gate")), default=0.0)
-        self.row = max(self.bus.values()) + 0.2 + highest / 2
-        above = self.row + highest / 2 + 0.3
-        step = APART + max(self._size(n)[1] for n in self._of("old", "new", "value"))
-        rows = [*new, *(n.name for n in self._of("value"))][::-1]
+        # 1. from below: the input's bus, those of the parts that weights read, the row of gates
+        input_height = self._tallest("input")
+        self.bus = {part: input_height + BUS_GAP * k - 0.1 for k, part in enumerate(reversed(self.read_parts), 1)}
+        self.bus[""] = input_height / 2
+        gate_height = self._tallest("gate")
+        self.row = max(self.bus.values()) + 0.2 + gate_height / 2
+        # 2. a track for each new part, in the order of the old ones, and for each value
+        above = self.row + gate_height / 2 + 0.3
+        step = BOX_GAP + self._tallest("old", "new", "value")
+        old = [n.name for n in self._nodes("old")]
+        rank = {f"new {name.removeprefix('old ')}": i for i, name in enumerate(old)}
+        new = sorted((n.name for n in self._nodes("new")), key=lambda name: rank.get(name, len(old)))
+        rows = [*(new[::-1] if self.read_parts else new), *(n.name for n in self._nodes("value"))][::-1]
         self.tracks = {name: _Track(above + step * i) for i, name in enumerate(rows)}
-        lost = [p for p in old if f"new {p}" not in self.tracks]
-        self.heights = {f"old {p}": self.tracks[f"new {p}"].y for p in old if p not in lost}
-        self.heights |= {f"old {p}": above + step * (len(rows) + i) for i, p in enumerate(lost)}
-        self.heights |= {name: track.y for name, track in self.tracks.items()}
+        # 3. an old part on the height of its new one, or above all tracks
+        self.heights = {name: track.y for name, track in self.tracks.items()}
+        without_new = [name for new_name, name in zip(rank, old, strict=True) if new_name not in self.tracks]
+        self.heights |= {f"old {n.removeprefix('new ')}": self.tracks[n].y for n in rank if n in self.tracks}
+        self.heights |= {name: above + step * (len(rows) + i) for i, name in enumerate(without_new)}
         self.height = max(self.heights.values()) + 0.26
 
     def _columns(self) -> None:
         """Go from left to right: old boxes, lines that leave them, gates and values in their order, new boxes."""
-        old, entering = self._of("old"), self._of("input")
-        wide = max(self._size(n)[0] for n in (*old, *entering))
+        old = self._nodes("old")
+        width = self._widest("old", "input")
         for node in old:
-            self._place(node, wide / 2, self.heights[node.name], wide)
-        for node in entering:
-            if self._from(node.name, "input"):
-                self.taps[""] = self._place(node, wide / 2, self.bus[""], wide).right
-        x = wide
-        for name in [n.name for n in old if n.name in self.read]:
-            x += max(TAP, self.measure(self._named(self._from(name, "weights")), SMALL) + 0.08)
+            self._place(node, width / 2, self.heights[node.name], width)
+        for node in self._nodes("input"):
+            if self._edges_from(node.name, "input"):
+                self.taps[""] = self._place(node, width / 2, self.bus[""], width).right
+        x = width
+        for name in [n.name for n in old if n.name in self.read_parts]:
+            x += max(TAP_WIDTH, self.measure(self._weight_names(self._edges_from(name, "weights")), NOTE_POINTS) + 0.08)
             self._tap_old(name, x)
-        x += TAP
-        x = self._begin(x)
-        self.reached: dict[str, tuple[float, list[Edge]]] = {}
-        for node in self._of("gate", "value"):
+        x += TAP_WIDTH
+        x = self._begin_tracks(x)
+        self.bus_ends: dict[str, tuple[float, list[Edge]]] = {}  # x of the last gate on a bus, lines into gates
+        for node in self._nodes("gate", "value"):
             x = self._gate(node, x) if node.kind == "gate" else self._value(node, x)
-        for node in self._of("new"):
+        for node in self._nodes("new"):
             x = self._link(node.name, x)
         self._buses()
-        self._new(max(x + 0.2, self.end + 0.16))
+        self._place_new(max(x + 0.2, self.text_end + 0.16))
 
     def _tap_old(self, name: str, x: float) -> None:
         """Lead an old part down to its bus."""
-        y, goes = self.heights[name], self._straight(name)
-        start = () if goes else ((self.boxes[name].right, y),)
-        self.lines.append(Line((*start, (x, y), (x, self.bus[name])), "weights", dot=goes is not None))
+        points, dot = self._leave_old(name, x)
+        self.lines.append(Line((*points, (x, self.bus[name])), "weights", dot=dot))
         self.taps[name] = x
+
+    def _leave_old(self, name: str, x: float) -> tuple[tuple[Point, ...], bool]:
+        """Return the points at which a line leaves an old part for x, and whether it leaves a track there."""
+        y = self.heights[name]
+        if self._straight(name):
+            return ((x, y),), True
+        return ((self.boxes[name].right, y), (x, y)), False
 
     def _straight(self, old: str) -> Edge | None:
         """Return the edge from an old part to the part on the same height."""
-        edges = self._from(old, "around", "value")
+        edges = self._edges_from(old, "around", "value")
         return next((e for e in edges if self.heights[e.end] == self.heights[old]), None)
 
-    def _begin(self, x: float) -> float:
-        """Begin the tracks that start from old parts; what goes to the track of another part crosses over here."""
-        edges = [e for n in self._of("old") for e in self._from(n.name, "around", "value")]
-        across = [e for e in edges if e is not self._straight(e.start)]
-        after = x + MIX if across else x
+    def _begin_tracks(self, x: float) -> float:
+        """Begin the tracks of old parts; a line to the track of another part crosses over in a column from x."""
+        edges = [e for n in self._nodes("old") for e in self._edges_from(n.name, "around", "value")]
+        crossing = [e for e in edges if e is not self._straight(e.start)]
+        after = x + CROSSING_WIDTH if crossing else x
         for e in edges:
-            if e not in across:
-                self.tracks[e.end].join(self.boxes[e.start].right, e.road, e.share)
-        for e in across:
-            y, goes, met = self.heights[e.start], self._straight(e.start), bool(self.tracks[e.end].pieces)
-            start = () if goes else ((self.boxes[e.start].right, y),)
-            self.lines.append(
-                Line((*start, (x, y), (after, self.heights[e.end])), e.road, e.share, tip=met, dot=goes is not None)
-            )
-            self.tracks[e.end].join(after, e.road, e.share)
-        around = [e for e in edges if e.road == "around"]
-        if not around:
-            return after
-        text = self._said(around[0])
-        top = max(self.heights[e.end] for e in around)
-        self.words.append(Word(text, after + 0.06, top + ABOVE, "around"))
-        self.end = after + 0.06 + self.measure(text, SMALL)
-        crossed = top < max(self.heights.values())  # by what rises to tracks above
-        return after + self.measure(text, SMALL) if crossed else after
+            if e not in crossing:
+                self.tracks[e.end].join(self.boxes[e.start].right, e.path, e.share)
+        for e in crossing:
+            (points, dot), joins = self._leave_old(e.start, x), bool(self.tracks[e.end].pieces)
+            self.lines.append(Line((*points, (after, self.heights[e.end])), e.path, e.share, tip=joins, dot=dot))
+            self.tracks[e.end].join(after, e.path, e.share)
+        return self._name_skip_path([e for e in edges if e.path == "around"], after)
 
-    def _said(self, e: Edge) -> str:
-        known = "" if e.share is None else f" {_percent(e.share)}"
-        return f"around{known}, {e.label}" if known and e.label else f"around{known}"
+    def _name_skip_path(self, edges: list[Edge], x: float) -> float:
+        """Write the share of the skip paths over their top track, and return where the next column begins."""
+        if not edges:
+            return x
+        share = "" if edges[0].share is None else f" {_percent(edges[0].share)}"
+        text = f"around{share}, {edges[0].label}" if share and edges[0].label else f"around{share}"
+        top = max(self.heights[e.end] for e in edges)
+        self.labels.append(Label(text, x + 0.06, top + TEXT_RISE, "around"))
+        self.text_end = x + 0.06 + self.measure(text, NOTE_POINTS)
+        crossed = top < max(self.heights.values())  # by lines that rise to tracks above
+        return x + self.measure(text, NOTE_POINTS) if crossed else x
 
     def _gate(self, node: Node, x: float) -> float:
-        """Place a gate, with what goes into it from below and what rises from it."""
-        enters = [(e, e.start) for e in self._into(node.name, "weights", "value")]
-        enters += [(e, "") for e in self._into(node.name, "input")]
-        for _, bus in enters:
+        """Place a gate with the lines into it, from below, and the lines out of it, to tracks above."""
+        inputs = [(e, e.start) for e in self._edges_into(node.name, "weights", "value")]
+        inputs += [(e, "") for e in self._edges_into(node.name, "input")]
+        for _, bus in inputs:
             x = x if bus in self.taps else self._tap(bus, x)
-        wide = self._size(node)[0]
-        box = self._place(node, x + (APART + wide) / 2, self.row, wide)
-        for i, (e, bus) in enumerate(enters):
-            at = box.x + 0.1 * (i - (len(enters) - 1) / 2)
-            self.lines.append(Line(((at, self.bus[bus]), (at, box.bottom)), e.road, e.share, tip=True))
-            self.reached[bus] = (at, [*self.reached.get(bus, (at, []))[1], e])
-        for e in self._from(node.name, "gate"):
+        width = self._size(node)[0]
+        box = self._place(node, x + (BOX_GAP + width) / 2, self.row, width)
+        for i, (e, bus) in enumerate(inputs):
+            x_line = box.x + ARROW_GAP * (i - (len(inputs) - 1) / 2)
+            self.lines.append(Line(((x_line, self.bus[bus]), (x_line, box.bottom)), e.path, e.share, tip=True))
+            self.bus_ends[bus] = (x_line, [*self.bus_ends.get(bus, (x_line, []))[1], e])
+        for e in self._edges_from(node.name, "gate"):
             track = self.tracks[e.end]
             self.lines.append(Line(((box.x, box.y + box.height / 2), (box.x, track.y)), "gate", e.share, tip=True))
             track.join(box.x, "gate", None)
-        return box.right + APART / 2
+        return box.right + BOX_GAP / 2
 
     def _tap(self, name: str, x: float) -> float:
-        """Lead what is made within the step down to its bus: the value of a gate, or what runs on a track."""
-        y, held = self.bus[name], self.boxes.get(name)
-        if held is not None and held.node.kind == "value":
-            points: tuple[Point, ...] = ((held.x, held.bottom), (held.x, y))
-        elif held is not None:
+        """Lead a value of the same step down to its bus, from the box of a value or gate, or from a track."""
+        y, box = self.bus[name], self.boxes.get(name)
+        if box is not None and box.node.kind == "value":
+            points: tuple[Point, ...] = ((box.x, box.bottom), (box.x, y))
+        elif box is not None:
             x = x + 0.06
-            points = ((held.right, held.y), (x, held.y), (x, y))
+            points = ((box.right, box.y), (x, box.y), (x, y))
         else:
             x = self._link(name, x) + 0.1
             points = ((x, self.heights[name]), (x, y))
-        self.lines.append(Line(points, "weights", dot=held is None))
+        self.lines.append(Line(points, "weights", dot=box is None))
         self.taps[name] = points[-1][0]
         return x
 
     def _value(self, node: Node, x: float) -> float:
         """End the track of a value in a box."""
-        x, (wide, _) = self._link(node.name, x), self._size(node)
-        box = self._place(node, x + (APART + wide) / 2, self.heights[node.name], wide)
-        self._run(node.name, box.x - box.width / 2)
-        return box.right + APART / 2
+        x, (width, _) = self._link(node.name, x), self._size(node)
+        box = self._place(node, x + (BOX_GAP + width) / 2, self.heights[node.name], width)
+        self._draw_track(node.name, box.x - box.width / 2)
+        return box.right + BOX_GAP / 2
 
     def _link(self, name: str, x: float) -> float:
-        """Join what another part of the same step gives to a track, in a column for each."""
+        """Join the lines from other parts of the same step to a track, in a column for each."""
         if name in self.linked:
             return x
         self.linked.add(name)
-        for e in self._into(name, "around", "value"):
+        for e in self._edges_into(name, "around", "value"):
             if self.kinds[e.start] == "old":
                 continue
-            x = self._link(e.start, x) + LINK
-            held, y = self.boxes.get(e.start), self.heights[e.start]
-            start = () if held is None else ((held.right, y),)
+            x = self._link(e.start, x) + LINK_WIDTH
+            box, y = self.boxes.get(e.start), self.heights[e.start]
+            start = () if box is None else ((box.right, y),)
             points = (*start, (x, y), (x, self.heights[name]))
-            met = bool(self.tracks[name].pieces)
-            self.lines.append(Line(points, e.road, e.share, tip=met, dot=held is None))
-            self.tracks[name].join(x, e.road, e.share)
+            joins = bool(self.tracks[name].pieces)
+            self.lines.append(Line(points, e.path, e.share, tip=joins, dot=box is None))
+            self.tracks[name].join(x, e.path, e.share)
         return x
 
-    def _run(self, name: str, end: float) -> None:
+    def _draw_track(self, name: str, end: float) -> None:
         """Draw a track up to its box."""
         track = self.tracks[name]
-        for i, (x, road, share) in enumerate(track.pieces):
+        for i, (x, path, share) in enumerate(track.pieces):
             last = i + 1 == len(track.pieces)
             stop = end if last else track.pieces[i + 1][0]
-            self.lines.append(Line(((x, track.y), (stop, track.y)), road, share, tip=last, track=True))
+            self.lines.append(Line(((x, track.y), (stop, track.y)), path, share, tip=last, track=True))
 
     def _buses(self) -> None:
         """Draw each bus from where it is fed to its last gate, and name the weights that it leads to."""
-        for name, (end, edges) in self.reached.items():
+        for name, (end, edges) in self.bus_ends.items():
             x, y = self.taps[name], self.bus[name]
-            self.lines.append(Line(((x, y), (end, y)), edges[0].road))
-            text = self._named(edges)
-            at = (x + 0.05, y + 0.03, "left") if not name else (x - 0.04, y - 0.03, "right")
-            self.words.append(Word(text, at[0], at[1], edges[0].road, at[2]))
+            self.lines.append(Line(((x, y), (end, y)), edges[0].path))
+            dx, dy, align = (0.05, 0.03, "left") if not name else (-0.04, -0.03, "right")
+            self.labels.append(Label(self._weight_names(edges), x + dx, y + dy, edges[0].path, align))
 
-    def _named(self, edges: list[Edge]) -> str:
+    def _weight_names(self, edges: list[Edge]) -> str:
         return ", ".join(dict.fromkeys(e.label for e in edges if e.label))
 
-    def _new(self, x: float) -> None:
-        wide = max(self._size(n)[0] for n in self._of("new"))
-        for node in self._of("new"):
-            self._place(node, x + wide / 2, self.heights[node.name], wide)
-            self._run(node.name, x)
-        self.width = x + wide
+    def _place_new(self, x: float) -> None:
+        """Place the new parts in a column that begins at x, and draw their tracks up to it."""
+        width = self._widest("new")
+        for node in self._nodes("new"):
+            self._place(node, x + width / 2, self.heights[node.name], width)
+            self._draw_track(node.name, x)
+        self.width = x + width

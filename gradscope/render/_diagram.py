@@ -1,33 +1,35 @@
-"""Draw diagrams of cells: a title, the circuit, a line of what it means. At their own size, to be printed so."""
+"""Draw diagrams of cells: a title, the circuit, a line that says how to read it. At their natural size, for print."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from gradscope.render import _style
-from gradscope.render._circuit import NAME, SMALL, Box, Circuit, Line
+from gradscope.render._circuit import NAME_POINTS, NOTE_POINTS, Box, Circuit, Line
 from gradscope.render._matplotlib import Axes, FancyBboxPatch, Figure, FontProperties, Polygon
 from gradscope.render._words import cut
 from gradscope.report.model import Diagram, Report
 
-__all__ = ["LEAST", "page"]
-
-LEAST = 85 / 25.4  # inches: a column of print
-MARGIN, ROW = 0.1, 0.15  # inches
-TITLE = 9.0  # points
-AROUND, THIN = 3.2, 0.9  # points: the road around, and other lines, where nothing was measured
-LEAN, WIDEST = 0.5, 6.0  # points: none of the gradient, all of it
-ROWS = 8  # of diagrams; more stand side by side
-WIDE = 260 / 25.4  # inches: a page of A4 on its side, which several columns may take
-ASIDE = 0.3  # inches between columns
-SLIGHT = -0.005  # a share from which on it is drawn as below zero
-GATE, PART = "#F1F1F1", "#FFFFFF"
-MEANING = "Coloured: the road around the recurrent weights."
-ALONE = "There are no recurrent weights: the coloured road is the only one."
-NONE = "There is no road around the recurrent weights."
+POINTS_PER_INCH = 72
+LEAST_WIDTH = 85 / 25.4  # inches: a column of print
+MOST_WIDTH = 260 / 25.4  # inches: a page of A4 in landscape, for several columns
+MARGIN, LINE_HEIGHT = 0.1, 0.15  # inches
+NOTE_LINE_HEIGHT = 0.9  # of LINE_HEIGHT
+COLUMN_GAP, ROW_GAP = 0.3, 0.14  # inches between diagrams
+TITLE_POINTS = 9.0
+SKIP_POINTS, THIN_POINTS = 3.2, 0.9  # width of skip paths and of other lines where no share was measured
+LEAST_POINTS, WIDEST_POINTS = 0.5, 6.0  # width for none of the gradient, and for all of it
+MOST_ROWS = 8  # of diagrams; more stand side by side
+DASHED_BELOW = -0.005  # share from which on a line is dashed
+GATE_FILL, PART_FILL = "#F1F1F1", "#FFFFFF"
+SKIP_PATH = "Coloured: the road around the recurrent weights."
+ONLY_PATH = "There are no recurrent weights: the coloured road is the only one."
+NO_SKIP_PATH = "There is no road around the recurrent weights."
 MEASURED = "Lines are as wide as the share of the gradient on their road"
+
+Point = tuple[float, float]
 
 
 def page(report: Report, dpi: float, renderer: Any) -> Figure:
@@ -39,73 +41,82 @@ def page(report: Report, dpi: float, renderer: Any) -> Figure:
         renderer: measures texts.
     """
 
-    def wide(text: str, size: float) -> float:
-        prop = FontProperties(family="DejaVu Sans", size=size)
-        return float(renderer.get_text_width_height_descent(_style.drawable(text), prop, False)[0]) / dpi
+    def measure(text: str, size: float) -> float:
+        font = FontProperties(family="DejaVu Sans", size=size)
+        return float(renderer.get_text_width_height_descent(_style.drawable(text), font, False)[0]) / dpi
 
-    circuits = [Circuit(d, wide) for d in report.diagrams]
+    # 1. the circuits, and how many stand side by side
+    circuits = [Circuit(d, measure) for d in report.diagrams]
     columns = _columns(circuits)
-    circuits = circuits[: ROWS * columns]
-    shown = report.diagrams[: len(circuits)]
-    each = max(c.width for c in circuits)
-    width = max(LEAST, 2 * MARGIN + columns * each + (columns - 1) * ASIDE)
+    circuits = circuits[: MOST_ROWS * columns]
+    widest = max(c.width for c in circuits)
+    width = max(LEAST_WIDTH, 2 * MARGIN + columns * widest + (columns - 1) * COLUMN_GAP)
     inner = width - 2 * MARGIN
-    head = _wrapped(cut(report.sentence, 300), inner, lambda t: wide(t, TITLE))
-    foot = _wrapped(_meaning(shown, len(report.diagrams) - len(shown)), inner, lambda t: wide(t, SMALL))
-    foot += _wrapped(cut(report.footer, 240), inner, lambda t: wide(t, SMALL)) if report.footer else []
-    rows = [range(i, min(i + columns, len(shown))) for i in range(0, len(shown), columns)]
-    titles = [max(ROW + 0.05 if shown[i].title else 0.0 for i in row) for row in rows]
-    heights = [max(circuits[i].height for i in row) for row in rows]
-    height = 2 * MARGIN + ROW * len(head) + ROW * 0.9 * len(foot) + 0.16
-    height += sum(heights) + sum(titles) + 0.14 * (len(rows) - 1)
+    # 2. texts above and below them
+    omitted = len(report.diagrams) - len(circuits)
+    notes = [_legend([c.diagram for c in circuits], omitted), *([cut(report.footer, 240)] if report.footer else [])]
+    head = _wrapped(cut(report.sentence, 300), inner, lambda t: measure(t, TITLE_POINTS))
+    foot = [line for text in notes for line in _wrapped(text, inner, lambda t: measure(t, NOTE_POINTS))]
+    # 3. the height of the page
+    rows = [circuits[i : i + columns] for i in range(0, len(circuits), columns)]
+    titles = [max(LINE_HEIGHT + 0.05 if c.diagram.title else 0.0 for c in row) for row in rows]
+    heights = [max(c.height for c in row) for row in rows]
+    height = 2 * MARGIN + LINE_HEIGHT * len(head) + LINE_HEIGHT * NOTE_LINE_HEIGHT * len(foot) + 0.16
+    height += sum(heights) + sum(titles) + ROW_GAP * (len(rows) - 1)
+    # 4. the page, from top to bottom
     fig = Figure(figsize=(width, height), dpi=dpi, facecolor="white")
     ax = fig.add_axes((0, 0, 1, 1))
     ax.set(xlim=(0, width), ylim=(0, height))
     ax.set_axis_off()
     y = height - MARGIN
     for text in head:
-        y -= ROW
-        _write(ax, MARGIN, y + 0.04, text, size=TITLE)
+        y -= LINE_HEIGHT
+        _write(ax, MARGIN, y + 0.04, text, size=TITLE_POINTS)
     y -= 0.06
-    for row, title, tall in zip(rows, titles, heights, strict=True):
-        y -= title
-        for i, x in zip(row, _lefts(columns, inner), strict=False):
-            if shown[i].title:
-                _write(ax, x, y - ROW + title, cut(shown[i].title), size=NAME, weight="bold")
-            room = (inner - (columns - 1) * ASIDE) / columns - circuits[i].width
-            _circuit(ax, circuits[i], x + room / 2, y - circuits[i].height)
-        y -= tall + 0.14
+    for row, title_height, row_height in zip(rows, titles, heights, strict=True):
+        y -= title_height
+        _draw_row(ax, row, y, title_height, inner, columns)
+        y -= row_height + ROW_GAP
     for i, text in enumerate(reversed(foot)):
-        _write(ax, MARGIN, MARGIN + 0.9 * ROW * i, text, size=SMALL, color=_style.GREY)
+        y = MARGIN + NOTE_LINE_HEIGHT * LINE_HEIGHT * i
+        _write(ax, MARGIN, y, text, size=NOTE_POINTS, color=_style.GREY)
     return fig
+
+
+def _draw_row(ax: Axes, row: Sequence[Circuit], top: float, title_height: float, inner: float, columns: int) -> None:
+    """Draw diagrams side by side, each in the middle of its column, with the title above it."""
+    for i, circuit in enumerate(row):
+        left = MARGIN + i * (inner + COLUMN_GAP) / columns
+        if circuit.diagram.title:
+            y = top - LINE_HEIGHT + title_height
+            _write(ax, left, y, cut(circuit.diagram.title), size=NAME_POINTS, weight="bold")
+        room = (inner - (columns - 1) * COLUMN_GAP) / columns - circuit.width
+        _draw_circuit(ax, circuit, left + room / 2, top - circuit.height)
 
 
 def _columns(circuits: Sequence[Circuit]) -> int:
     """Return how many diagrams stand side by side: as many as it takes, and as there is room for."""
-    each = max(c.width for c in circuits)
-    fit = int((WIDE - 2 * MARGIN + ASIDE) / (each + ASIDE))
-    return max(1, min(fit, math.ceil(len(circuits) / ROWS)))
+    widest = max(c.width for c in circuits)
+    fit = int((MOST_WIDTH - 2 * MARGIN + COLUMN_GAP) / (widest + COLUMN_GAP))
+    return max(1, min(fit, math.ceil(len(circuits) / MOST_ROWS)))
 
 
-def _lefts(columns: int, inner: float) -> list[float]:
-    """Return where columns begin."""
-    return [MARGIN + i * (inner + ASIDE) / columns for i in range(columns)]
-
-
-def _meaning(shown: Sequence[Diagram], more: int) -> str:
-    edges = [e for d in shown for e in d.edges]
-    notes = [d.note for d in shown if d.note]
-    roads = {e.road for e in edges}
-    known = MEANING if "weights" in roads else ALONE
-    said = [known] if "around" in roads else [] if notes else [NONE]
-    said += dict.fromkeys(notes)
+def _legend(diagrams: Sequence[Diagram], omitted: int) -> str:
+    """Return how the diagrams are to be read, in sentences."""
+    edges = [e for d in diagrams for e in d.edges]
+    notes = list(dict.fromkeys(d.note for d in diagrams if d.note))
+    paths = {e.path for e in edges}
+    sentences = [] if notes else [NO_SKIP_PATH]
+    if "around" in paths:
+        sentences = [SKIP_PATH if "weights" in paths else ONLY_PATH]
+    sentences += notes
     shares = [e.share for e in edges if e.share is not None]
     if shares:
-        said.append(f"{MEASURED}{'; dashed: below zero, roads cancel' if min(shares) < SLIGHT else ''}.")
-    return " ".join([*said, f"{more} more are not drawn."] if more > 0 else said)
+        sentences.append(f"{MEASURED}{'; dashed: below zero, roads cancel' if min(shares) < DASHED_BELOW else ''}.")
+    return " ".join([*sentences, f"{omitted} more are not drawn."] if omitted > 0 else sentences)
 
 
-def _wrapped(text: str, width: float, measure: Any) -> list[str]:
+def _wrapped(text: str, width: float, measure: Callable[[str], float]) -> list[str]:
     lines: list[str] = []
     for word in text.split(" "):
         if lines and measure(f"{lines[-1]} {word}") <= width:
@@ -124,81 +135,86 @@ def _write(ax: Axes, x: float, y: float, text: str, **style: Any) -> None:
     ax.text(x, y, _style.drawable(text), parse_math=False, zorder=6, **style)
 
 
-def _circuit(ax: Axes, c: Circuit, x: float, y: float) -> None:
-    for line in c.lines:
-        _line(ax, line, x, y, c)
-    for box in c.boxes.values():
-        _box(ax, box, x, y)
-    for word in c.words:
-        value = _style.ink(_colour(word.road)) if word.road == "around" else _style.GREY
-        _write(ax, x + word.x, y + word.y, word.text, size=SMALL, color=value, ha=word.align)
+def _draw_circuit(ax: Axes, circuit: Circuit, x: float, y: float) -> None:
+    """Draw a circuit whose lower left corner is (x, y)."""
+    for line in circuit.lines:
+        _draw_line(ax, line, x, y, circuit)
+    for box in circuit.boxes.values():
+        _draw_box(ax, box, x, y)
+    for label in circuit.labels:
+        colour = _style.ink(_colour(label.path)) if label.path == "around" else _style.GREY
+        _write(ax, x + label.x, y + label.y, label.text, size=NOTE_POINTS, color=colour, ha=label.align)
 
 
-def _colour(road: str) -> str:
-    return {"around": _style.colour(4), "gate": _style.BLACK}.get(road, _style.GREY)
+def _colour(path: str) -> str:
+    return {"around": _style.colour(4), "gate": _style.BLACK}.get(path, _style.GREY)
 
 
-def _width(line: Line, diagram: Diagram) -> float:
+def _points_wide(line: Line, diagram: Diagram) -> float:
+    """Return the width of a line in points."""
     if line.share is None:
-        return LEAN if diagram.measured else AROUND if line.road == "around" else THIN
-    return LEAN + (WIDEST - LEAN) * min(abs(line.share), 1.0)
+        return LEAST_POINTS if diagram.measured else SKIP_POINTS if line.path == "around" else THIN_POINTS
+    return LEAST_POINTS + (WIDEST_POINTS - LEAST_POINTS) * min(abs(line.share), 1.0)
 
 
-def _edge(c: Circuit, at: tuple[float, float], below: bool) -> float:
+def _track_edge(circuit: Circuit, point: Point, below: bool) -> float:
     """Return the height where the track through a point ends, seen from below or from above."""
-    met = [
-        _width(t, c.diagram)
-        for t in c.lines
-        if t.track and t.points[0][1] == at[1] and t.points[0][0] <= at[0] + 1e-9 and at[0] <= t.points[1][0] + 1e-9
+    x, y = point
+    tracks = [t for t in circuit.lines if t.track and t.points[0][1] == y]
+    widths = [
+        _points_wide(t, circuit.diagram) for t in tracks if t.points[0][0] <= x + 1e-9 and x <= t.points[1][0] + 1e-9
     ]
-    half = max(met, default=0.0) / 2 / 72
-    return at[1] - half if below else at[1] + half
+    half = max(widths, default=0.0) / 2 / POINTS_PER_INCH
+    return y - half if below else y + half
 
 
-def _line(ax: Axes, line: Line, x: float, y: float, c: Circuit) -> None:
-    wide, value = _width(line, c.diagram), _colour(line.road)
+def _draw_line(ax: Axes, line: Line, x: float, y: float, circuit: Circuit) -> None:
+    width, colour = _points_wide(line, circuit.diagram), _colour(line.path)
     points = [(x + a, y + b) for a, b in line.points]
-    order = 3.0 if line.road == "around" else 2.5 if line.track else 2.0
+    order = 3.0 if line.path == "around" else 2.5 if line.track else 2.0
     if line.tip:
         (_, before), end = line.points[-2:]
-        stop = end[1] if before == end[1] else _edge(c, end, before < end[1])
-        points[-1] = _tip(ax, points[-2], (x + end[0], y + stop), wide, value)
+        stop = end[1] if before == end[1] else _track_edge(circuit, end, before < end[1])
+        points[-1] = _draw_tip(ax, points[-2], (x + end[0], y + stop), width, colour)
     xs, ys = zip(*points, strict=True)
     style: dict[str, Any] = {"solid_capstyle": "butt", "solid_joinstyle": "round"}
-    if line.track:  # what passes under it, passes under
-        ax.plot(xs, ys, color="white", linewidth=wide + 2.4, zorder=order - 0.2, **style)
-    dashed = line.share is not None and line.share < SLIGHT
-    ax.plot(xs, ys, color=value, linewidth=wide, zorder=order, linestyle=(0, (2, 1)) if dashed else "solid", **style)
+    if line.track:  # a white rim, so that lines that cross it seem to pass under it
+        ax.plot(xs, ys, color="white", linewidth=width + 2.4, zorder=order - 0.2, **style)
+    dashed = line.share is not None and line.share < DASHED_BELOW
+    pattern = (0, (2, 1)) if dashed else "solid"
+    ax.plot(xs, ys, color=colour, linewidth=width, zorder=order, linestyle=pattern, **style)
     if line.dot:
-        size = max(wide, 1.2) * 2.2
-        ax.plot(*points[0], "o", color=value, markersize=min(size, 5), markeredgewidth=0, zorder=4)
+        size = max(width, 1.2) * 2.2
+        ax.plot(*points[0], "o", color=colour, markersize=min(size, 5), markeredgewidth=0, zorder=4)
 
 
-def _tip(
-    ax: Axes, before: tuple[float, float], end: tuple[float, float], wide: float, value: str
-) -> tuple[float, float]:
+def _draw_tip(ax: Axes, before: Point, end: Point, width: float, colour: str) -> Point:
     """Draw an arrowhead, and return where the line has to stop."""
     dx, dy = end[0] - before[0], end[1] - before[1]
-    size = math.hypot(dx, dy) or 1.0
-    dx, dy = dx / size, dy / size
-    long, half = (3.2 + 1.1 * wide) / 72, (1.7 + 0.75 * wide) / 72
+    length = math.hypot(dx, dy) or 1.0
+    dx, dy = dx / length, dy / length
+    long, half = (3.2 + 1.1 * width) / POINTS_PER_INCH, (1.7 + 0.75 * width) / POINTS_PER_INCH
     base = (end[0] - dx * long, end[1] - dy * long)
     corners = [end, (base[0] - dy * half, base[1] + dx * half), (base[0] + dy * half, base[1] - dx * half)]
-    ax.add_patch(Polygon(corners, closed=True, facecolor=value, edgecolor="none", zorder=4))
+    ax.add_patch(Polygon(corners, closed=True, facecolor=colour, edgecolor="none", zorder=4))
     return base[0] + dx * long * 0.2, base[1] + dy * long * 0.2
 
 
-def _box(ax: Axes, box: Box, x: float, y: float) -> None:
+def _draw_box(ax: Axes, box: Box, x: float, y: float) -> None:
     left, bottom = x + box.x - box.width / 2, y + box.bottom
-    round_ = {"gate": 0.04, "input": 0.12, "value": 0.12}.get(box.node.kind, 0.02)
-    style = f"round,pad=0,rounding_size={round_}"
-    fill = GATE if box.node.kind == "gate" else PART
+    radius = {"gate": 0.04, "input": 0.12, "value": 0.12}.get(box.node.kind, 0.02)
     patch = FancyBboxPatch(
-        (left, bottom), box.width, box.height, boxstyle=style, facecolor=fill, edgecolor=_style.BLACK, linewidth=0.8
+        (left, bottom),
+        box.width,
+        box.height,
+        boxstyle=f"round,pad=0,rounding_size={radius}",
+        facecolor=GATE_FILL if box.node.kind == "gate" else PART_FILL,
+        edgecolor=_style.BLACK,
+        linewidth=0.8,
+        zorder=5,
     )
-    patch.set_zorder(5)
     ax.add_patch(patch)
     middle = y + box.y + 0.125 * (len(box.lines) - 1) / 2
     for i, text in enumerate(box.lines):
-        size, value = (NAME, _style.BLACK) if i == 0 else (SMALL, _style.GREY)
-        _write(ax, x + box.x, middle - 0.125 * i, text, size=size, color=value, ha="center", va="center_baseline")
+        size, colour = (NAME_POINTS, _style.BLACK) if i == 0 else (NOTE_POINTS, _style.GREY)
+        _write(ax, x + box.x, middle - 0.125 * i, text, size=size, color=colour, ha="center", va="center_baseline")

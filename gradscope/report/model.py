@@ -222,15 +222,15 @@ class Edge:
 
     Attributes:
         start, end: names of nodes.
-        road: "around" where paths from the old state to the new one cross no recurrent weights, "weights" into a
+        path: "around" where paths from the old state to the new one cross no recurrent weights, "weights" into a
             gate, "gate" out of one, "input" from the input, "value" for the rest.
         label: name of the weights; around them, where the share was taken.
-        share: of the gradient that takes this road, which all lines of the road have; None where nobody measured.
+        share: of the gradient on this path, which all lines of the path have; None where it was not measured.
     """
 
     start: str
     end: str
-    road: str
+    path: str
     label: str = ""
     share: float | None = None
 
@@ -243,7 +243,7 @@ class Diagram:
         nodes: gates in the order in which they are computed.
         edges: lines.
         title: which of several.
-        measured: whether shares are told and drawn.
+        measured: whether shares are drawn.
         note: what it needs to be read right.
     """
 

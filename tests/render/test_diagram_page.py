@@ -11,8 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 import gradscope
 from gradscope import create, plugins
-from gradscope.diagram import cell_report, with_diagrams
 from gradscope.render import _diagram, _figure, _style, pdf, svg
+from gradscope.report.diagram import cell_report, with_diagrams
 from gradscope.report.model import Diagram, Edge, Node, Report
 
 CELLS = plugins.names("cells")
@@ -115,7 +115,7 @@ def _widths(fig, value):
 def test_widths_grow_with_the_share():
     """From `LEAN` for none in proportion to `WIDEST` for all."""
     fig, _ = _drawn(Report("analysis", "S", diagrams=(_small(0.5, 0.25, 0.25),)))
-    lean, rise = _diagram.LEAN, _diagram.WIDEST - _diagram.LEAN
+    lean, rise = _diagram.LEAST_POINTS, _diagram.WIDEST_POINTS - _diagram.LEAST_POINTS
     (around,), (gate,) = _widths(fig, _style.colour(4)), _widths(fig, _style.BLACK)
     assert around == pytest.approx(lean + rise / 2)
     assert gate == pytest.approx(lean + rise / 4)
@@ -173,7 +173,7 @@ def test_layers_side_by_side(count):
     assert order == list(range(count))
     steps = np.diff(sorted({y for _, y in places.values()}))
     assert steps == pytest.approx(np.full(-(-count // columns) - 1, steps[0]))
-    assert wide <= _diagram.WIDE and high >= 8 / columns * steps[0]
+    assert wide <= _diagram.MOST_WIDTH and high >= 8 / columns * steps[0]
     alone = check(replace(report, diagrams=report.diagrams[:1]))
     assert count * len(alone.axes[0].lines) == len(fig.axes[0].lines)
 

@@ -90,7 +90,7 @@ def _draw(name: str | None, user_file: UserFile | None, output: Output) -> None:
     one_blas_thread()
     with Sink(output) as sink:
         with aside():
-            from gradscope.diagram import cell_report
+            from gradscope.report.diagram import cell_report
 
             if user_file is None:
                 report = cell_report(name, plugins.outline("cells", name).summary.rstrip("."))

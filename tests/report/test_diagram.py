@@ -8,10 +8,11 @@ import pytest
 import gradscope
 from gradscope import closed_loop, create, from_step, plugins
 from gradscope.checking.create import directions
-from gradscope.diagram import cell_report, diagrams, saved_cell, with_diagrams
 from gradscope.errors import InputError
 from gradscope.maps.jacobian import ranges
 from gradscope.networks.cell import cell_class
+from gradscope.report.diagram import cell_report, diagrams, with_diagrams
+from gradscope.report.saved_cell import saved_cell
 
 CASES = [(n, {}) for n in plugins.names("cells")]
 CASES += [(n, {k: v}) for n in plugins.names("cells") for k, values in cell_class(n).choices.items() for v in values]
@@ -36,8 +37,8 @@ def test_paths_are_the_blocks_of_the_jacobian(name, settings):
     whole, around = J.dense(), J.jvp_skip(np.eye(cell.state_size))
     entering = J.jvp_input(np.eye(cell.input_size))
     slices = dict(zip(cell.parts, ranges(cell.sizes.values()), strict=True))
-    free = [e for e in drawn.edges if e.road != "weights"]
-    marked = [e for e in drawn.edges if e.road == "around"]
+    free = [e for e in drawn.edges if e.path != "weights"]
+    marked = [e for e in drawn.edges if e.path == "around"]
     for p, rows in slices.items():
         assert bool(entering[rows].any()) == (f"new {p}" in reached(drawn.edges, "input")), p
         for q, columns in slices.items():
@@ -101,7 +102,7 @@ def test_what_does_not_fit_is_not_drawn():
 
 def lines(name, **settings):
     (drawn,) = diagrams(create(name, hidden_size=8, input_size=3, **settings))
-    return {(e.start, e.end, e.road, e.label) for e in drawn.edges}
+    return {(e.start, e.end, e.path, e.label) for e in drawn.edges}
 
 
 def into_gates(gates, part="old h", label="U"):
@@ -158,16 +159,16 @@ def test_projection():
     cell = create("lstm", hidden_size=6, input_size=3)
     narrow = cell.replace(U=cell.U[:, :4], W_hr=np.ones((4, 6)))
     (drawn,) = diagrams(narrow)
-    assert ("value m", "gate p", "weights", "W_hr") in {(e.start, e.end, e.road, e.label) for e in drawn.edges}
+    assert ("value m", "gate p", "weights", "W_hr") in {(e.start, e.end, e.path, e.label) for e in drawn.edges}
     assert {n.name: n.note for n in drawn.nodes if n.kind == "new"} == {"new h": "4", "new c": "6"}
 
 
 def shares(drawn):
     """Return the share of every road of some diagrams, each once."""
-    found = {e.road: e.share for d in drawn for e in d.edges if e.road == "around"}
-    found |= {(i, e.end): e.share for i, d in enumerate(drawn) for e in d.edges if e.road == "weights"}
+    found = {e.path: e.share for d in drawn for e in d.edges if e.path == "around"}
+    found |= {(i, e.end): e.share for i, d in enumerate(drawn) for e in d.edges if e.path == "weights"}
     return found | {
-        (i, "input"): e.share for i, d in enumerate(drawn) for e in d.edges if e.road == "input" and e.share
+        (i, "input"): e.share for i, d in enumerate(drawn) for e in d.edges if e.path == "input" and e.share
     }
 
 
@@ -189,7 +190,7 @@ def test_a_loop_has_the_share_of_its_readout():
     loop = gradscope.closed_loop(create("gru", hidden_size=4, input_size=3))
     result = gradscope.analyze(loop, steps=12, batch=2, lags=0)
     (drawn,) = with_diagrams(result.report, {"": loop}).diagrams
-    entering = {e.share for e in drawn.edges if e.road == "input"}
+    entering = {e.share for e in drawn.edges if e.path == "input"}
     assert entering == {result.metrics["gate_share"]["readout"]}
     assert sum(shares([drawn]).values()) == pytest.approx(1, abs=1e-9)
 
@@ -199,8 +200,8 @@ def test_lines_of_a_gate_are_as_wide_as_its_share():
     result = gradscope.analyze(cell, steps=12, batch=2, lags=0)
     (drawn,) = with_diagrams(result.report, {"": cell}).diagrams
     for gate, share in result.metrics["gate_share"].items():
-        assert {e.share for e in drawn.edges if f"gate {gate}" in (e.start, e.end) and e.road != "input"} == {share}
-    assert {e.share for e in drawn.edges if e.road == "around"} == {result.metrics["around_share"]}
+        assert {e.share for e in drawn.edges if f"gate {gate}" in (e.start, e.end) and e.path != "input"} == {share}
+    assert {e.share for e in drawn.edges if e.path == "around"} == {result.metrics["around_share"]}
 
 
 def test_a_comparison_is_drawn_model_by_model():

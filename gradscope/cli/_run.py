@@ -5,10 +5,10 @@ Heavy modules are imported inside the functions, after the number of BLAS thread
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from gradscope.cli._blas import one_blas_thread
 from gradscope.cli._diagrams import drawn
 from gradscope.cli._fail_on import parse
 from gradscope.cli._inputs import lengths
@@ -29,18 +29,7 @@ if TYPE_CHECKING:
     from gradscope.report.model import Report
     from gradscope.result import Result
 
-__all__ = ["one_blas_thread", "run"]
-
-THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-
-
-def one_blas_thread() -> None:
-    """Let BLAS use one thread; has to come before numpy is loaded.
-
-    Several threads wait for one another at every product of a step, and on a core that another program uses, for it.
-    """
-    for name in THREAD_VARIABLES:
-        os.environ[name] = "1"
+__all__ = ["run"]
 
 
 def run(

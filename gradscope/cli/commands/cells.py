@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gradscope import plugins
+from gradscope.cli._blas import one_blas_thread
 from gradscope.cli._cells import describe, describe_class, page, table
 from gradscope.cli._options import Output, is_picture
 from gradscope.cli._output import Sink, shown, terminal_width, write_stdout
-from gradscope.cli._run import one_blas_thread
 from gradscope.cli._signature import complete_cells, with_options
 from gradscope.cli._user_cell import aside, fetch, is_own, made, refuse_settings
 from gradscope.errors import UsageError

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gradscope import plugins
+from gradscope.cli._blas import one_blas_thread
 from gradscope.cli._check import checked, table_of
 from gradscope.cli._files import exists
 from gradscope.cli._options import Output
 from gradscope.cli._output import write_stdout
-from gradscope.cli._run import one_blas_thread
 from gradscope.cli._signature import complete_cells, typed, with_options
 from gradscope.cli._user_cell import aside, fetch, is_own, refuse_idle_settings, refuse_settings
 from gradscope.errors import InputError

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import gradscope
+from gradscope.cli._blas import one_blas_thread
 from gradscope.cli._options import Output
 from gradscope.cli._output import terminal_width, write_stdout
-from gradscope.cli._run import one_blas_thread
 from gradscope.cli._signature import with_options
 from gradscope.dynamics.budget import available_bytes, human
 

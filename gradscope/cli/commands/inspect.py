@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
+from gradscope.cli._blas import one_blas_thread
 from gradscope.cli._files import seekable
 from gradscope.cli._options import Output
 from gradscope.cli._output import Sink, shown
-from gradscope.cli._run import one_blas_thread
 from gradscope.cli._signature import with_options
 from gradscope.errors import UsageError
 from gradscope.settings import Settings

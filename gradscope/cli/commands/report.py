@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
+from gradscope.cli._blas import one_blas_thread
 from gradscope.cli._diagrams import drawn
 from gradscope.cli._files import read_saved
 from gradscope.cli._options import Output
 from gradscope.cli._output import Sink
-from gradscope.cli._run import one_blas_thread
 from gradscope.cli._signature import refuse_idle, with_options
 from gradscope.cli._user_cell import aside
 

@@ -38,7 +38,7 @@ __all__ = [
     "warn_shadowed",
 ]
 
-NO_PLUGINS = "GRADSCOPE_NO_PLUGINS"  # an environment variable, so that worker processes see it too
+NO_PLUGINS = "GRADSCOPE_NO_PLUGINS"  # an environment variable: it also holds where gradscope is imported
 
 
 class Room(NamedTuple):

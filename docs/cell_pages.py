@@ -1,7 +1,6 @@
 """A page for each cell: equations, the blocks of its Jacobian, settings, and how its gradient decays as initialised.
 
-The blocks and the drawing are read off the linearised cell, and the curve is measured; nothing here is known of any one
-cell.
+The blocks and the diagram are derived from the linearised cell, and the curve is measured; nothing here names a cell.
 """
 
 from __future__ import annotations
@@ -51,13 +50,13 @@ def index() -> str:
         "# Cells",
         "",
         "`gradscope cells` prints this table and `gradscope cells NAME` one cell of it. W, U and the biases are",
-        "the weights of all gates stacked as rows; p = U h + W x + b is that of a gate, p_x its input part, and",
-        "products of vectors are unit by unit.",
+        "the weights of all gates stacked as rows; p = U h + W x + b is the preactivation of a gate, p_x its input",
+        "part, and products of vectors are element-wise.",
         "",
-        "*U*: products with an H x H matrix a step, of what depends on the state. *Cost*: of a step's recurrence; what",
-        "enters, W x, comes on top. *Around*: whether some of the old state gets into the new one around the recurrent",
-        "weights. A test holds all three against the cell's derivatives, at its default settings. How the cells",
-        "compare as they are initialised is a [script of the gallery](../../gallery/generated/plot_5_cells).",
+        "*U*: number of products of an H x H matrix with the state per step. *Cost*: cost of the recurrence per step,",
+        "without W x. *Around*: whether there is a skip path around the recurrent weights. A test compares all three",
+        "with the derivatives, at the default settings. A [script](../../gallery/generated/plot_5_cells) of the gallery",
+        "compares the cells as initialised.",
         "",
         "| name | what | state | gates | U | cost | around | paper |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
@@ -77,14 +76,14 @@ def page(name: str) -> str:
     """Return the page of one cell."""
     r = describe(name)
     lines = [f"# {name}", "", escaped(r["summary"]), ""]
-    lines += [f"![The cell, with the road around its weights]({name}-drawn.png)", ""]
+    lines += [f"![The cell, with its skip path]({name}-drawn.png)", ""]
     lines += [*blocks(r["equations"]), "## Jacobian", "", *_jacobian(name, r), "## As initialised", ""]
-    lines += [_measured(name), "", f"![log10 of the gradient's norm over the lag]({name}.png)", ""]
+    lines += [_measured(name), "", f"![log10 of the gradient norm over the lag]({name}.png)", ""]
     gates = ", ".join(f"`{g}` ({n})" if n != g else f"`{g}`" for g, n in r["gates"].items())
     lines += ["## Reference", "", "state", f": {', '.join(f'`{p}`' for p in r['state'])}", ""]
     lines += ["gates, in the order of their weights", f": {gates}", "", "settings (`--set KEY=VALUE`)"]
     lines += [f": {', '.join(_setting(k, v, r['choices'].get(k)) for k, v in r['settings'].items()) or 'none'}", ""]
-    lines += ["usual initialisation", f": `{r['init']}`", "", "recurrent matrices, cost of a step, road around"]
+    lines += ["usual initialisation", f": `{r['init']}`", "", "recurrent matrices, cost of a step, skip path"]
     lines += [f": {r['products']}; {r['cost']}; {_yes(r['around'])}", "", "source"]
     lines += [f": {r['paper'] or 'none given'}, in the [bibliography](../../../bibliography.md)", ""]
     return "\n".join(lines)
@@ -97,16 +96,19 @@ def _setting(key: str, value: Any, choices: Sequence[str] | None) -> str:
 
 
 def _jacobian(name: str, row: dict[str, Any]) -> list[str]:
-    """Return the grid of blocks at the defaults, and where a setting's other words make another one."""
+    """Return the grid of blocks at the defaults, and those of other settings, where they differ."""
     usual = grid(*linearised(name))
     if row["products"]:
-        text = "A block *around* is a diagonal matrix: a unit's new part from its own old one, past all recurrent "
-        text += "weights. "
-        text += "One *through* a gate is a diagonal matrix in front of the recurrent weights of that gate; "
-        text += "*a then b* crosses those of both."
+        text = (
+            "*around*: a diagonal block, the skip path. *through* `g`: diag(d new / d p_g) U_g, the path through the "
+        )
+        text += (
+            "recurrent weights of gate g. *through* `a` *then* `b`: a path through the weights of both, one after the "
+        )
+        text += "other."
     else:
-        text = "Every block is a diagonal matrix: no unit sees another, and all that gradients have is this road."
-    lines = ["Which new part (rows) depends on which old part (columns), as read off the linearised cell.", ""]
+        text = "Every block is a diagonal matrix: units do not interact, and the skip path is the only one."
+    lines = ["Dependence of each new part (rows) on each old part (columns), from the linearised cell.", ""]
     lines += [text, ""]
     lines += [*usual, ""]
     for key, words in row["choices"].items():
@@ -127,28 +129,28 @@ def linearised(name: str, **settings: Any) -> tuple[Linear, dict[str, int]]:
     return cell.jacobian(rng.standard_normal(3), s), cell.sizes
 
 
-def roads(J: Linear, sizes: Sequence[int]) -> list[Ways]:
-    """Return, for each new part, {old part: the gates whose weights are crossed on each way}; () is around."""
+def paths(J: Linear, sizes: Sequence[int]) -> list[Ways]:
+    """Return, for each new part, {old part: the gates whose weights each path crosses}; () is the skip path."""
     if isinstance(J, Dense):
-        return _roads_of_matrix(J, sizes)
+        return _paths_of_matrix(J, sizes)
     maps: Any = J.maps if isinstance(J, Composite) else (J,)
     known: list[Ways] = [{q: {()}} for q in range(len(maps[0].old))]
     for m in maps:
         new: list[Ways] = []
         for around, through in zip(m.around, m.through, strict=True):
-            found: Ways = {}
+            combined: Ways = {}
             for before, e in zip(known, around, strict=True):
                 for q, ways in before.items() if _there(e) else ():
-                    found[q] = found.get(q, set()) | ways
+                    combined[q] = combined.get(q, set()) | ways
             for gate, e in zip(m.gates, through, strict=True):
                 for q, ways in known[m.reads].items() if m.U is not None and _there(e) else ():
-                    found[q] = found.get(q, set()) | {(*w, gate) for w in ways}
-            new.append(found)
+                    combined[q] = combined.get(q, set()) | {(*w, gate) for w in ways}
+            new.append(combined)
         known = new
     return known
 
 
-def _roads_of_matrix(J: Dense, sizes: Sequence[int]) -> list[Ways]:
+def _paths_of_matrix(J: Dense, sizes: Sequence[int]) -> list[Ways]:
     """Return the same of a Jacobian that is one matrix: which of its blocks are not zero, around and besides."""
     ends = np.cumsum([0, *sizes])
     cut = [slice(a, b) for a, b in pairwise(ends)]
@@ -165,7 +167,7 @@ def grid(J: Linear, sizes: dict[str, int]) -> list[str]:
     """Return a Markdown table of the blocks."""
     parts = list(sizes)
     lines = [f"| | {' | '.join(f'`{p}`' for p in parts)} |", f"| --- |{' --- |' * len(parts)}"]
-    for p, ways in enumerate(roads(J, list(sizes.values()))):
+    for p, ways in enumerate(paths(J, list(sizes.values()))):
         cells = [_block(ways.get(q, set()), _number(J, p, q)) for q in range(len(parts))]
         lines.append(f"| `{parts[p]}'` | {' | '.join(cells)} |")
     return lines
@@ -204,7 +206,7 @@ def _measured(name: str) -> str:
         return f"{text}; no rate: the gradient becomes exactly zero, where the curve ends."
     low, high = m["rate_ci95"] or (None, None)
     interval = "" if low is None else f" (95 % interval {low:+.4f} to {high:+.4f})"
-    return f"{text}; rate {m['rate']:+.4f}{interval} nats a step."
+    return f"{text}; rate {m['rate']:+.4f}{interval} nats per step."
 
 
 def curve(name: str) -> bytes:
@@ -222,9 +224,9 @@ def curve(name: str) -> bytes:
     ax.axhline(-3, color="grey", linewidth=1, linestyle=":")
     ax.set(xlabel="steps back", ylabel="log10 of |dL/ds|, last step = 0", xlim=(0, STEPS))
     ax.set_ylim(min(-3.5, ax.get_ylim()[0]), max(0.5, ax.get_ylim()[1]))
-    made = io.BytesIO()
-    fig.savefig(made, format="png", metadata={"Software": None})
-    return made.getvalue()
+    buffer = io.BytesIO()
+    fig.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
 
 
 def drawing(name: str) -> bytes:
@@ -233,10 +235,10 @@ def drawing(name: str) -> bytes:
 
 
 def write(folder: Path) -> None:
-    """Write all pages and their pictures; what has not changed is not touched."""
+    """Write all pages and their pictures; unchanged files are not written."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in plugins.names("cells"):
-        made = {f"{name}.md": page(name).encode(), f"{name}.png": curve(name), f"{name}-drawn.png": drawing(name)}
-        for path, content in made.items():
+        pages = {f"{name}.md": page(name).encode(), f"{name}.png": curve(name), f"{name}-drawn.png": drawing(name)}
+        for path, content in pages.items():
             if not (folder / path).exists() or (folder / path).read_bytes() != content:
                 (folder / path).write_bytes(content)

@@ -112,11 +112,11 @@ def section(name: str, command: Any) -> list[str]:
         lines += [f"`{argument.metavar}`", f": {escaped(str(argument.help or ''))}", ""]
     lines += [f"```{{program}} gradscope {name}", "```", ""]
     panels = {p: [o for o in options if getattr(o, "rich_help_panel", None) == p] for p in PANELS}
-    rest = [o for o in options if not any(o in found for found in panels.values())]
-    for panel, found in {**panels, "Options": rest}.items():
-        if found:
+    rest = [o for o in options if not any(o in some for some in panels.values())]
+    for panel, some in {**panels, "Options": rest}.items():
+        if some:
             lines += [f"### {panel}", ""] if any(panels.values()) else []
-            for option in found:
+            for option in some:
                 lines += entry(option)
     return lines
 
@@ -159,10 +159,10 @@ def findings() -> str:
     lines = [
         "# Findings and notes",
         "",
-        "The verdict's `findings` and a document's `warnings` have codes, so that programs can tell them apart.",
-        "`gradscope explain CODE` says in the terminal what stands here. The thresholds are in [the",
-        "mathematics](../explanation/mathematics.md#the-verdict). Of several models, the text shows each code once,",
-        "in the words that fit the first of them, and names the others; the JSON has the findings of each.",
+        "The verdict's `findings` and a document's `warnings` have codes for programs to read.",
+        "`gradscope explain CODE` prints these texts in the terminal. The thresholds are in [the",
+        "mathematics](../explanation/mathematics.md#the-verdict). For several models, the text shows each code once,",
+        "with the message of the first model, and names the others; the JSON has the findings of each.",
     ]
     for title, notes in (("Findings", False), ("Notes", True)):
         lines += ["", f"## {title}"]
@@ -216,8 +216,8 @@ def schema() -> str:
     lines = [
         "# Fields of the JSON",
         "",
-        "`gradscope schema` prints the JSON Schema that this page is made from. A number that is not finite is",
-        "`null`, and `nonfinite` says where and what it was. Names are fixed within version 1; fields may be added.",
+        "`gradscope schema` prints the JSON Schema that this page is made from. A nonfinite number is",
+        "`null`, and `nonfinite` records where and what it was. Names are fixed within version 1; fields may be added.",
         "",
     ]
     definitions = root.get("$defs", {})
@@ -235,10 +235,10 @@ def schema() -> str:
 def fields(node: dict[str, Any]) -> list[str]:
     """Return a definition list of the fields of an object, nested objects with dotted names."""
     lines: list[str] = []
-    found = list(walk(node, ""))
-    if not found:
+    rows = list(walk(node, ""))
+    if not rows:
         return [f"{kind(node)}", ""]
-    for path, child, required in found:
+    for path, child, required in rows:
         note = "" if required else ", optional"
         lines += [f"`{path}`", f": {kind(child)}{note}. {escaped(child.get('description', ''))}".rstrip(), ""]
     return lines
@@ -261,7 +261,7 @@ def walk(node: dict[str, Any], prefix: str) -> Any:
 
 
 def kind(node: dict[str, Any]) -> str:
-    """Say what a value is, with links to other definitions."""
+    """Return the type of a value, with links to other definitions."""
     if "$ref" in node:
         name = node["$ref"].rsplit("/", 1)[1]
         return f"[{name}](#field-{name})"

@@ -6,7 +6,7 @@
 A transcript is a ```console block after a comment: <!-- run -->, or <!-- run keep: A | B --> to show only
 paragraphs that begin with A or B, with "..." for what is left out; "picture" in the comment copies the PNG that the
 command wrote to docs/images. Commands run in --dir (a temporary folder unless given), after the scripts that make
-the files they need (FIRST); a command that needs a file which is not there is left alone, and that is said.
+the files they need (FIRST); a command that needs a file that is missing is skipped, with a message.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def pages() -> list[Path]:
 
 def paragraphs(text: str) -> list[str]:
     """Split at blank lines, and before every finding; a finding that follows another begins with a newline less."""
-    found: list[str] = []
+    pieces: list[str] = []
     for part in text.rstrip("\n").split("\n\n"):
         rows: list[str] = []
         for line in part.split("\n"):
@@ -46,8 +46,8 @@ def paragraphs(text: str) -> list[str]:
                 rows.append(line)
             else:
                 rows[-1] += f"\n{line}"
-        found += rows
-    return found
+        pieces += rows
+    return pieces
 
 
 def chosen(output: str, options: str) -> str:
@@ -125,11 +125,11 @@ def keep_picture(file: Path, *, check: bool) -> bool:
 
 
 def same(one: Image.Image, other: Image.Image) -> bool:
-    """Tell whether two pictures look the same: all but 20 pixels within an eighth of the range."""
+    """Return whether two pictures look the same: all but 20 pixels within an eighth of the range."""
     if one.size != other.size:
         return False
-    apart = ImageChops.difference(one.convert("RGB"), other.convert("RGB")).convert("L").histogram()
-    return sum(apart[32:]) <= 20  # one changed digit is more
+    histogram = ImageChops.difference(one.convert("RGB"), other.convert("RGB")).convert("L").histogram()
+    return sum(histogram[32:]) <= 20  # one changed digit is more
 
 
 def main() -> int:

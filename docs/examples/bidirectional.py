@@ -1,4 +1,4 @@
-"""Save a bidirectional network, one batch of its input, and what a loss sends to each direction of the upper layer.
+"""Save a bidirectional network, a batch of inputs, and the loss gradient for each direction of the upper layer.
 
 Needs torch. Takes a second. Writes into the current folder:
 

@@ -1,4 +1,4 @@
-"""Units that fade, each at its own rate, and see the input alone."""
+"""Units that decay, each at a rate set by the input; they do not interact."""
 
 from __future__ import annotations
 

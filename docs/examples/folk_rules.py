@@ -1,4 +1,4 @@
-"""Four products that the eigenvalues of their factors say nothing about."""
+"""Four matrix products that the eigenvalues of their factors do not predict."""
 
 import numpy as np
 

@@ -5,7 +5,7 @@ import numpy
 rng = numpy.random.default_rng(0)
 units, washout = 200, 100
 
-# the Henon map, x' = 1 - 1.4 x^2 + y, y' = 0.3 x; the network sees x
+# the Henon map, x' = 1 - 1.4 x^2 + y, y' = 0.3 x; the network reads x
 points = [(0.1, 0.1)]
 for _ in range(4000):
     x, y = points[-1]

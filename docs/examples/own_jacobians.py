@@ -1,4 +1,4 @@
-"""Measure Jacobians that came from anywhere: J[t] = d s[t+1] / d s[t], rows are outputs."""
+"""Measure Jacobians from any source: J[t] = d s[t+1] / d s[t], rows are outputs."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Measure a recurrence of your own: the antisymmetric network of Chang, Chen, Haber & Chi (2019)."""
+"""Measure your own recurrence: the antisymmetric network of Chang, Chen, Haber & Chi (2019)."""
 
 import numpy as np
 

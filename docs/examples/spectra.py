@@ -1,4 +1,4 @@
-"""All Lyapunov exponents, singular values and eigenvalues along a network's own run."""
+"""All Lyapunov exponents, singular values and eigenvalues along the run of a network."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ s, jacobians = np.zeros(cell.state_size), []
 for x in rng.standard_normal((400, cell.input_size)):
     jacobians.append(cell.jacobian(x, s).dense())
     s = cell.step(x, s)
-chain = gradscope.JacobianChain.from_arrays(jacobians[100:])  # without the start
+chain = gradscope.JacobianChain.from_arrays(jacobians[100:])  # without the transient
 
 growth = gradscope.lyapunov(chain)
 print("exponents        ", growth.exponents)

@@ -1,4 +1,4 @@
-"""Rates that tire: what a unit did for long is taken off its drive."""
+"""Rate units with adaptation: a slow average of its activity inhibits each unit."""
 
 import numpy as np
 

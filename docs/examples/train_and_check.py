@@ -3,7 +3,7 @@
 Needs torch and gradscope. Half a minute on one core. Writes into the current folder:
 
     untrained.pt, model.pt   state dicts, float32
-    batch.npy                what the LSTM sees: 9 sequences of 200 embedded characters, (9, 200, 16), float32
+    batch.npy                inputs of the LSTM: 9 sequences of 200 embedded characters, (9, 200, 16), float32
     ids.npy                  the same characters as numbers, (9, 200)
     g.npy                    dL/dh_t of the mean cross-entropy of all characters, (9, 200, 64)
     g_last.npy               dL/dh_T of the cross-entropy of the last character alone, (9, 64)
@@ -69,7 +69,7 @@ def train(model: CharModel, codes: torch.Tensor) -> None:
 
 
 def save_batch(model: CharModel, ids: torch.Tensor) -> None:
-    """Save what the LSTM sees, and the gradient of the loss with respect to what it returns."""
+    """Save the inputs of the LSTM, and the gradient of the loss with respect to its outputs."""
     with torch.no_grad():
         x = model.embedding(ids[:, :-1])
     np.save("ids.npy", ids[:, :-1].numpy())
@@ -79,7 +79,7 @@ def save_batch(model: CharModel, ids: torch.Tensor) -> None:
     logits = model.head(output)
     losses = nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
     losses.mean().backward(retain_graph=True)
-    np.save("g.npy", output.grad.numpy())  # output.grad is dL/dh_t without what comes through later steps
+    np.save("g.npy", output.grad.numpy())  # output.grad is dL/dh_t without the contribution of later steps
     output.grad = None
     losses[:, -1].sum().backward()
     np.save("g_last.npy", output.grad[:, -1].numpy())
@@ -95,19 +95,19 @@ def by_autograd(g: np.ndarray, dtype: torch.dtype) -> dict[str, np.ndarray]:
     direct = torch.from_numpy(g).to(dtype)
     h = torch.zeros(len(x), HIDDEN, dtype=dtype, requires_grad=True)
     c = torch.zeros_like(h, requires_grad=True)
-    loss, kept = 0.0, []
+    loss, states = 0.0, []
     for t in range(x.shape[1] + 1):
-        passed = c * 1  # c_t as the next step alone sees it: its gradient leaves out the way through h_t
+        passed = c * 1  # c_t as read by the next step: its gradient excludes the path through h_t
         for tensor in (h, c, passed):
             tensor.retain_grad()
-        kept.append((h, passed, c))
+        states.append((h, passed, c))
         if t < x.shape[1]:
             h, c = cell(x[:, t], (h, passed))
             if direct.ndim == 3:
                 loss = loss + (h * direct[:, t]).sum()
     (loss if direct.ndim == 3 else (h * direct).sum()).backward()
     zero = torch.zeros_like(h)
-    rows = [[zero if s.grad is None else s.grad for s in row] for row in kept]
+    rows = [[zero if s.grad is None else s.grad for s in row] for row in states]
     named = {
         "state": [torch.cat([a, b], 1) for a, b, _ in rows],
         "h": [a for a, _, _ in rows],
@@ -153,9 +153,9 @@ def difference(ours: np.ndarray, norms: np.ndarray) -> str:
     """Return the largest relative difference over t of the median over sequences."""
     with np.errstate(divide="ignore", invalid="ignore"):
         theirs = np.median(np.log10(norms.astype(float)), axis=1)
-        apart = np.abs(np.expm1((ours - theirs) * np.log(10)))
+        error = np.abs(np.expm1((ours - theirs) * np.log(10)))
     both = np.isfinite(ours) & np.isfinite(theirs)
-    return f"{apart[both].max():.1e} at {both.sum()} steps"
+    return f"{error[both].max():.1e} at {both.sum()} steps"
 
 
 def compare(gradient: str) -> None:

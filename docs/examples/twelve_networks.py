@@ -1,4 +1,4 @@
-"""Twelve networks, several seeds each, by the command line: what is left of a gradient at the first step?"""
+"""Twelve networks, several seeds each, by the command line: how much of a gradient is left at the first step?"""
 
 import argparse
 import json
@@ -26,19 +26,19 @@ LESS = "--lags 1 --step-spectra 1 --spectrum 1 --json"  # one exponent; no spect
 
 
 def measure(options, seed, size):
-    """Return the verdict, the largest exponent (-inf: lost exactly), and log10 of dL/dh_0 and dL/dc_0."""
+    """Return the verdict, the largest exponent (-inf: exactly zero), and log10 of dL/dh_0 and dL/dc_0."""
     command = [sys.executable, "-m", "gradscope", "analyze", *f"{options} {size} --seed {seed} {LESS}".split()]
     result = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
     rate = result["metrics"]["lyapunov_1"]
     if rate is None and any(n["kind"] == "-inf" and "lyapunov" in n["path"] for n in result["nonfinite"]):
         rate = float("-inf")
-    found = {"verdict": result["verdict"]["state"], "rate": rate}
+    summary = {"verdict": result["verdict"]["state"], "rate": rate}
     norms = result["series"]["log10_gradient_norm"]
-    return found | {part: norms[part]["median"][0] for part in ("h", "c") if part in norms}
+    return summary | {part: norms[part]["median"][0] for part in ("h", "c") if part in norms}
 
 
 def spread(values, digits):
-    """Return "mean +- sd" of what is finite, and how many are not."""
+    """Return "mean +- sd" of the finite values, and the number of others."""
     finite = [v for v in values if v not in (None, float("-inf"))]
     if len(finite) < 2:
         return "-"
@@ -84,9 +84,9 @@ def main():
     measured = {name: runs[i * wanted.seeds :][: wanted.seeds] for i, name in enumerate(networks)}
 
     print(f"{'network':25}{'log10 dL/dh_0':17}{'log10 dL/dc_0':17}{'exponent':30}verdicts")
-    for name, found in measured.items():
-        h, c, rate = ([r.get(key) for r in found] for key in ("h", "c", "rate"))
-        verdicts = ", ".join(sorted({r["verdict"] for r in found}))
+    for name, runs in measured.items():
+        h, c, rate = ([r.get(key) for r in runs] for key in ("h", "c", "rate"))
+        verdicts = ", ".join(sorted({r["verdict"] for r in runs}))
         print(f"{name:25}{spread(h, 2):17}{spread(c, 2):17}{spread(rate, 4):30}{verdicts}")
     if wanted.o:
         draw(measured, wanted.steps, wanted.o)

@@ -3,7 +3,7 @@ How fast the gradient decays: rnn, lstm and gru
 ===============================================
 
 The same white noise, the same loss at the last step, weights as PyTorch draws them. The gates of the LSTM and the
-GRU make the gradient live a little longer; as initialised, it still vanishes.
+GRU extend the reach a little; as initialised, the gradient still vanishes.
 """
 
 import matplotlib.pyplot as plt
@@ -15,7 +15,7 @@ for result in results.values():
     print(result)
 
 # %%
-# ``series`` holds log10 of the gradient's norm at every time step; read backward it is a function of the lag.
+# ``series`` holds log10 of the gradient norm at every time step; reversed, it is a function of the lag.
 # The band is from the 5th to the 95th percentile of the eight sequences.
 
 fig, ax = plt.subplots(figsize=(7, 4), layout="constrained")

@@ -3,8 +3,8 @@ Where gradients begin to explode: orthogonal and gaussian weights
 =================================================================
 
 The recurrent weights of a tanh network are multiplied by a gain g. "The largest eigenvalue is above one, so the
-gradient explodes" would put the border at g = 1 for both initialisations. It lies near 1.4: the input pushes the units
-away from the steep middle of tanh, and the weights must make up for that.
+gradient explodes" would put the transition at g = 1 for both initialisations. It lies near 1.4: the input moves the
+units away from the steepest part of tanh, and larger weights must compensate.
 """
 
 import matplotlib.pyplot as plt
@@ -33,5 +33,5 @@ ax.legend(frameon=False)
 plt.show()
 
 # %%
-# The error bars are 95 % intervals over eight input sequences for one draw of the weights. Another draw moves the
+# The error bars are 95 % intervals over eight input sequences for one sample of the weights. Another sample moves the
 # curve by more than that: change ``seed`` in ``create`` to see how much.

@@ -1,10 +1,10 @@
 """
-Spectral radius 0.99, and yet it grows 27 times
-===============================================
+Spectral radius 0.99, and yet 27-fold growth
+============================================
 
-W = [[0.99, 1], [0, 0.99]] has both eigenvalues at 0.99. Its powers vanish in the end, but at 200 steps their norm
-is still above one: the matrix is not normal, and what decides is the norm of the product. Here the norm is known
-in closed form: log sigma_1(W^t) = t log 0.99 + asinh(t / 1.98).
+W = [[0.99, 1], [0, 0.99]] has both eigenvalues at 0.99. Its powers vanish eventually, but at 200 steps their norm
+is still above one: the matrix is not normal, and the norm of the product decides. Here the norm has a closed
+form: log sigma_1(W^t) = t log 0.99 + asinh(t / 1.98).
 """
 
 import matplotlib.pyplot as plt

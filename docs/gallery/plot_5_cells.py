@@ -3,7 +3,8 @@ Every cell as it is initialised
 ===============================
 
 All cells, with 64 units and their usual initialisation, on the same white noise of 200 steps, with a loss at the last
-one. The rate says how the logarithm of the gradient changes a step; the bars are 95 % intervals over eight sequences.
+one. The rate is the change of the logarithm of the gradient norm per step; the bars are 95 % intervals over eight
+sequences.
 Below the dotted line less than a thousandth arrives at the first step.
 """
 
@@ -21,8 +22,8 @@ for name in plugins.names("cells"):
 
 def rate(name):
     """Return the rate; a gradient that becomes exactly zero has none, and comes last."""
-    found = results[name].metrics["rate"]
-    return -np.inf if found is None else found
+    value = results[name].metrics["rate"]
+    return -np.inf if value is None else value
 
 
 order = sorted(results, key=rate)
@@ -37,8 +38,8 @@ for name in reversed(order):
     print(f"{name:14} {results[name].verdict['state']:12} {reach:>5} {half:>9} {value:>8}  {interval}")
 
 # %%
-# Cells that were made to keep their state begin by keeping it. Most gated ones do so only once their biases are set: as
-# frameworks draw them, gates stand about half open, and about half of the state is lost at every step.
+# Cells that were designed to keep their state keep it from the start. Most gated cells do so only with suitable biases:
+# as frameworks initialise them, gates are about half open, and about half of the state is lost at every step.
 
 COLORS = {"vanishing": "#c44e52", "stable": "#4c72b0", "exploding": "#dd8452", "inconclusive": "#8c8c8c"}
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 8), sharey=True, layout="constrained")
@@ -61,7 +62,7 @@ left.set_xticks([-1, -0.1, -0.01, 0, 0.01, 0.1], ["-1", "-0.1", "-0.01", "0", "0
 left.set_yticks(range(len(order)), order)
 left.set_ylim(-0.7, len(order) - 0.3)
 left.grid(axis="y", alpha=0.3)
-left.set(xlabel="rate, nats a step (linear up to 0.01, then logarithmic)")
+left.set(xlabel="rate, nats per step (linear up to 0.01, then logarithmic)")
 right.set_xlim(0, STEPS * 1.1)
 right.set(xlabel=f"reach: steps back that get 1/1000 or more, of {STEPS}")
 for state in dict.fromkeys(r.verdict["state"] for r in results.values()):

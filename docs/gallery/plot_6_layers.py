@@ -1,10 +1,10 @@
 """
-In which layer does the gradient die?
-=====================================
+In which layer does the gradient vanish?
+========================================
 
-Eight layers of LSTM as they are initialised, with a loss that reads the top one at the last step. A gradient goes back
-through time and down through the layers; the maps show what arrives at the output of each layer at each step, beside
-what the loss gives the top one.
+Eight LSTM layers as initialised, with a loss that reads the top layer at the last step. The gradient is propagated back
+through time and down through the layers; the maps show the gradient at the output of each layer at each step, relative
+to the direct gradient at the top layer.
 """
 
 import matplotlib.pyplot as plt
@@ -32,9 +32,9 @@ for name, between in networks.items():
     print(f"{name:24} rate {result.metrics['rate']:+.3f}, {arrives}; 1/1000 or more: {reach}")
 
 # %%
-# Down the layers each LSTM passes on about a seventh: four layers down less than a thousandth is left. Residual
-# connections take the loss to every layer at once, and change next to nothing in time. A norm makes the small outputs
-# of a layer large inputs of the next: its gates move, and the gradient lasts longer in time, too.
+# Each LSTM passes on about a seventh to the layer below: four layers down less than a thousandth is left. Residual
+# connections give the loss a direct path to every layer, and change next to nothing in time. A norm amplifies the small
+# outputs of a layer: the gates of the next one move, and the reach in time grows, too.
 
 fig, axes = plt.subplots(2, 2, figsize=(9, 5.5), sharex=True, sharey=True, layout="constrained")
 for ax, (name, values) in zip(axes.flat, maps.items(), strict=True):
@@ -44,5 +44,5 @@ for ax, (name, values) in zip(axes.flat, maps.items(), strict=True):
     ax.set_yticks(range(LAYERS), [f"l{i}" for i in range(LAYERS)])
 for ax in axes[1]:
     ax.set_xlabel("steps back")
-fig.colorbar(image, ax=axes, extend="min", label="log10 |dL/dh| beside the loss's own (white line: 1/1000)")
+fig.colorbar(image, ax=axes, extend="min", label="log10 |dL/dh| relative to the direct gradient (white line: 1/1000)")
 plt.show()

@@ -165,7 +165,7 @@ def test_the_page_of_a_cell(generate, name):
     J, sizes = generate.cell_pages.linearised(name)
     parts, ends = list(sizes), np.cumsum([0, *sizes.values()])
     dense, around = J.dense(), J.jvp_skip(np.eye(J.shape[1]))
-    for p, ways in enumerate(generate.cell_pages.roads(J, list(sizes.values()))):
+    for p, ways in enumerate(generate.cell_pages.paths(J, list(sizes.values()))):
         rows = slice(ends[p], ends[p + 1])
         for q in range(len(parts)):
             columns = slice(ends[q], ends[q + 1])
@@ -173,7 +173,7 @@ def test_the_page_of_a_cell(generate, name):
             assert dense[rows, columns].any() == bool(found - {()} or ((() in found) and around[rows, columns].any()))
             assert () in found or not around[rows, columns].any()
         assert f"\n| `{parts[p]}'` |" in page
-    assert f"![log10 of the gradient's norm over the lag]({name}.png)" in page
+    assert f"![log10 of the gradient norm over the lag]({name}.png)" in page
 
 
 def test_generated_commands_have_every_option(generate, group):

@@ -1,10 +1,10 @@
 """
-Which road the gradient takes: forget biases
-============================================
+Gradient paths and the forget bias
+==================================
 
-An LSTM's gradient can go back around the recurrent weights, through the forget gate, or through the weights. The
-forget bias decides how wide the road around is. Its width is f, and f is about 1/2 at bias 0: most of the gradient
-takes that road, and still almost nothing arrives.
+The gradient of an LSTM can take the skip path around the recurrent weights, through the forget gate, or a path through
+the weights. The forget bias sets the factor f of the skip path, which is about 1/2 at bias 0: most of the gradient
+takes this path, and still almost nothing arrives.
 """
 
 import matplotlib.pyplot as plt
@@ -29,5 +29,5 @@ right.set(xlabel="forget bias", ylabel="log10 gain over 200 steps")
 plt.show()
 
 # %%
-# A large share does not say that the gradient is large. It says which of the two roads it took, what is left of it. (In
-# other networks a share may lie above one: the two roads then have opposite signs and cancel in part.)
+# A large share does not mean that the gradient is large: it describes the path of what is left. (In other networks a
+# share may lie above one: the two paths then have opposite signs and cancel in part.)

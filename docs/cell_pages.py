@@ -55,7 +55,7 @@ def index() -> str:
         "",
         "*U*: number of products of an H x H matrix with the state per step. *Cost*: cost of the recurrence per step,",
         "without W x. *Around*: whether there is a skip path around the recurrent weights. A test compares all three",
-        "with the derivatives, at the default settings. A [script](../../gallery/generated/plot_5_cells) of the gallery",
+        "with the derivatives, at default settings. A [script](../../gallery/generated/plot_5_cells) of the gallery",
         "compares the cells as initialised.",
         "",
         "| name | what | state | gates | U | cost | around | paper |",
@@ -99,13 +99,8 @@ def _jacobian(name: str, row: dict[str, Any]) -> list[str]:
     """Return the grid of blocks at the defaults, and those of other settings, where they differ."""
     usual = grid(*linearised(name))
     if row["products"]:
-        text = (
-            "*around*: a diagonal block, the skip path. *through* `g`: diag(d new / d p_g) U_g, the path through the "
-        )
-        text += (
-            "recurrent weights of gate g. *through* `a` *then* `b`: a path through the weights of both, one after the "
-        )
-        text += "other."
+        text = "*around*: a diagonal block, the skip path. *through* `g`: diag(d new / d p_g) U_g, the path through "
+        text += "the recurrent weights of gate g. *through* `a` *then* `b`: a path through both, in turn."
     else:
         text = "Every block is a diagonal matrix: units do not interact, and the skip path is the only one."
     lines = ["Dependence of each new part (rows) on each old part (columns), from the linearised cell.", ""]

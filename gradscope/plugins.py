@@ -136,11 +136,9 @@ def _entries(room: str) -> tuple[dict[str, EntryPoint], dict[str, list[str]]]:
 
     A built-in plug-in takes precedence, then the first entry point in the order of their modules' names.
     """
-    from importlib.metadata import entry_points  # slow to import, and help of most commands needs none
-
     entries: dict[str, EntryPoint] = {}
     shadowed: dict[str, list[str]] = {}
-    for entry in sorted(entry_points(group=ROOMS[room].group), key=lambda e: e.value):
+    for entry in sorted(_installed().select(group=ROOMS[room].group), key=lambda e: e.value):
         if entry.name in _builtin(room) or entry.name in entries:
             winner = entries[entry.name].value if entry.name in entries else "the built-in one"
             text = f"the plug-in '{entry.name}' of {entry.value} is ignored: {winner} has the same name"
@@ -148,6 +146,14 @@ def _entries(room: str) -> tuple[dict[str, EntryPoint], dict[str, list[str]]]:
         else:
             entries[entry.name] = entry
     return entries, shadowed
+
+
+@lru_cache
+def _installed() -> Any:  # SelectableGroups before Python 3.12, EntryPoints since; both have `select`
+    """Return the entry points of all packages: reading their lists takes milliseconds, and eight rooms ask."""
+    from importlib.metadata import entry_points  # slow to import, and help of most commands needs none
+
+    return entry_points()
 
 
 def disabled_module(room: str, name: str) -> str:

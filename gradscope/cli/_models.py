@@ -114,10 +114,10 @@ def _keywords(settings: Settings) -> dict[str, Any]:
 
 def _inputs(settings: Settings) -> int:
     """Return the number of input features: as given, or those of the data, or the usual one."""
-    from gradscope.files.data._load import width_of
-
     if settings.input_size or not settings.data:
         return settings.input_size or INPUT_SIZE
+    from gradscope.files.data._load import width_of
+
     return width_of(settings.data, key=settings.data_key, columns=settings.columns)
 
 

@@ -3,42 +3,32 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gradscope import plugins
 from gradscope.analysis._measure import measure
+from gradscope.analysis._plan import plan_of
 from gradscope.analysis._run import Run
 from gradscope.analysis.lyapunov import LONGEST_BURN, usual_burn
-from gradscope.dynamics.budget import Plan
-from gradscope.dynamics.chain import JacobianChain, linearise
-from gradscope.dynamics.drive import drive
+from gradscope.dynamics.chain import JacobianChain
+from gradscope.dynamics.course import Course, course_of
 from gradscope.dynamics.loss import Loss, given_loss, random_loss
 from gradscope.dynamics.progress import Progress, no_progress
-from gradscope.dynamics.start import lead_in_of, start_of
-from gradscope.dynamics.trajectory import run
 from gradscope.errors import Interrupted, UsageError
-from gradscope.kernels.kinds import kernel_of
 from gradscope.maps.jacobian import Array
-from gradscope.networks.cell import Cell
-from gradscope.networks.function import FunctionCell
-from gradscope.networks.gate import gate_names, keep_signs
-from gradscope.networks.loop import Loop
 from gradscope.networks.network import Network
-from gradscope.networks.stack import Direction, Stack, backward, cells_of
+from gradscope.networks.stack import backward
 from gradscope.numerics.nonfinite import NonFinite
 from gradscope.remedies import try_changes
 from gradscope.report import environment, section
 from gradscope.report.build import analysis_document, comparison_document
-from gradscope.report.case import Case
+from gradscope.report.facts import case_of
 from gradscope.report.remedy import Remedy
-from gradscope.report.tables import count
 from gradscope.result import Result
 from gradscope.settings import Settings, from_keywords, with_keywords
 
@@ -135,18 +125,20 @@ def run_analysis(
     started, clock = datetime.now(UTC), time.perf_counter()
     origin = origin or Origin(config=settings.config(python=True))
     progress = progress or no_progress
-    linearised = _linearised(cell, inputs, settings, lead_in, loss_gradient, origin, progress)
-    answers, missing = measure(linearised.run, settings)
+    course = None if isinstance(cell, JacobianChain) else _course(cell, inputs, lead_in, settings)
+    run = _run(cell, course, settings, loss_gradient, origin, progress)
+    answers, missing = measure(run, settings)
     remedies = settings.remedies and not missing
     if settings.remedies and missing:
         missing = (*missing, "remedies")
-    case = _case(cell, linearised, answers, settings, origin, name, remedies=remedies)
-    rerun, loss = linearised.rerun, linearised.run.loss
-    del linearised  # its states make room for those of changed cells
+    config = dict(origin.config) | _resolved(run, course, settings, answers, remedies=remedies)
+    case = case_of(cell, run.chain, answers, config, known=origin.model, name=name)
+    loss = run.loss
+    del run  # its states make room for those of changed cells
     tried: tuple[Remedy, ...] | None = () if remedies else None
-    if remedies and rerun is not None and isinstance(cell, Network):
+    if remedies and course is not None and isinstance(cell, Network):
         try:
-            tried = try_changes(cell, rerun, loss, answers, progress)
+            tried = try_changes(cell.changes, course.chain, loss, answers, progress)
         except Interrupted:
             tried, missing = None, ("remedies",)
     progress("report", 0, 1)
@@ -157,74 +149,48 @@ def run_analysis(
     return Result(document)
 
 
-@dataclass(frozen=True, eq=False)
-class _Linearised:
-    """A model along its input, and what runs a changed one on the same input; None for a chain."""
-
-    run: Run
-    warmup: int = 0
-    lead_in_steps: int = 0
-    rerun: Callable[[Network], JacobianChain] | None = None
+def _course(cell: Network, inputs: Array | None, lead_in: Array | None, settings: Settings) -> Course:
+    """Return what the cell is run along, and store as much of the run as memory allows."""
+    course = course_of(cell, inputs, lead_in, settings)
+    return replace(course, storage=plan_of(cell, settings, course.batch, course.steps).storage)
 
 
-def _linearised(
+def _run(
     cell: Network | JacobianChain,
-    inputs: Array | None,
+    course: Course | None,
     settings: Settings,
-    lead_in: Array | None,
-    loss_gradient: Array | None,
+    gradient: Array | None,
     origin: Origin,
     progress: Progress,
-) -> _Linearised:
+) -> Run:
     """Run the cell and linearise it; the end of the warm-up turns the frame of the exponents, too."""
     if isinstance(cell, JacobianChain):
-        return _Linearised(Run(cell, cell, _loss(cell, settings, loss_gradient), None, origin.nonfinite, progress))
+        return Run(cell, cell, _loss(cell, settings, gradient), None, origin.nonfinite, progress)
+    assert course is not None
     progress("running the cell", 0, 0)
-    seed, batch, warmup = settings.seed, settings.batch, settings.warmup_steps
-    lead_in = lead_in_of(cell, inputs, lead_in, batch, seed)
-    if inputs is None:
-        batch = len(lead_in) if batch is None and lead_in is not None else settings.sequences
-        inputs = drive("noise", batch, settings.measured_steps + warmup, cell.network_input_size, seed=seed)
-    lead = min(warmup, LONGEST_BURN)
-    storage = _storage(cell, inputs, dense=settings.lags > 0 and not cell.diagonal, limit=settings.max_memory)
-    along = partial(run, warmup=warmup, storage=storage)
-    longer = linearise(along(cell, inputs, keep=lead, start=start_of(cell, lead_in)))
+    lead = min(course.warmup, LONGEST_BURN)
+    longer = course.chain(cell, keep=lead)
     chain, burn = longer.after(lead), max(lead, usual_burn(longer.steps))
-    if loss_gradient is not None and np.ndim(loss_gradient) == 3 and backward(cell):
-        loss_gradient = np.asarray(loss_gradient)[:, ::-1]  # it runs from the last step of the data to the first
-    loss = _loss(chain, settings, loss_gradient)
-
-    def rerun(changed: Network) -> JacobianChain:
-        return linearise(along(changed, inputs, start=start_of(changed, lead_in)))
-
-    lead_in_steps = 0 if lead_in is None else int(np.shape(lead_in)[-2])
-    return _Linearised(Run(chain, longer, loss, burn, origin.nonfinite, progress), warmup, lead_in_steps, rerun)
+    if gradient is not None and np.ndim(gradient) == 3 and backward(cell):
+        gradient = np.asarray(gradient)[:, ::-1]  # it runs from the last step of the data to the first
+    return Run(chain, longer, _loss(chain, settings, gradient), burn, origin.nonfinite, progress)
 
 
 def _loss(chain: JacobianChain, settings: Settings, gradient: Array | None) -> Loss:
     return random_loss(chain, settings.loss, settings.seed) if gradient is None else given_loss(chain, gradient)
 
 
-def _case(
-    cell: Network | JacobianChain,
-    linearised: _Linearised,
-    answers: Mapping[str, Any],
-    settings: Settings,
-    origin: Origin,
-    name: str | None,
-    *,
-    remedies: bool,
-) -> Case:
-    """Put the answers together with what the document says of model and settings."""
-    chain, loss = linearised.run.chain, linearised.run.loss
-    facts = _facts(cell) | dict(origin.model)
-    config = dict(origin.config)
-    config |= {"lead_in": linearised.lead_in_steps} if linearised.lead_in_steps else {}
-    config |= {
+def _resolved(
+    run: Run, course: Course | None, settings: Settings, answers: Mapping[str, Any], *, remedies: bool
+) -> dict[str, Any]:
+    """Return the settings that are known once the cell has been run, for the document."""
+    chain, lead_in = run.chain, None if course is None else course.lead_in
+    return {
+        **({} if lead_in is None else {"lead_in": int(lead_in.shape[1])}),
         "steps": chain.steps,
         "batch": chain.batch,
-        "warmup": linearised.warmup,
-        "loss": loss.name,
+        "warmup": 0 if course is None else course.warmup,
+        "loss": run.loss.name,
         "seed": settings.seed,
         "lags": settings.lags,
         "spectrum": min(settings.spectrum, chain.size),
@@ -232,25 +198,6 @@ def _case(
         "threshold": settings.threshold,
         **({"remedies": True} if remedies else {}),
     }
-    network = cell if isinstance(cell, Network) else None
-    return Case(
-        answers,
-        name=f"{name or _title(facts)}, {count(chain.steps)}, seed {settings.seed}",
-        model=facts,
-        config=config,
-        keep_gates={} if network is None else _keep_gates(network, 1),
-        forget_gates={} if network is None else _keep_gates(network, -1),
-        path_kinds=None if network is None or not cells_of(network) else _path_kinds(chain),
-    )
-
-
-def _storage(cell: Network, inputs: Array, *, dense: bool, limit: int | None) -> str:
-    """Choose what is kept of a run."""
-    weights, saved = sum(w.size for w in cell.weights().values()), sum(kernel_of(cell).saved_rows)
-    batch, steps = np.shape(inputs)[:2] if np.ndim(inputs) == 3 else (1, np.shape(inputs)[0])
-    width = cell.network_input_size
-    plan = Plan(cell.state_size, width, weights, steps, batch, cell.dtype.itemsize, dense, saved=saved)
-    return plan.fitting(limit).storage
 
 
 def _check_cell(cell: Any) -> None:
@@ -310,65 +257,3 @@ def combine(results: Mapping[str, Result]) -> Result:
     if runs:
         document["run"] = runs[0] | {"duration_s": sum(r["duration_s"] for r in runs)}
     return Result(document)
-
-
-def _title(facts: Mapping[str, Any]) -> str:
-    size = facts["hidden_size"]
-    if facts["cell"] in ("jacobians", "function"):
-        return f"own {facts['cell']}, state of {size}"
-    loop = ", closed loop" if "readout" in facts else ""
-    return f"{str(facts['cell']).upper().replace('_', ' ')}, {size} unit{'s'[: size != 1]}{loop}"
-
-
-def _keep_gates(cell: Network, open_keeps: int) -> dict[str, str]:
-    layers = list(cell.network.layers) if isinstance(cell.network, Stack) else [""]
-    return {
-        f"{n}.{gate}" if n else gate: gate_names(c.gates).get(gate, gate)
-        for n, c in zip(layers, cells_of(cell), strict=False)
-        for gate, sign in keep_signs(c.gates).items()
-        if sign == open_keeps
-    }
-
-
-def _path_kinds(chain: JacobianChain) -> tuple[bool, bool]:
-    """Return whether any of the state goes around recurrent weights in the first step, and whether any crosses such."""
-    return bool(chain.at(0).jvp_skip(np.ones((chain.size, chain.batch), chain.dtype)).any()), not chain.diagonal
-
-
-def _between(cell: Network | JacobianChain) -> dict[str, Any]:
-    """Return what is between the layers of a network, as far as something is."""
-    network = None if isinstance(cell, JacobianChain) else cell.network
-    if isinstance(network, Direction):
-        norms, residual = {} if network.norm is None else {"": network.norm}, network.residual
-    elif isinstance(network, Stack):
-        norms, residual = dict(network.norms), network.residual
-    else:
-        return {}
-    facts: dict[str, Any] = {"residual": True} if residual else {}
-    return facts | ({"norm": ", ".join(dict.fromkeys(n.name for n in norms.values()))} if norms else {})
-
-
-def _kind(cls: type[Cell]) -> str:
-    """Return the name that a cell has in the room; of one that is not there, the name of its class."""
-    name = cls.__module__.rpartition(".")[2]
-    inside = name in plugins.names("cells") and plugins.load("cells", name).__name__ == cls.__module__
-    return name if inside else cls.__name__
-
-
-def _facts(cell: Network | JacobianChain) -> dict[str, Any]:
-    """Return the document's `model`, as far as the cell itself tells."""
-    sizes = cell.sizes
-    cells = [] if isinstance(cell, JacobianChain) else cells_of(cell)
-    kind = _kind(type(cells[0])) if cells else "jacobians" if isinstance(cell, JacobianChain) else "function"
-    return {
-        "source": "python",
-        "cell": kind,
-        "input_size": 0 if isinstance(cell, JacobianChain) else cell.network.input_size,
-        "hidden_size": cells[0].hidden_size if cells else sum(sizes.values()),
-        "layers": max(len(cells), 1),
-        "state": [{"name": n, "size": k} for n, k in sizes.items()],
-        "settings": cells[0].changed_settings() if cells else {},
-        "assumptions": [cell.assumption] if isinstance(cell, FunctionCell) else [],
-        **_between(cell),
-        **({"readout": cell.name} if isinstance(cell, Loop) else {}),
-    }

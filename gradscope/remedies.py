@@ -30,16 +30,16 @@ LARGEST = 700.0  # exp of more overflows
 
 
 def try_changes(
-    cell: Network,
+    changes_of: Callable[[float, int], Mapping[str, Callable[[], Network]]],
     rerun: Callable[[Network], JacobianChain],
     loss: Loss,
     answers: Mapping[str, Any],
     progress: Progress,
 ) -> tuple[Remedy, ...]:
-    """Measure every change that the cell knows, best first; none where the gradient neither vanishes nor explodes.
+    """Measure every change that a cell knows, best first; none where the gradient neither vanishes nor explodes.
 
     Args:
-        cell: the cell as it is.
+        changes_of: `Network.changes` of the cell as it is.
         rerun: runs a changed cell on the same inputs, and linearises it.
         loss: the loss that the cell was measured with.
         answers: what was measured of the cell as it is.
@@ -51,7 +51,7 @@ def try_changes(
     base = Base(state, far.rate, bool(np.isneginf(before[0]).all()))
     missing_factor = math.inf if far.rate is None else math.exp(min(-far.rate, LARGEST))
     remedies = []
-    changes = cell.changes(missing_factor, far.steps)
+    changes = changes_of(missing_factor, far.steps)
     for number, (name, make) in enumerate(changes.items()):
         progress(f"remedies: {name}", number, len(changes))
         after = _gradients(rerun(make()), loss.last_only(), far.threshold)

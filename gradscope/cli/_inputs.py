@@ -28,8 +28,8 @@ class Inputs:
     """What a model is run along.
 
     Attributes:
-        values: (B, T, m), warm-up included; None for a closed loop.
-        lead_in: (B, N, m), read before, from a zero state; None for nothing.
+        values: (B, T, m), warm-up included; None for a closed loop, and for input that is to be drawn.
+        lead_in: (B, N, m), read before, from a zero state; None for nothing, and for what is to be drawn.
         batch: B.
         steps: T, warm-up included.
         warnings: {code, message, where}, for the document.
@@ -58,7 +58,7 @@ def lengths(model: Model) -> tuple[int, int]:
 
 
 def inputs_of(model: Model, check: Check) -> Inputs:
-    """Read or draw what the model is run along; `check` asks for memory before it is taken.
+    """Read what the model is run along; `check` asks for memory before it is taken.
 
     Raises:
         InputError: the data cannot be read, or do not fit the model.
@@ -78,23 +78,21 @@ def inputs_of(model: Model, check: Check) -> Inputs:
 
 
 def _synthetic(model: Model, check: Check) -> Inputs:
-    """Draw input; a network without one is set going by noise, a different one for each sequence."""
-    from gradscope.dynamics.drive import LEAD_IN, drive
+    """Say what will be drawn; `dynamics.course` draws it."""
+    from gradscope.dynamics.drive import LEAD_IN
 
-    settings, width = model.settings, model.cell.network.network_input_size
+    settings, width = model.settings, model.cell.network_input_size
     batch, steps = lengths(model)
     check(batch, steps)
-    options: dict[str, Any] = {"scale": settings.input_scale, "seed": settings.seed}
-    autonomous = settings.closed_loop or settings.drive == "zeros"
-    lead_in = drive("noise", batch, LEAD_IN, width, **options) if autonomous else None
+    warnings = []
     if settings.closed_loop:
-        return Inputs(None, lead_in, batch, steps, [_loop_note(LEAD_IN, None)])
-    values, warnings = drive(settings.drive, batch, steps, width, **options), []
-    if not values.any():
+        warnings.append(_loop_note(LEAD_IN, None))
+    elif settings.drive == "zeros" or not (settings.input_scale and width):
         text = "The input is all zeros: this is the autonomous network."
-        text += f" Each sequence starts where {LEAD_IN} steps of white noise took it." if autonomous else ""
+        if settings.drive == "zeros":
+            text += f" Each sequence starts where {LEAD_IN} steps of white noise took it."
         warnings.append({"code": "GS-NO-DRIVE", "message": text, "where": "input"})
-    return Inputs(values, lead_in, batch, steps, warnings)
+    return Inputs(None, None, batch, steps, warnings)
 
 
 def _loop_note(steps: int, data: str | None) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gradscope.cli._inputs import inputs_of, lengths, loss_gradient_of
 from gradscope.cli._models import Model
-from gradscope.cli._plan import plan_of
 from gradscope.cli._signals import Stop
 from gradscope.cli._user_cell import is_own
 from gradscope.dynamics.budget import allowed_bytes
@@ -143,12 +142,13 @@ def sorted_out(models: list[Model], outcomes: list[Outcome]) -> dict[str, Result
 
 def _measured(job: Job, progress: Progress) -> Result | InputError:
     """Analyze one model; the error is returned where data do not fit one of several."""
+    from gradscope.analysis._plan import plan_of
     from gradscope.api import Origin, run_analysis
 
     progress("input", 0, 0)
     model, settings = job.model, job.model.settings
     try:
-        inputs = inputs_of(model, lambda batch, steps: plan_of(model, batch, steps).check(settings.max_memory))
+        inputs = inputs_of(model, lambda *sizes: plan_of(model.cell, settings, *sizes).check(settings.max_memory))
     except InputError as error:
         if not job.among or not settings.data:
             raise
@@ -157,7 +157,8 @@ def _measured(job: Job, progress: Progress) -> Result | InputError:
     return run_analysis(
         model.cell,
         inputs.values,
-        replace(settings, batch=None, lags=min(settings.lags, inputs.steps)),  # the inputs say how many sequences
+        # real data say how many sequences there are
+        replace(settings, batch=None if settings.data else settings.batch, lags=min(settings.lags, inputs.steps)),
         lead_in=inputs.lead_in,
         loss_gradient=loss_gradient_of(model, inputs),
         name=model.title,
@@ -168,8 +169,10 @@ def _measured(job: Job, progress: Progress) -> Result | InputError:
 
 def _room(model: Model) -> int:
     """Return how many runs of this size fit into memory side by side."""
+    from gradscope.analysis._plan import plan_of
+
     try:
         batch, steps = lengths(model)
     except InputError:  # raised again when the model is measured
         return 1
-    return max(1, allowed_bytes(model.settings.max_memory) // plan_of(model, batch, steps).total)
+    return max(1, allowed_bytes(model.settings.max_memory) // plan_of(model.cell, model.settings, batch, steps).total)

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from gradscope.files.layouts._base import RecurrentLayer
     from gradscope.files.layouts._load import Checkpoint
     from gradscope.maps.jacobian import Array
-    from gradscope.networks.cell import Cell
     from gradscope.networks.network import Network
 
 __all__ = ["Model", "existing_or_suggest", "models_of_cell", "models_of_file"]
@@ -64,6 +63,7 @@ def models_of_cell(settings: Settings, label: str | None = None) -> list[Model]:
         UsageError: an unknown cell, initialisation or setting.
         ResourceError: it does not fit.
     """
+    from gradscope.analysis._plan import plan_of_class
     from gradscope.checking.create import create, directions
     from gradscope.checking.declarations import check_class
     from gradscope.networks.cell import cell_class
@@ -79,7 +79,7 @@ def models_of_cell(settings: Settings, label: str | None = None) -> list[Model]:
     settings = replace(settings, input_size=_inputs(settings))
     init = settings.init or cls.usual_init
     plugins.load("inits", init)
-    _check_memory(settings, cls)
+    plan_of_class(cls, settings).check(settings.max_memory)
     if settings.closed_loop and settings.bidirectional:
         raise UsageError("a bidirectional network cannot feed itself", "leave out --bidirectional or --drive self")
     name = user_file.name if user_file else str(settings.cell)
@@ -102,7 +102,7 @@ def _closed_at_random(model: Model) -> Model:
 
     loop = closed_loop(model.cell, seed=model.settings.seed)
     note = {"code": "GS-ASSUME", "message": DRAWN_READOUT, "where": "model.readout"}
-    facts = model.facts | {"readout": loop.name, "assumptions": [DRAWN_READOUT]}
+    facts = model.facts | {"assumptions": [DRAWN_READOUT]}
     return replace(model, cell=loop, title=f"{model.title}, closed loop", facts=facts, warnings=(note,))
 
 
@@ -119,25 +119,6 @@ def _inputs(settings: Settings) -> int:
     from gradscope.files.data._load import width_of
 
     return width_of(settings.data, key=settings.data_key, columns=settings.columns)
-
-
-def _check_memory(settings: Settings, cls: type[Cell]) -> None:
-    """Ask whether a cell and its run fit into memory, before the weights are drawn.
-
-    Raises:
-        ResourceError: they do not.
-    """
-    from gradscope.dynamics.budget import Plan
-
-    hidden, inputs, directions = settings.hidden, settings.input_size or INPUT_SIZE, 1 + settings.bidirectional
-    rows = len(cls.gates) * hidden * directions
-    matrices = cls.recurrent_weights or bool(cls.products)
-    recurrent = hidden if matrices else 0  # columns of U
-    weights = rows * (recurrent + inputs + 2) + rows * (recurrent + hidden * directions + 2) * (settings.layers - 1)
-    state = hidden * len(cls.parts) * (1 if settings.bidirectional else settings.layers)
-    steps, size = settings.measured_steps + settings.warmup_steps, 4 if settings.dtype == "float32" else 8
-    dense = settings.lags > 0 and (matrices or settings.layers > 1 or settings.closed_loop)
-    Plan(state, inputs, weights, steps, settings.sequences, size, dense).check(settings.max_memory)
 
 
 def _title(settings: Settings, name: str | None) -> str:
@@ -173,7 +154,7 @@ def _model_of_function(settings: Settings, user_file: UserFile, label: str | Non
     if user_file.size("state_size") is not None:
         del config["hidden"]
     assumptions = [cell.assumption] if hasattr(cell, "assumption") else []
-    facts = {"source": "python", **_facts_of_file(user_file), "settings": config["set"], "assumptions": assumptions}
+    facts = {**_facts_of_file(user_file), "settings": config["set"]}
     notes = tuple({"code": "GS-ASSUME", "message": a, "where": "model"} for a in assumptions)
     title = f"{user_file.name} of {user_file.path.name}, state of {cell.state_size}"
     return Model(label or user_file.name, title, cell, settings, config, facts, notes)
@@ -248,7 +229,7 @@ def _closed(
     except GradscopeError as error:
         hint = f"{error.hint}{'; ' if error.hint else ''}--layer chooses one network" if several else error.hint
         raise type(error)(f"{layer.name}: {error.message}", hint) from None
-    return replace(model, cell=loop, title=f"{model.title}, closed loop", facts=model.facts | {"readout": loop.name})
+    return replace(model, cell=loop, title=f"{model.title}, closed loop")
 
 
 def _no_readout(checkpoint: Checkpoint, chosen: Sequence[RecurrentLayer]) -> UsageError:

@@ -5,8 +5,6 @@ Heavy modules are imported inside the functions, after the number of BLAS thread
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from gradscope.cli._models import Model
 from gradscope.dynamics.budget import (
     CHECKPOINTS,
@@ -15,13 +13,9 @@ from gradscope.dynamics.budget import (
     Plan,
     available_bytes,
     human,
-    operations,
 )
 
-if TYPE_CHECKING:
-    from gradscope.networks.network import Network
-
-__all__ = ["calls_of", "plan_of", "plan_text"]
+__all__ = ["plan_text"]
 
 STORED = {
     EVERYTHING: "states and {} of every step",
@@ -36,14 +30,16 @@ def plan_text(models: list[tuple[Model, int, int]]) -> str:
     Args:
         models: (model, sequences, steps with warm-up).
     """
+    from gradscope.analysis._plan import calls_of, operations_of, plan_of
+
     lines = []
     for model, batch, steps in models:
-        plan = plan_of(model, batch, steps)
+        plan = plan_of(model.cell, model.settings, batch, steps)
         lines += [f"{model.title}: {steps} steps with warm-up, {batch} sequences, state of {model.cell.state_size}"]
         lines += [f"  {name}: {human(size)}" for name, size in plan.parts.items() if size]
         lines += [f"  kept of the run: {_stored(plan)}"]
         lines += [f"  in all about {human(plan.total)}; {human(available_bytes())} are free"]
-        counts = _operations(model, batch, steps)
+        counts = operations_of(model.cell, model.settings, plan)
         each = (f"{part} {count:.1e}" for part, count in sorted(counts.items(), key=lambda row: -row[1]))
         lines += [f"  about {sum(counts.values()):.1e} floating-point operations: {', '.join(each)}"]
         if calls := calls_of(model.cell, batch, steps):
@@ -56,52 +52,3 @@ def plan_text(models: list[tuple[Model, int, int]]) -> str:
 
 def _stored(plan: Plan) -> str:
     return STORED[plan.storage].format(plan.saved_name) if plan.saved else STORED[plan.storage].replace(" and {}", "")
-
-
-def plan_of(model: Model, batch: int, steps: int) -> Plan:
-    """Return what a run of so many sequences and steps, warm-up included, takes of memory."""
-    from gradscope.analysis.lyapunov import affordable
-    from gradscope.kernels.kinds import kernel_of
-    from gradscope.networks.gate import keep_signs
-    from gradscope.networks.stack import cells_of
-
-    settings, cell = model.settings, model.cell
-    weights = sum(w.size for w in cell.weights().values())
-    dense, inputs = settings.lags > 0 and not cell.diagonal, cell.network.network_input_size
-    without_gate = [c for c in cells_of(cell) if not keep_signs(c.gates)] if settings.remedies else []
-    polar = sum(c.U.size for c in without_gate if c.U is not None)
-    values = min(settings.spectrum, cell.state_size)
-    columns = 2 * values * min(batch, affordable(steps, cell.state_size, values))  # one frame leads, one counts
-    size, kernel = cell.dtype.itemsize, kernel_of(cell)
-    saved, name = sum(kernel.saved_rows), kernel.saved_name
-    plan = Plan(cell.state_size, inputs, weights, steps, batch, size, dense, polar, columns, saved, saved_name=name)
-    return plan.fitting(settings.max_memory)
-
-
-def _operations(model: Model, batch: int, steps: int) -> dict[str, float]:
-    """Return the number of floating-point operations of each part of a run; `steps` include the warm-up."""
-    from gradscope.analysis.lyapunov import affordable
-    from gradscope.analysis.steps import SPECTRA_WORK
-    from gradscope.networks.stack import cells_of
-
-    settings, n, cells = model.settings, model.cell.state_size, cells_of(model.cell)
-    measured = max(1, steps - settings.warmup_steps)
-    values = min(settings.spectrum, n)
-    return operations(
-        plan_of(model, batch, steps),
-        # Jacobians of a function are matrices
-        recurrent=sum(c.U.size for c in cells if c.U is not None) if cells else n**2,
-        measured=measured,
-        values=values,
-        lags=min(settings.lags, measured),
-        sequences=min(batch, affordable(steps, n, values)),
-        spectra=min(measured * batch, settings.step_spectra or max(6, int(SPECTRA_WORK / n**3))),
-        paths=any(len(c.gates) > 1 for c in cells),
-    )
-
-
-def calls_of(cell: Network, batch: int, steps: int) -> int:
-    """Return the number of calls of a user's function: for the run, and once for its Jacobians; 0 for other cells."""
-    from gradscope.networks.function import FunctionCell
-
-    return steps * batch * (1 + cell.jacobian_calls) if isinstance(cell, FunctionCell) else 0

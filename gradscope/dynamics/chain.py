@@ -17,7 +17,6 @@ import numpy as np
 from gradscope.dynamics.trajectory import Trajectory
 from gradscope.errors import InputError
 from gradscope.kernels.bound import sum_bound
-from gradscope.kernels.kinds import kernel_of
 from gradscope.kernels.units import UnitProduct
 from gradscope.maps.jacobian import Array, Dense, Linear
 
@@ -173,7 +172,7 @@ class JacobianChain:
         if self.trajectory is None:
             return self._source
         run = self.trajectory
-        block = kernel_of(run.cell).lineariser(steps, run.batch)
+        block = run.kernel.lineariser(steps, run.batch)
 
         def read(start: int, stop: int) -> Linear:
             x, s, saved = run.window(start, stop)
@@ -252,7 +251,7 @@ class JacobianChain:
 
 def linearise(trajectory: Trajectory) -> JacobianChain:
     """Linearise a cell along the states that it went through."""
-    cell, kernel = trajectory.cell, kernel_of(trajectory.cell)
+    cell, kernel = trajectory.cell, trajectory.kernel
 
     def source(start: int, stop: int) -> Linear:
         with np.errstate(over="ignore", invalid="ignore"):

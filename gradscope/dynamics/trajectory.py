@@ -7,13 +7,13 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from gradscope.dynamics.budget import CHECKPOINTS, EVERYTHING, STATES
 from gradscope.errors import InputError
-from gradscope.kernels.kinds import Runner, kernel_of
+from gradscope.kernels.kinds import PlainLoop, Runner, kernel_of
 from gradscope.maps.jacobian import Array
 from gradscope.networks.network import Network
 from gradscope.networks.stack import Direction
@@ -59,9 +59,14 @@ class Trajectory:
     _last: dict[int, tuple[Array, list[Array]]] = field(default_factory=dict, repr=False)
 
     @cached_property
+    def kernel(self) -> PlainLoop:
+        """What runs and linearises the cell."""
+        return kernel_of(self.cell)
+
+    @cached_property
     def _runner(self) -> Runner:
         assert self.at is not None
-        return kernel_of(self.cell).runner(int(np.diff(self.at).max(initial=1)), self.batch)
+        return self.kernel.runner(int(np.diff(self.at).max(initial=1)), self.batch)
 
     @property
     def steps(self) -> int:
@@ -133,14 +138,14 @@ def _recompute(path: Trajectory, number: int) -> tuple[Array, list[Array]]:
     first, end = int(path.at[number]), int(path.at[number + 1])
     states = np.empty((end - first + 1, *path.states.shape[1:]), path.states.dtype)
     states[0] = path.states[number]
-    saved = _arrays(path.cell, end - first, path.batch)
+    saved = _arrays(path.kernel, end - first, path.batch, path.states.dtype)
     with np.errstate(over="ignore", invalid="ignore"):
         path._runner(path.inputs[first:end], states, saved)
     return states, saved
 
 
-def _arrays(cell: Network, steps: int, batch: int) -> list[Array]:
-    return [np.empty((steps, rows, batch), cell.dtype) for rows in kernel_of(cell).saved_rows]
+def _arrays(kernel: PlainLoop, steps: int, batch: int, dtype: np.dtype[Any]) -> list[Array]:
+    return [np.empty((steps, rows, batch), dtype) for rows in kernel.saved_rows]
 
 
 def prepare_inputs(cell: Network, inputs: Array) -> Array:
@@ -218,19 +223,19 @@ def run(
     s = np.zeros((cell.state_size, batch), cell.dtype)
     if start is not None:
         s = s + np.asarray(start, cell.dtype).reshape(-1, cell.state_size).T
-    dropped = warmup - keep
+    dropped, kernel = warmup - keep, kernel_of(cell)
     with np.errstate(over="ignore", invalid="ignore"):
         if dropped:
-            runner = kernel_of(cell).runner(WARMUP_STEPS, batch)
+            runner = kernel.runner(WARMUP_STEPS, batch)
             for first in range(0, dropped, WARMUP_STEPS):
                 s = _states(runner, x[first : min(first + WARMUP_STEPS, dropped)], s)[-1]
         x = x[dropped:]
         if storage == CHECKPOINTS:
-            return _with_checkpoints(cell, x, s, keep)
+            return _with_checkpoints(cell, kernel, x, s, keep)
         states = np.empty((len(x) + 1, cell.state_size, batch), cell.dtype)
         states[0] = s
-        saved = _arrays(cell, len(x), batch) if storage == EVERYTHING else []
-        kernel_of(cell).runner(len(x), batch)(x, states, saved)
+        saved = _arrays(kernel, len(x), batch, cell.dtype) if storage == EVERYTHING else []
+        kernel.runner(len(x), batch)(x, states, saved)
     return Trajectory(cell, x, states, tuple(saved))
 
 
@@ -242,13 +247,13 @@ def _states(runner: Runner, x: Array, s: Array) -> Array:
     return states
 
 
-def _with_checkpoints(cell: Network, x: Array, s: Array, begin: int) -> Trajectory:
+def _with_checkpoints(cell: Network, kernel: PlainLoop, x: Array, s: Array, begin: int) -> Trajectory:
     """Run a cell and store the states of about sqrt(T) steps, the one after the first `begin` among them."""
     length = max(1, math.isqrt(len(x)))
     at = np.unique([0, *range(begin, len(x), length), len(x)])
     states = np.empty((len(at), *s.shape), cell.dtype)
     states[0] = s
-    runner, nonfinite = kernel_of(cell).runner(length, s.shape[1]), False
+    runner, nonfinite = kernel.runner(length, s.shape[1]), False
     for row, (first, end) in enumerate(itertools.pairwise(at.tolist())):
         piece = _states(runner, x[first:end], states[row])
         states[row + 1], nonfinite = piece[-1], nonfinite or not np.isfinite(piece).all()

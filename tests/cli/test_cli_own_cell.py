@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from gradscope import analyze, create, from_step
+from gradscope.analysis._plan import calls_of
 from gradscope.checking.function import points
-from gradscope.cli._plan import calls_of
 from gradscope.cli._user_cell import named
 from gradscope.errors import UsageError
 from gradscope.testing import derivatives, load_cell_file

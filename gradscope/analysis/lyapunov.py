@@ -222,7 +222,7 @@ def usual_burn(steps: int) -> int:
 
 def affordable(steps: int, size: int, values: int) -> int:
     """Return how many sequences are followed by default."""
-    return max(1, int(WORK_FLOPS / _flops(steps, size, values)))
+    return max(1, int(WORK_FLOPS / _flops(max(steps, 1), size, values)))  # an input may be empty, and is refused later
 
 
 def _flops(steps: int, size: int, values: int) -> int:

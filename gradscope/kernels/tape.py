@@ -18,8 +18,6 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import NDArray
 
-__all__ = ["Call", "Player", "Tape", "record", "recorded"]
-
 Array = NDArray[Any]
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
 
@@ -133,17 +131,11 @@ class Player:
                 if value.of in buffers:
                     buffers[slot] = buffers[value.of][value.index]
                 continue
-            kind = value.shape, value.dtype
-            mine = [x for x in _refs(value) if x in used and last[x] == slot]
-            same = [s for s in mine if (used[s].shape, used[s].dtype) == kind]
             if slot not in self._direct:
-                if value.function is not _select and same:  # ufuncs may write over what nobody needs any more
-                    buffer = used.pop(same[0])
-                else:
-                    buffer = free[kind].pop() if free.get(kind) else np.empty(*kind)
-                buffers[slot] = used[slot] = buffer
-            for gone in [s for s in used if last.get(s, -1) <= slot]:
-                buffer = used.pop(gone)
+                reusable = [x for x in _refs(value) if x in used and last[x] == slot and value.function is not _select]
+                buffers[slot] = used[slot] = _buffer(value, reusable, used, free)
+            for unused in [s for s in used if last.get(s, -1) <= slot]:
+                buffer = used.pop(unused)
                 free.setdefault((buffer.shape, buffer.dtype), []).append(buffer)
         return buffers
 
@@ -155,6 +147,18 @@ class Player:
         for slot in self.results:
             last[slot] = last[self._root(slot)] = len(self.values)
         return last
+
+
+def _buffer(value: _Value, reusable: Sequence[int], used: dict[int, Array], free: dict[Any, list[Array]]) -> Array:
+    """Return a buffer for a value: that of an input that nobody needs any more, a free one, or a new one.
+
+    A ufunc may write over its input, which `_select` may not.
+    """
+    kind = value.shape, value.dtype
+    for x in reusable:
+        if (used[x].shape, used[x].dtype) == kind:
+            return used.pop(x)
+    return free[kind].pop() if free.get(kind) else np.empty(*kind)
 
 
 def _call(value: _Value, inputs: Sequence[Any], out: Array) -> Call:
@@ -222,7 +226,7 @@ class _Recorder:
     def __init__(self, arguments: Sequence[Array]) -> None:
         self.values = [_Value(a.shape, a.dtype) for a in arguments]
         self._seen: dict[Any, int] = {}
-        self._kept: list[Any] = []  # arrays that are known by their id
+        self._arrays: list[Any] = []  # arrays that are known by their id
 
     def view(self, slot: int, index: Any) -> _Traced:
         key = ("view", slot, repr(index))
@@ -242,7 +246,7 @@ class _Recorder:
             shape = shapes.pop() if len(shapes) == 1 else np.broadcast_shapes(*shapes)
             ones = [x if isinstance(x, int | float) else x.dtype.type(1) for x in inputs]
             dtype = (np.where if function is _select else function)(*ones).dtype
-            self._kept += [x for x in inputs if isinstance(x, np.ndarray)]
+            self._arrays += [x for x in inputs if isinstance(x, np.ndarray)]
             slot = self._seen[key] = len(self.values)
             self.values.append(_Value(shape, dtype, function, refs))
         return _Traced(self, slot)

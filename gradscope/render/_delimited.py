@@ -10,8 +10,6 @@ from typing import Any
 from gradscope.render._words import clean
 from gradscope.report.model import Report
 
-__all__ = ["delimited"]
-
 FORMULA = "=+-@\t\r＝＋－＠"  # a text that begins so is run by spreadsheets (OWASP, CSV injection)
 
 

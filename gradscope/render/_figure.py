@@ -1,4 +1,4 @@
-"""The page: a sentence, a grid of panels, a footer. Every text has its own place, measured beforehand."""
+"""The page: a sentence, a grid of panels, a footer. Every text is measured before its place is chosen."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gradscope.render import _diagram, _style
-from gradscope.render._labels import SMALL, annotate, ends_beside
+from gradscope.render._labels import END_POINTS, annotate, ends_beside
 from gradscope.render._matplotlib import Figure, FigureCanvasAgg, FontProperties
 from gradscope.render._panel import Drawn, draw
 from gradscope.render._words import clean, cut, split_state
 from gradscope.report.model import Panel, Report
 
-__all__ = ["figure", "saved"]
-
 DPI = 150
+POINTS_PER_INCH = 72
 WIDTHS = {1: 6.8, 2: 9.6, 3: 13.0}  # inches, by columns
-ROW, MARGIN, GUTTER, BETWEEN = 3.55, 0.22, 0.3, 0.18  # inches
-SCALE = 0.62  # beside a map of colours, inches
-SENTENCE, TITLE, LABEL, NOTE = 13.5, 10.0, 9.0, 7.5  # points
+ROW_HEIGHT, MARGIN, COLUMN_GAP, ROW_GAP = 3.55, 0.22, 0.3, 0.18  # inches
+SCALE_WIDTH = 0.62  # beside a map of colours, inches
+SENTENCE_LINE, TITLE_LINE, NOTE_LINE, FOOTER_LINE = 0.25, 0.18, 0.14, 0.15  # inches from a line to the next
+SENTENCE_POINTS, TITLE_POINTS, LABEL_POINTS, NOTE_POINTS = 13.5, 10.0, 9.0, 7.5
+EVEN_SHARES = (0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)  # of the width, tried for lines of one length
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 # Nothing that changes from one run to the next is written into the file.
@@ -31,7 +32,7 @@ METADATA: dict[str, dict[str, Any]] = {
 
 
 @dataclass
-class Cell:
+class Place:
     """A panel's place in the grid, and what surrounds its axes."""
 
     panel: Panel
@@ -72,26 +73,28 @@ class Page:
 
     def __init__(self, report: Report) -> None:
         self.sizes: dict[tuple[str, float, bool], tuple[float, float]] = {}
-        self.cells, self.columns = _grid(report.panels)
-        rows = 1 + max((c.row for c in self.cells), default=-1)
+        self.places, self.columns = _grid(report.panels)
+        self.rows = rows = 1 + max((p.row for p in self.places), default=-1)
         self.width = WIDTHS[self.columns]
+        self.unit = (self.width - 2 * MARGIN - (self.columns - 1) * COLUMN_GAP) / self.columns  # of one column
         self.fig = Figure(figsize=(self.width, 1.0), dpi=DPI, facecolor="white")
         self.renderer = _renderer(self.fig)
         inner = self.width - 2 * MARGIN
         state = split_state(report.sentence, report.state)[1]
-        bolder = self.measure(state, SENTENCE, bold=True)[0] - self.measure(state, SENTENCE)[0] if state else 0.0
-        sentence = self.wrap(cut(report.sentence, 400), inner - bolder / DPI, SENTENCE, most=4)
-        footer = self.wrap(cut(report.footer, 600), inner, NOTE, most=3) if report.footer else []
-        self.top = MARGIN + 0.25 * len(sentence) + 0.12
-        self.bottom = MARGIN * 0.7 + 0.15 * len(footer) + (0.08 if footer else 0)
-        self.height = self.top + self.bottom + (rows * ROW + (rows - 1) * BETWEEN if rows else 0.4)
+        plain, bold = (self.measure(state, SENTENCE_POINTS, bold=b)[0] if state else 0.0 for b in (False, True))
+        sentence = self.wrap(cut(report.sentence, 400), inner - (bold - plain) / DPI, SENTENCE_POINTS, most=4)
+        footer = self.wrap(cut(report.footer, 600), inner, NOTE_POINTS, most=3) if report.footer else []
+        self.top = MARGIN + SENTENCE_LINE * len(sentence) + 0.12
+        self.bottom = MARGIN * 0.7 + FOOTER_LINE * len(footer) + (0.08 if footer else 0)
+        self.height = self.top + self.bottom + (rows * ROW_HEIGHT + (rows - 1) * ROW_GAP if rows else 0.4)
         self.fig.set_size_inches(self.width, self.height)
         self.renderer = _renderer(self.fig)
-        self.sentence(sentence, report.state)
+        self.write_sentence(sentence, report.state)
         for i, text in enumerate(footer):
-            self.write(MARGIN, MARGIN * 0.7 + 0.15 * (len(footer) - 1 - i), text, size=NOTE, color=_style.GREY)
-        if not self.cells:
-            self.write(MARGIN, self.bottom + 0.1, "There is nothing to draw.", size=LABEL, color=_style.GREY)
+            y = MARGIN * 0.7 + FOOTER_LINE * (len(footer) - 1 - i)
+            self.write(MARGIN, y, text, size=NOTE_POINTS, color=_style.GREY)
+        if not self.places:
+            self.write(MARGIN, self.bottom + 0.1, "There is nothing to draw.", size=LABEL_POINTS, color=_style.GREY)
         self.panels()
 
     def measure(self, text: str, size: float, bold: bool = False) -> tuple[float, float]:
@@ -100,13 +103,13 @@ class Page:
         if key not in self.sizes:
             prop = FontProperties(family="DejaVu Sans", size=size, weight="bold" if bold else "normal")
             width, height, _ = self.renderer.get_text_width_height_descent(text, prop, False)
-            self.sizes[key] = float(width), float(max(height, size * DPI / 72))
+            self.sizes[key] = float(width), float(max(height, size * DPI / POINTS_PER_INCH))
         return self.sizes[key]
 
     def wrap(self, text: str, width: float, size: float, *, bold: bool = False, most: int = 2) -> list[str]:
         """Break a text into at most so many lines of a width in inches, all of about one length."""
         lines = self.broken(text, width, size, bold, most)
-        for share in (0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95) if len(lines) > 1 else ():
+        for share in EVEN_SHARES if len(lines) > 1 else ():
             shorter = self.broken(text, width * share, size, bold, most + 1)
             if len(shorter) == len(lines) <= most and not any("…" in line for line in lines[-1:]):
                 return shorter
@@ -143,66 +146,86 @@ class Page:
         style = {"color": _style.BLACK, "va": "baseline", **style}
         self.fig.text(x / self.width, y / self.height, text, parse_math=False, **style)
 
-    def sentence(self, lines: list[str], state: str) -> None:
+    def write_sentence(self, lines: list[str], state: str) -> None:
         """Write the answer, its state in bold."""
-        found = False
+        is_written = False
         for i, text in enumerate(lines):
-            x, y = MARGIN, self.height - MARGIN - 0.16 - 0.25 * i
-            parts = (text, "", "") if found else split_state(text, state)
-            found = found or bool(parts[1])
+            x, y = MARGIN, self.height - MARGIN - 0.16 - SENTENCE_LINE * i
+            parts = (text, "", "") if is_written else split_state(text, state)
+            is_written = is_written or bool(parts[1])
             for part, bold in zip(parts, (False, True, False), strict=True):
                 if part:
-                    value = _style.STATES.get(state, _style.BLACK) if bold else _style.BLACK
-                    self.write(x, y, part, size=SENTENCE, weight="bold" if bold else "normal", color=value)
-                    x += (self.measure(part + ".", SENTENCE, bold)[0] - self.measure(".", SENTENCE, bold)[0]) / DPI
+                    colour = _style.STATES.get(state, _style.BLACK) if bold else _style.BLACK
+                    self.write(x, y, part, size=SENTENCE_POINTS, weight="bold" if bold else "normal", color=colour)
+                    x += (
+                        self.measure(part + ".", SENTENCE_POINTS, bold)[0] - self.measure(".", SENTENCE_POINTS, bold)[0]
+                    ) / DPI
 
     def panels(self) -> None:
         """Draw every panel, measure what surrounds its axes, put the axes in the rest, and label them."""
-        unit = (self.width - 2 * MARGIN - (self.columns - 1) * GUTTER) / self.columns
+        # 1. what is left of the axes, a column of panels alike: ticks and the label of the y axis
         left = [0.36] * self.columns
-        for cell in self.cells:
-            cell.drawn = draw(self.fig.add_axes((0.1, 0.1, 0.5, 0.5)), cell.panel)
-            ticks = cell.drawn.ax.yaxis.get_tightbbox(self.renderer)
-            room = (cell.drawn.ax.bbox.x0 - ticks.x0) / DPI if ticks and not cell.drawn.empty else 0.1
-            cell.label = self.wrap(cut(cell.panel.y_label), 2.3, LABEL)
-            left[cell.column] = max(left[cell.column], room + 0.1 + 0.16 * len(cell.label))
-        for cell in self.cells:
-            assert cell.drawn
-            width = cell.span * unit + (cell.span - 1) * GUTTER
-            for i in ends_beside(cell.drawn):
-                cell.ends[i] = self.wrap(cut(cell.drawn.ends[i][0].label), min(1.5, 0.3 * width), SMALL)
-            widest = max((self.measure(t, SMALL)[0] / DPI for lines in cell.ends.values() for t in lines), default=0.0)
-            cell.beside = widest + 0.24 if cell.ends else SCALE if cell.panel.heat else 0.1
-            cell.title = self.wrap(cut(cell.panel.title, 160), width - left[cell.column], TITLE, bold=True)
-            cell.note = self.wrap(cut(cell.panel.note, 300), width - left[cell.column], NOTE) if cell.panel.note else []
-        for row in range(1 + max((c.row for c in self.cells), default=-1)):
-            cells = [c for c in self.cells if c.row == row]
-            above = 0.08 + 0.18 * max(len(c.title) for c in cells)
-            below = 0.42 + 0.14 * max(len(c.note) for c in cells)
-            base = self.height - self.top - (row + 1) * ROW - row * BETWEEN
-            for cell in cells:
-                x = MARGIN + cell.column * (unit + GUTTER)
-                width = cell.span * unit + (cell.span - 1) * GUTTER
-                self.place(cell, x, base, width, (left[cell.column], above, below))
+        for place in self.places:
+            place.drawn = draw(self.fig.add_axes((0.1, 0.1, 0.5, 0.5)), place.panel)
+            ticks = place.drawn.ax.yaxis.get_tightbbox(self.renderer)
+            room = (place.drawn.ax.bbox.x0 - ticks.x0) / DPI if ticks and not place.drawn.empty else 0.1
+            place.label = self.wrap(cut(place.panel.y_label), 2.3, LABEL_POINTS)
+            left[place.column] = max(left[place.column], room + 0.1 + 0.16 * len(place.label))
+        # 2. texts beside, above and below
+        for place in self.places:
+            self.wrap_texts(place, left[place.column])
+        # 3. rows of panels, from the top
+        for row in range(self.rows):
+            places = [p for p in self.places if p.row == row]
+            above = 0.08 + TITLE_LINE * max(len(p.title) for p in places)
+            below = 0.42 + NOTE_LINE * max(len(p.note) for p in places)
+            base = self.height - self.top - (row + 1) * ROW_HEIGHT - row * ROW_GAP
+            for place in places:
+                self.put(place, base, (left[place.column], above, below))
 
-    def place(self, cell: Cell, x: float, y: float, width: float, around: tuple[float, float, float]) -> None:
-        """Put one panel into its rectangle and write what surrounds the axes."""
-        drawn, (left, above, below) = cell.drawn, around
+    def width_of(self, place: Place) -> float:
+        """Return the width of a panel with all that surrounds it."""
+        return place.span * self.unit + (place.span - 1) * COLUMN_GAP
+
+    def wrap_texts(self, place: Place, left: float) -> None:
+        """Wrap a panel's title, note and labels of curves, and note how much room the labels take."""
+        assert place.drawn
+        panel, width = place.panel, self.width_of(place)
+        for i in ends_beside(place.drawn):
+            place.ends[i] = self.wrap(cut(place.drawn.ends[i][0].label), min(1.5, 0.3 * width), END_POINTS)
+        lines = [line for end in place.ends.values() for line in end]
+        widest = max((self.measure(line, END_POINTS)[0] / DPI for line in lines), default=0.0)
+        place.beside = widest + 0.24 if place.ends else SCALE_WIDTH if panel.heat else 0.1
+        place.title = self.wrap(cut(panel.title, 160), width - left, TITLE_POINTS, bold=True)
+        place.note = self.wrap(cut(panel.note, 300), width - left, NOTE_POINTS) if panel.note else []
+
+    def put(self, place: Place, y: float, around: tuple[float, float, float]) -> None:
+        """Put one panel into its rectangle, from height y, and write what surrounds the axes.
+
+        Args:
+            place: the panel.
+            y: lower end of the rectangle.
+            around: what is left of the axes, above and below them.
+        """
+        drawn, (left, above, below) = place.drawn, around
         assert drawn
-        w, h = width - left - cell.beside, ROW - above - below
+        x = MARGIN + place.column * (self.unit + COLUMN_GAP)
+        w, h = self.width_of(place) - left - place.beside, ROW_HEIGHT - above - below
         drawn.ax.set_position(((x + left) / self.width, (y + below) / self.height, w / self.width, h / self.height))
-        title = y + ROW - above + 0.09 + 0.18 * (len(cell.title) - 1)
-        if len(self.cells) > 1:
-            self.write(x, title, LETTERS[self.cells.index(cell) % 26], size=TITLE + 2, weight="bold")
-        for i, text in enumerate(cell.title):
-            self.write(x + left, title - 0.18 * i, text, size=TITLE, weight="bold")
-        style = {"size": LABEL, "rotation": 90, "va": "center", "ha": "left", "linespacing": 1.1}
-        self.write(x + 0.02, y + below + h / 2, "\n".join(cell.label), **style)
-        below_axes = self.wrap(cut(cell.panel.x_label), w, LABEL, most=1)[0]
-        self.write(x + left + w / 2, y + below - 0.36, below_axes, size=LABEL, ha="center")
-        for i, text in enumerate(cell.note):
-            self.write(x + left, y + below - 0.42 - 0.14 * (i + 1) + 0.03, text, size=NOTE, color=_style.GREY)
-        annotate(drawn, cell.ends, self.measure, DPI / 72)
+        title = y + ROW_HEIGHT - above + 0.09 + TITLE_LINE * (len(place.title) - 1)
+        if len(self.places) > 1:
+            self.write(x, title, LETTERS[self.places.index(place) % 26], size=TITLE_POINTS + 2, weight="bold")
+        for i, text in enumerate(place.title):
+            self.write(x + left, title - TITLE_LINE * i, text, size=TITLE_POINTS, weight="bold")
+        style = {"size": LABEL_POINTS, "rotation": 90, "va": "center", "ha": "left", "linespacing": 1.1}
+        self.write(x + 0.02, y + below + h / 2, "\n".join(place.label), **style)
+        below_axes = self.wrap(cut(place.panel.x_label), w, LABEL_POINTS, most=1)[0]
+        self.write(x + left + w / 2, y + below - 0.36, below_axes, size=LABEL_POINTS, ha="center")
+        for i, text in enumerate(place.note):
+            self.write(
+                x + left, y + below - 0.42 - NOTE_LINE * (i + 1) + 0.03, text, size=NOTE_POINTS, color=_style.GREY
+            )
+        annotate(drawn, place.ends, self.measure, DPI / POINTS_PER_INCH)
 
 
 def _renderer(fig: Figure) -> Any:
@@ -210,25 +233,30 @@ def _renderer(fig: Figure) -> Any:
     return canvas.get_renderer()
 
 
-def _grid(panels: tuple[Panel, ...]) -> tuple[list[Cell], int]:
-    """Put panels into rows, filling each with the next that fits; a row's last columns go to one that can be wide."""
-    units = sum(2 if p.wide else 1 for p in panels)
+def _grid(panels: tuple[Panel, ...]) -> tuple[list[Place], int]:
+    """Put panels into rows, filling each with the next that fits; a row's last columns go to one that can be wide.
+
+    Returns:
+        the places, and the number of columns.
+    """
+    units = sum(_units(p) for p in panels)
     columns = 2 if units == 4 else min(max(units, 1), 3)
-    rest, cells, row = list(panels), [], 0
-    while rest:
-        line: list[Cell] = []
-        used = 0
-        while used < columns:
-            fitting = next((p for p in rest if used + (2 if p.wide else 1) <= columns), None)
-            if fitting is None:
-                break
-            rest.remove(fitting)
-            line.append(Cell(fitting, row, used, 2 if fitting.wide else 1))
-            used += line[-1].span
-        stretched = next((c for c in line if not c.panel.unit_circle), line[0])
-        stretched.span += columns - used
-        for before, cell in zip(line, line[1:], strict=False):
-            cell.column = before.column + before.span
-        cells += line
+    waiting, places, row = list(panels), [], 0
+    while waiting:
+        line, free = [], columns
+        while fitting := next((p for p in waiting if _units(p) <= free), None):
+            waiting.remove(fitting)
+            line.append(Place(fitting, row, columns - free, _units(fitting)))
+            free -= line[-1].span
+        stretched = next((p for p in line if not p.panel.unit_circle), line[0])
+        stretched.span += free
+        for before, place in zip(line, line[1:], strict=False):
+            place.column = before.column + before.span
+        places += line
         row += 1
-    return cells, columns
+    return places, columns
+
+
+def _units(panel: Panel) -> int:
+    """Return how many columns a panel takes at least."""
+    return 2 if panel.wide else 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-# It tells so through its logger, and again while it builds its list of fonts.
+# A directory that cannot be written is reported by its logger, and again while the list of fonts is built.
 _logger = logging.getLogger("matplotlib")
 _level = _logger.level
 _logger.setLevel(logging.ERROR)

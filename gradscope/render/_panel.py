@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,15 +13,17 @@ from gradscope.render._matplotlib import Axes, Circle
 from gradscope.render._place import Array, trail
 from gradscope.report.model import Curve, Heat, Level, Numbers, Panel
 
-__all__ = ["Drawn", "Limits", "draw"]
-
 Limits = tuple[float, float]
-MANY = 4000  # points of a curve from which only the smallest and largest of neighbours are drawn
-REACH = 0.2  # share of the data's range within which a level widens the axis
-WIDTHS = {"strong": 1.8, "thin": 1.15}
+MOST_POINTS = 4000  # of a curve; of a longer one the smallest and largest of neighbours are drawn
+LEVEL_REACH = 0.2  # share of the data's range within which a level widens the axis
+LINE_POINTS = {"strong": 1.8, "thin": 1.15}
 COLOURS = "cividis"  # reads the same with any kind of colour vision, and in grey
-DECADES = 40.0  # that a map of colours has, about what float32 holds; smaller values have its last colour
-RESTLESS = 8  # a curve that goes up and down its own range so many times is drawn thin
+HEAT_DECADES = 40.0  # about the range of float32; smaller values have the last colour
+RESTLESS_RANGES = 8  # a curve that goes up and down its range so many times is drawn thin
+LARGEST = 1e300  # matplotlib computes ends of an axis beyond the data
+FEW_POINTS, MOST_VECTOR_POINTS = 800, 5000  # drawn large; drawn as vectors
+MOST_AVOIDED = 2000  # points that labels avoid
+LONE_VALUES = 3  # one point and the ends of its band: they alone give no scale
 
 
 @dataclass
@@ -32,10 +33,10 @@ class Drawn:
     Attributes:
         ends: (curve, its colour, x and y of its last point), for labels.
         handles: (artist, label), for the legend.
-        levels: those that are within reach.
-        lines: what labels should not cover, in data coordinates.
+        levels: those near the data.
+        lines: points that labels avoid, in data coordinates.
         radius: half the height of a plane with a unit circle, else 0.
-        empty: there is nothing to see.
+        empty: whether there is nothing to see.
     """
 
     ax: Axes
@@ -80,74 +81,83 @@ def draw(ax: Axes, panel: Panel) -> Drawn:
 
 
 def _array(values: Numbers | None, size: int = -1) -> Array:
-    """Return values with nan where there is none; beyond 1e300 an axis cannot be computed."""
-    found = np.array([math.nan if v is None else v for v in values or ()], float)
-    found[~(np.abs(found) < 1e300)] = math.nan
-    return found if size in (-1, len(found)) else np.full(size, math.nan)
+    """Return values with nan for None and for what no axis can show, or only nan where their number is not `size`."""
+    array = np.array([math.nan if v is None else v for v in values or ()], float)
+    array[~(np.abs(array) < LARGEST)] = math.nan
+    return array if size in (-1, len(array)) else np.full(size, math.nan)
 
 
 def _curves(drawn: Drawn) -> tuple[Array, Array]:
-    panel, kinds = drawn.panel, [(c.role, c.style, c.weight) for c in drawn.panel.curves]
+    """Draw curves and their bands, and return the values that the axes must show."""
+    kinds = [(c.role, c.style, c.weight) for c in drawn.panel.curves]
     all_x, all_y = [np.empty(0)], [np.empty(0)]
-    for index, curve in enumerate(panel.curves):
+    for index, curve in enumerate(drawn.panel.curves):
+        kind, colour = kinds[index], _style.colour(curve.role)
+        if kinds.count(kind) > 1:
+            colour = _style.shade(colour, kinds[:index].count(kind), kinds.count(kind))
         x = _array(curve.x)
         y, low, high = (_array(v, len(x)) for v in (curve.y, curve.low, curve.high))
-        if panel.log_x:
+        if drawn.panel.log_x:
             x[~(x > 0)] = math.nan
         x, y, low, high = _thinned(x, y, low, high)
-        kind, value = kinds[index], _style.colour(curve.role)
-        if kinds.count(kind) > 1:
-            value = _style.shade(value, kinds[:index].count(kind), kinds.count(kind))
-        known = np.isfinite(x) & np.isfinite(y)
-        (artist,) = drawn.ax.plot(
-            x,
-            y,
-            color=value,
-            linestyle=_style.line(curve.style),
-            linewidth=WIDTHS["strong" if curve.weight == "strong" and not _restless(y) else "thin"],
-            dash_capstyle="butt",
-            solid_capstyle="round",
-            solid_joinstyle="round",
-            zorder=3 if curve.weight == "strong" else 2.5,
-        )
-        alone = known & ~np.concatenate([[False], known[:-1]]) & ~np.concatenate([known[1:], [False]])
-        drawn.ax.plot(x[alone], y[alone], "o", color=value, markersize=3.5, markeredgewidth=0, zorder=3)
+        has_points = _curve(drawn, curve, colour, x, y)
         if np.isfinite(low).any():
-            drawn.ax.fill_between(x, low, high, color=value, alpha=0.18, linewidth=0, zorder=1.5)
+            drawn.ax.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0, zorder=1.5)
         drawn.lines += [np.column_stack([x, v]) for v in (y, low, high)]
-        if known.any() and curve.label:
-            last = int(np.flatnonzero(known)[-1])
-            if curve.at_end:
-                drawn.ends.append((curve, value, float(x[last]), float(y[last])))
-            else:
-                drawn.handles.append((artist, curve.label))
-        all_x += [x] if known.any() else []
+        all_x += [x] if has_points else []
         all_y += [y, low, high]
     return np.concatenate(all_x), np.concatenate(all_y)
 
 
+def _curve(drawn: Drawn, curve: Curve, colour: str, x: Array, y: Array) -> bool:
+    """Draw one curve, note where its label goes, and return whether it has a point."""
+    known = np.isfinite(x) & np.isfinite(y)
+    strong = curve.weight == "strong"
+    (artist,) = drawn.ax.plot(
+        x,
+        y,
+        color=colour,
+        linestyle=_style.line(curve.style),
+        linewidth=LINE_POINTS["strong" if strong and not _restless(y) else "thin"],
+        dash_capstyle="butt",
+        solid_capstyle="round",
+        solid_joinstyle="round",
+        zorder=3 if strong else 2.5,
+    )
+    lone = known & ~np.concatenate([[False], known[:-1]]) & ~np.concatenate([known[1:], [False]])
+    drawn.ax.plot(x[lone], y[lone], "o", color=colour, markersize=3.5, markeredgewidth=0, zorder=3)
+    if not known.any():
+        return False
+    last = int(np.flatnonzero(known)[-1])
+    if curve.label and curve.at_end:
+        drawn.ends.append((curve, colour, float(x[last]), float(y[last])))
+    elif curve.label:
+        drawn.handles.append((artist, curve.label))
+    return True
+
+
 def _restless(y: Array) -> bool:
     known = y[np.isfinite(y)]
-    return len(known) > 1 and float(np.abs(np.diff(known)).sum()) > RESTLESS * float(np.ptp(known))
+    return len(known) > 1 and float(np.abs(np.diff(known)).sum()) > RESTLESS_RANGES * float(np.ptp(known))
 
 
 def _thinned(x: Array, *ys: Array) -> tuple[Array, ...]:
     """Keep the smallest and largest of each block of a very long curve, so that no peak is lost."""
-    block = len(x) // (MANY // 2)
-    if len(x) <= MANY or block < 2:
+    block = len(x) // (MOST_POINTS // 2)
+    if len(x) <= MOST_POINTS or block < 2:
         return (x, *ys)
     rows = len(x) // block
-    keep = slice(0, rows * block)
-    xs = x[keep].reshape(rows, block)
-    found = [np.column_stack([xs[:, 0], xs[:, -1]]).ravel()]
+    whole_blocks = slice(0, rows * block)
+    xs = x[whole_blocks].reshape(rows, block)
+    thinned = [np.column_stack([xs[:, 0], xs[:, -1]]).ravel()]
     for y in ys:
-        blocks = y[keep].reshape(rows, block)
+        blocks = y[whole_blocks].reshape(rows, block)
         whole = np.asarray(np.isfinite(blocks).all(axis=1))
         filled = np.where(whole[:, None], blocks, 0.0)
         small, large = (np.where(whole, v, math.nan) for v in (filled.min(axis=1), filled.max(axis=1)))
         falls = blocks[:, 0] > blocks[:, -1]
-        found.append(np.column_stack([np.where(falls, large, small), np.where(falls, small, large)]).ravel())
-    return tuple(np.concatenate([f, [v[-1]]]) for f, v in zip(found, (x, *ys), strict=True))
+        thinned.append(np.column_stack([np.where(falls, large, small), np.where(falls, small, large)]).ravel())
+    return tuple(np.concatenate([f, [v[-1]]]) for f, v in zip(thinned, (x, *ys), strict=True))
 
 
 def _bars(drawn: Drawn) -> tuple[Array, Array]:
@@ -157,10 +167,10 @@ def _bars(drawn: Drawn) -> tuple[Array, Array]:
         shares = _array(bars.shares, max(len(edges) - 1, 0))
         if not np.isfinite(edges).all() or not np.isfinite(shares).any():
             continue
-        shares, value = np.nan_to_num(shares), _style.colour(bars.role)
+        shares, colour = np.nan_to_num(shares), _style.colour(bars.role)
         style = _style.line(bars.style)
-        drawn.ax.stairs(shares, edges, fill=True, color=value, alpha=0.13, linewidth=0, zorder=2)
-        artist = drawn.ax.stairs(shares, edges, color=value, linestyle=style, linewidth=1.5, zorder=3)
+        drawn.ax.stairs(shares, edges, fill=True, color=colour, alpha=0.13, linewidth=0, zorder=2)
+        artist = drawn.ax.stairs(shares, edges, color=colour, linestyle=style, linewidth=1.5, zorder=3)
         if bars.label:
             drawn.handles.append((artist, bars.label))
         middles = (edges[1:] + edges[:-1]) / 2
@@ -179,12 +189,12 @@ def _points(drawn: Drawn) -> tuple[Array, Array]:
         x, y = x[known], y[known]
         if not len(x):
             continue
-        size, alpha = (9.0, 0.55) if len(x) < 800 else (5.0, 0.3)
+        size, alpha = (9.0, 0.55) if len(x) < FEW_POINTS else (5.0, 0.3)
         artist = drawn.ax.scatter(x, y, s=size, color=_style.colour(points.role), alpha=alpha, linewidth=0, zorder=3)
-        artist.set_rasterized(len(x) > 5000)
+        artist.set_rasterized(len(x) > MOST_VECTOR_POINTS)
         if points.label:
             drawn.handles.append((artist, points.label))
-        drawn.lines += [p[None] for p in np.column_stack([x, y])[:: len(x) // 2000 + 1]]
+        drawn.lines += [p[None] for p in np.column_stack([x, y])[:: len(x) // MOST_AVOIDED + 1]]
         all_x, all_y = [*all_x, x], [*all_y, y]
     return np.concatenate(all_x), np.concatenate(all_y)
 
@@ -197,7 +207,7 @@ def _heat(drawn: Drawn, heat: Heat) -> None:
         _nothing(drawn)
         return
     top = float(known.max())
-    low = max(float(known.min()), top - DECADES)
+    low = max(float(known.min()), top - HEAT_DECADES)
     first, last = float(heat.x[0] or 0), float(heat.x[-1] or 0)
     half = (last - first) / max(2 * (len(heat.x) - 1), 1) or 0.5
     shown = ax.imshow(
@@ -238,14 +248,13 @@ def _circle(drawn: Drawn, radius: float) -> None:
     drawn.lines.append(np.column_stack([np.cos(angles), np.sin(angles)]))
 
 
-LONE = 3  # values, of one point and the ends of its band: alone, it has no scale of its own
-
-
 def _limits(drawn: Drawn, x: Array, y: Array) -> None:
+    """Set limits and ticks of both axes from the values that they must show."""
     ax, panel = drawn.ax, drawn.panel
-    least = 0.0 if not panel.log10 else 0.05 if len(y) > LONE else 2.0  # decades
-    bottom, top = _apart(float(y.min()), float(y.max()), least)
-    near = REACH * (top - bottom)
+    # 1. the y axis, which a level near the data widens
+    least_decades = 0.0 if not panel.log10 else 0.05 if len(y) > LONE_VALUES else 2.0
+    bottom, top = _widened(float(y.min()), float(y.max()), least_decades)
+    near = LEVEL_REACH * (top - bottom)
     drawn.levels = [v for v in panel.levels if bottom - near <= v.y <= top + near]
     ends = [bottom, top, *(v.y for v in drawn.levels)]
     pad = 0.04 * (max(ends) - min(ends))
@@ -253,26 +262,25 @@ def _limits(drawn: Drawn, x: Array, y: Array) -> None:
     ticks = _ticks.decades(bottom, top) if panel.log10 else _ticks.linear(bottom, top)
     ax.set_ylim(bottom, top)
     ax.set_yticks(ticks.at, ticks.labels)
-    left, right = _apart(*(math.log10(v) for v in _ends(x))) if panel.log_x else _apart(*_ends(x))
+    # 2. the x axis
+    left, right = float(x.min()), float(x.max())
+    left, right = _widened(math.log10(left), math.log10(right)) if panel.log_x else _widened(left, right)
     pad = 0.015 * (right - left)
     left, right = left - pad, right + (pad if panel.bars else pad / 2)
     if panel.log_x:
         ax.set_xscale("log")
         left, right = 10**left, 10**right
-    counted = bool(panel.curves) and all(float(v).is_integer() for v in x)
-    ticks = _ticks.logarithmic(left, right) if panel.log_x else _ticks.linear(left, right, whole=counted)
+        ticks = _ticks.logarithmic(left, right)
+    else:
+        counted = bool(panel.curves) and all(float(v).is_integer() for v in x)
+        ticks = _ticks.linear(left, right, whole=counted)
     ax.set_xlim(left, right)
     ax.set_xticks(ticks.at, ticks.labels)
     ax.set_xticks([], minor=True)
 
 
-def _ends(values: Iterable[float]) -> Limits:
-    found = list(values)
-    return min(found), max(found)
-
-
-def _apart(low: float, high: float, least: float = 0.0) -> Limits:
-    """Return limits that are apart: an axis needs a length even where all values are one."""
+def _widened(low: float, high: float, least: float = 0.0) -> Limits:
+    """Return limits at a distance of at least `least`: an axis needs a length even where all values are one."""
     least = max(least, 1e-9 * max(abs(low), abs(high)), 1e-250)
     if high - low >= least:
         return low, high

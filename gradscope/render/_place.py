@@ -1,4 +1,4 @@
-"""Where labels go: apart from each other, and away from what is drawn."""
+"""Where do labels go?  Without overlaps, and away from curves and points."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Box", "crowding", "spread", "trail"]
-
 Array = NDArray[np.float64]
+OVERLAP_SCORE = 1000.0  # of an overlap with another label, against points of ink
 
 
 class Box(NamedTuple):
@@ -39,9 +38,9 @@ def spread(wanted: list[float], heights: list[float], low: float, high: float) -
     start = np.repeat([m for m, _ in pools], [c for _, c in pools])
     bottom, top = low + tall[0] / 2, high - tall[-1] / 2 - offset[-1]
     middle = np.clip(start, bottom, max(top, bottom)) + offset
-    found = np.empty_like(middle)
-    found[order] = middle
-    return [float(y) for y in found]
+    placed = np.empty_like(middle)
+    placed[order] = middle
+    return [float(y) for y in placed]
 
 
 def trail(points: Array, gap: float = 3.0) -> Array:
@@ -60,4 +59,4 @@ def crowding(box: Box, ink: Array, taken: list[Box], margin: float = 2.0) -> flo
     x0, y0, x1, y1 = box.x0 - margin, box.y0 - margin, box.x1 + margin, box.y1 + margin
     covered = int(((ink[:, 0] > x0) & (ink[:, 0] < x1) & (ink[:, 1] > y0) & (ink[:, 1] < y1)).sum())
     overlaps = sum(x0 < t.x1 and t.x0 < x1 and y0 < t.y1 and t.y0 < y1 for t in taken)
-    return covered + 1000.0 * overlaps
+    return covered + OVERLAP_SCORE * overlaps

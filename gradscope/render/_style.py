@@ -9,8 +9,6 @@ from typing import Any, cast
 
 from gradscope.render._matplotlib import colors, font_manager, matplotlib
 
-__all__ = ["BLACK", "GREY", "GRID", "STATES", "colour", "drawable", "drawing", "ink", "line", "shade"]
-
 # Okabe & Ito, "Color universal design" (2008). Ordered so that neighbours differ in lightness too:
 # L* = 46, 71, 13, 58, 62, 70, 54.
 PALETTE = ("#0072B2", "#E69F00", "#222222", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
@@ -46,7 +44,7 @@ SETTINGS: dict[str, Any] = {
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """Draw with matplotlib's own settings and ours, whatever the user's are."""
+    """Draw with matplotlib's defaults and `SETTINGS`, whatever the user's settings are."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         cast(Any, matplotlib.rcParams).update(SETTINGS)

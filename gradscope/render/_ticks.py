@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-__all__ = ["Ticks", "decades", "linear", "logarithmic"]
-
-STEPS = (1, 2, 5, 10, 20, 25, 50, 100, 200, 250, 500, 1000)
+DECADE_STEPS = (1, 2, 5, 10, 20, 25, 50, 100, 200, 250, 500, 1000)  # from one tick to the next, in decades
+SLACK = 1e-9  # of a step: an end that is a tick up to rounding gets it
 
 
 class Ticks(NamedTuple):
-    """Positions on the axis, and their labels; labels with a $ are ours and are mathtext."""
+    """Positions on the axis, and their labels; a label with a $ is mathtext."""
 
     at: list[float]
     labels: list[str]
@@ -23,11 +22,11 @@ def linear(low: float, high: float, most: int = 6, *, whole: bool = False) -> Ti
     power = max(math.floor(math.log10(rough)), 0 if whole else -400)
     for nice in (1, 2, 5, 10, 20) if whole and not power else (1, 2, 2.5, 5, 10, 20):
         step = nice * 10.0**power
-        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+        first, last = math.ceil(low / step - SLACK), math.floor(high / step + SLACK)
         if last - first < most:
             break
     at = [k * step for k in range(first, last + 1)]
-    digits = max(0, -math.floor(math.log10(step) + 1e-9) + (nice == 2.5))
+    digits = max(0, -math.floor(math.log10(step) + SLACK) + (nice == 2.5))
     return Ticks(at, [_number(x, digits) for x in at])
 
 
@@ -35,7 +34,7 @@ def _number(x: float, digits: int) -> str:
     if x == 0 and digits > 5:
         return "0"
     if x != 0 and (abs(x) >= 1e6 or digits > 5):
-        power = math.floor(math.log10(abs(x)) + 1e-9)
+        power = math.floor(math.log10(abs(x)) + SLACK)
         return f"${x / 10.0**power:.3g}\\times 10^{{{power}}}$"
     return f"{x + 0.0:,.{digits}f}".replace("-", "\u2212").replace(",", "\u2009")
 
@@ -44,26 +43,36 @@ def decades(low: float, high: float, most: int = 7) -> Ticks:
     """Return ticks for an axis whose values are log10 of the quantity."""
     span = high - low
     if span >= 2:
-        whole = next((s for s in STEPS if span / s <= most), math.ceil(span / most))
-        at = [float(k * whole) for k in range(math.ceil(low / whole - 1e-9), math.floor(high / whole + 1e-9) + 1)]
-        return Ticks(at, [_power(round(x)) for x in at])
+        return _whole_decades(low, high, most)
     if span >= 0.6:
-        round_ones = (1, 2, 5) if span >= 1.2 else (1, 2, 3, 5, 7)
-        pairs = [(m, k) for k in range(math.floor(low), math.ceil(high) + 1) for m in round_ones]
-        pairs = [(m, k) for m, k in pairs if low <= math.log10(m) + k <= high]
-        return Ticks([math.log10(m) + k for m, k in pairs], [_value(float(m), k, 0) for m, k in pairs])
-    # Less than a factor of 4: round numbers of the quantity itself, its power carried apart.
-    base = math.floor((low + high) / 2 + 1e-9)
-    found = linear(10 ** (low - base), 10 ** (high - base), most)
-    digits = max((len(label.partition(".")[2]) for label in found.labels), default=0)
-    at = [x for x in found.at if x > 0]
+        return _digits_of_decades(low, high, (1, 2, 5) if span >= 1.2 else (1, 2, 3, 5, 7))
+    # Less than a factor of 4: round numbers of the quantity itself, over a power of ten.
+    base = math.floor((low + high) / 2 + SLACK)
+    ticks = linear(10 ** (low - base), 10 ** (high - base), most)
+    digits = max((len(label.partition(".")[2]) for label in ticks.labels), default=0)
+    at = [x for x in ticks.at if x > 0]
     return Ticks([math.log10(x) + base for x in at], [_value(x, base, digits) for x in at])
+
+
+def _whole_decades(low: float, high: float, most: int) -> Ticks:
+    span = high - low
+    step = next((s for s in DECADE_STEPS if span / s <= most), math.ceil(span / most))
+    first, last = math.ceil(low / step - SLACK), math.floor(high / step + SLACK)
+    at = [float(k * step) for k in range(first, last + 1)]
+    return Ticks(at, [_power(round(x)) for x in at])
+
+
+def _digits_of_decades(low: float, high: float, digits: tuple[int, ...]) -> Ticks:
+    """Return ticks at some digits times every power of ten."""
+    pairs = [(m, k) for k in range(math.floor(low), math.ceil(high) + 1) for m in digits]
+    pairs = [(m, k) for m, k in pairs if low <= math.log10(m) + k <= high]
+    return Ticks([math.log10(m) + k for m, k in pairs], [_value(float(m), k, 0) for m, k in pairs])
 
 
 def logarithmic(low: float, high: float) -> Ticks:
     """Return ticks for a logarithmic axis, in the quantity itself."""
-    found = decades(math.log10(low), math.log10(high), 6)
-    return Ticks([10.0**x for x in found.at], found.labels)
+    ticks = decades(math.log10(low), math.log10(high), 6)
+    return Ticks([10.0**x for x in ticks.at], ticks.labels)
 
 
 def _power(k: int) -> str:

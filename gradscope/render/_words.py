@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import unicodedata
 
-__all__ = ["clean", "cut", "plain", "split_state"]
-
 # What is written instead where only ASCII can be shown.
 ASCII = {"−": "-", "–": "-", "—": "-", "×": "x", "·": "|", "…": "...", "σ": "sigma", "λ": "lambda", "∂": "d", "→": "->"}
 ASCII |= {"‖": "|", "≤": "<=", "≥": ">=", "≈": "~", "±": "+/-", "ρ": "rho", "²": "^2", "’": "'", "“": '"', "”": '"'}
@@ -26,8 +24,8 @@ def cut(text: object, limit: int = 60) -> str:
 def plain(text: str) -> str:
     """Write a text in ASCII."""
     spelt = unicodedata.normalize("NFKD", "".join(ASCII.get(c, c) for c in text))
-    kept = "".join(c for c in spelt if not unicodedata.combining(c))
-    return kept.encode("ascii", "replace").decode("ascii")
+    letters = "".join(c for c in spelt if not unicodedata.combining(c))
+    return letters.encode("ascii", "replace").decode("ascii")
 
 
 def split_state(sentence: str, state: str) -> tuple[str, str, str]:

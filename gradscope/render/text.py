@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from typing import Literal
 
 from rich import box
 from rich.cells import cell_len
@@ -18,8 +19,8 @@ BINARY = False
 
 STATES = {"vanishing": "blue", "stable": "green", "exploding": "red", "inconclusive": "yellow", "nonfinite": "magenta"}
 LEVELS = {"error": "red", "warning": "yellow"}
-NARROW = 60  # columns below which boxes are dropped
-WRAPS = 14  # a column of words may be wrapped down to this width
+LEAST_BOXED_WIDTH = 60  # columns of the terminal below which boxes are dropped
+LEAST_WORDS_WIDTH = 14  # columns to which a column of words may be wrapped
 
 Words = Callable[[object], str]
 
@@ -69,21 +70,25 @@ def render(
 
 
 def _piped(report: Report, words: Words) -> str:
-    parts = [words(report.sentence)]
-    for table in report.tables:
-        rows = [[words(c.title) for c in table.columns], *([words(v) for v in row] for row in table.text())]
-        widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
-        numeric = [c.numeric for c in table.columns]
-        lines = ["  ".join(map(_padded, row, widths, numeric)).rstrip() for row in rows]
-        parts.append("\n".join([words(table.title), *lines]))
+    """Return the report without boxes, wraps and colours."""
+    parts = [words(report.sentence), *(_piped_table(table, words) for table in report.tables)]
     if report.findings:
-        rows = [[f"{words(f.level)} ({words(f.code)}): {words(f.message)}"] for f in report.findings]
-        for row, f in zip(rows, report.findings, strict=True):
-            row += [f"  -> {words(f.remedy)}"] if f.remedy else []
-        parts += ["\n".join(line for row in rows for line in row), words(_more(report))]
+        lines = []
+        for f in report.findings:
+            lines.append(f"{words(f.level)} ({words(f.code)}): {words(f.message)}")
+            lines += [f"  -> {words(f.remedy)}"] if f.remedy else []
+        parts += ["\n".join(lines), words(_more(report))]
     if report.footer:
         parts.append(words(report.footer))
     return "\n\n".join(parts) + "\n"
+
+
+def _piped_table(table: Table, words: Words) -> str:
+    rows = [[words(text) for text in row] for row in ([c.title for c in table.columns], *table.text())]
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    numeric = [c.numeric for c in table.columns]
+    lines = ["  ".join(map(_padded, row, widths, numeric)).rstrip() for row in rows]
+    return "\n".join([words(table.title), *lines])
 
 
 def _more(report: Report) -> str:
@@ -97,11 +102,11 @@ def _padded(text: str, width: int, right: bool) -> str:
 
 def _parts(report: Report, width: int, words: Words, style: box.Box) -> list[RenderableType]:
     before, state, after = split_state(words(report.sentence), report.state)
-    found: list[RenderableType] = [Text.assemble(before, (state, f"bold {STATES.get(report.state, '')}"), after)]
+    parts: list[RenderableType] = [Text.assemble(before, (state, f"bold {STATES.get(report.state, '')}"), after)]
     for table in report.tables:
-        found += ["", Text(words(table.title), "bold"), _table(table, width, words, style)]
+        parts += ["", Text(words(table.title), "bold"), _table(table, width, words, style)]
     if report.findings:
-        found += ["", Text("Findings", "bold")]
+        parts += ["", Text("Findings", "bold")]
     for f in report.findings:
         colour = LEVELS.get(f.level, "cyan")
         level = (words(f.level), f"bold {colour}")
@@ -110,21 +115,26 @@ def _parts(report: Report, width: int, words: Words, style: box.Box) -> list[Ren
             body.append(f"\n-> {words(f.remedy)}", "green")
         row = Grid.grid(padding=(0, 1))
         row.add_row(Text("*", colour), body)
-        found.append(row)
+        parts.append(row)
     if report.findings:
-        found += ["", Text(words(_more(report)), "dim")]
+        parts += ["", Text(words(_more(report)), "dim")]
     if report.footer:
-        found += ["", Text(words(report.footer), "dim")]
-    return found
+        parts += ["", Text(words(report.footer), "dim")]
+    return parts
 
 
 def _table(table: Table, width: int, words: Words, style: box.Box) -> Grid:
+    """Return a table as boxed or plain columns, or as a list of its rows where it is wider than the terminal."""
     heads = [words(c.title) for c in table.columns]
+    numeric = [c.numeric for c in table.columns]
     rows = [[words(v) for v in row] for row in table.text()]
-    least = [_least(head, [row[i] for row in rows], table.columns[i].numeric) for i, head in enumerate(heads)]
-    boxed = width >= NARROW and sum(least) + 3 * len(least) + 1 <= width
-    gap = 2 if sum(least) + 2 * (len(least) - 1) <= width else 1
-    if not boxed and sum(least) + gap * (len(least) - 1) > width:
+    columns = [[row[i] for row in rows] for i in range(len(heads))]
+    least = list(map(_least, heads, columns, numeric))
+    boxes, single, double = 3 * len(least) + 1, len(least) - 1, 2 * (len(least) - 1)  # between columns
+    boxed = width >= LEAST_BOXED_WIDTH and sum(least) + boxes <= width
+    gap = 2 if sum(least) + double <= width else 1
+    between = boxes if boxed else gap * single
+    if sum(least) + between > width:
         return _stacked(heads, rows)
     grid = Grid(
         box=style if boxed else None,
@@ -134,17 +144,12 @@ def _table(table: Table, width: int, words: Words, style: box.Box) -> Grid:
         header_style="bold" if boxed else "dim",
         expand=False,
     )
-    natural = [max(map(cell_len, [head, *(row[i] for row in rows)])) for i, head in enumerate(heads)]
-    tight = sum(natural) + (3 * len(least) + 1 if boxed else gap * (len(least) - 1)) > width
-    for head, column, narrowest in zip(heads, table.columns, least, strict=True):
-        grid.add_column(
-            Text(head),
-            justify="right" if column.numeric else "left",
-            min_width=narrowest,
-            width=narrowest if tight and column.numeric else None,  # rich would cut the last column instead
-            overflow="fold",
-            vertical="top",
-        )
+    natural = [max(map(cell_len, (head, *column))) for head, column in zip(heads, columns, strict=True)]
+    tight = sum(natural) + between > width
+    for head, is_numeric, narrowest in zip(heads, numeric, least, strict=True):
+        exact = narrowest if tight and is_numeric else None  # rich would cut the last column instead
+        justify: Literal["left", "right"] = "right" if is_numeric else "left"
+        grid.add_column(Text(head), justify=justify, min_width=narrowest, width=exact, overflow="fold", vertical="top")
     for row in rows:
         grid.add_row(*map(Text, row))
     return grid
@@ -154,8 +159,8 @@ def _least(head: str, cells: list[str], numeric: bool) -> int:
     """Return the width below which a column cannot be read: numbers stay whole, words may be wrapped."""
     word = max(map(cell_len, head.split()), default=1)
     longest = max(map(cell_len, cells), default=1)
-    if not numeric and longest > WRAPS:
-        longest = max(WRAPS, min(20, max(cell_len(w) for c in cells for w in [*c.split(), ""])))
+    if not numeric and longest > LEAST_WORDS_WIDTH:
+        longest = max(LEAST_WORDS_WIDTH, min(20, max(cell_len(w) for c in cells for w in [*c.split(), ""])))
     return max(word, longest, 1)
 
 

@@ -81,16 +81,13 @@ class _MapsGraph:
 
     def diagram(self) -> Diagram:
         """Return the graph, with the lines of skip paths marked."""
-        edges = list(self.edges.values())
-        free = [e for e in edges if e.path == "value"]
-        from_old = {n for n in self.nodes if n.startswith("old ")}
-        to_new = {n for n in self.nodes if n.startswith("new ")}
-        for _ in free:  # as many rounds as a path has lines at most
-            from_old |= {e.end for e in free if e.start in from_old}
-            to_new |= {e.start for e in free if e.end in to_new}
-        skip = {(e.start, e.end) for e in free if e.start in from_old and e.end in to_new}
-        edges = [replace(e, path="around") if (e.start, e.end) in skip else e for e in edges]
-        return Diagram(tuple(self.nodes.values()), tuple(edges))
+        edges = self.edges.values()
+        pairs = {(e.start, e.end) for e in edges if e.path == "value"}
+        from_old = _reached(pairs, {n for n in self.nodes if n.startswith("old ")})
+        to_new = _reached({(end, start) for start, end in pairs}, {n for n in self.nodes if n.startswith("new ")})
+        skip = {(start, end) for start, end in pairs if start in from_old and end in to_new}
+        marked = tuple(replace(e, path="around") if (e.start, e.end) in skip else e for e in edges)
+        return Diagram(tuple(self.nodes.values()), marked)
 
     def _add_map(self, m: Map, grids: Grids, parts: Sequence[str], *, last: bool) -> None:
         """Add the gates of one map and its new parts.
@@ -103,27 +100,27 @@ class _MapsGraph:
         """
         old = dict(zip(m.old_names, self.holders.values(), strict=True))
         gates = [self._gate(m, gate, old) for gate in m.gates]
-        within = [] if grids.within is None else [[bool(np.any(entry)) for entry in row] for row in grids.within]
         through, around = without_same_step(grids.through, grids.around, grids.within)
         entry = through if grids.entry is None else without_same_step(grids.entry, grids.around, grids.within)[0]
+        within = [[bool(np.any(d)) for d in row] for row in grids.within or [[0]] * len(parts)]
         holders: dict[str, str] = {}
         for p, part in enumerate(parts):
-            sources = [
-                gate for gate, a, b in zip(gates, through[p], entry[p], strict=True) if not (absent(a) and absent(b))
-            ]
+            by_gate = zip(gates, through[p], entry[p], strict=True)
+            sources = [gate for gate, a, b in by_gate if not (absent(a) and absent(b))]
             skips = [(node, d) for node, d in zip(old.values(), around[p], strict=True) if not absent(d)]
-            single = len(sources) + len(skips) + sum(within[p] if within else ()) == 1
-            passed = single and bool(skips) and isinstance(skips[0][1], int)
-            if single and not last and (sources or passed):  # the value of one gate, or an old part as it is
-                holders[part] = sources[0] if sources else skips[0][0]
-            elif passed and skips[0][0].startswith("value "):
-                holders[part] = self._as_new(skips[0][0], part)
+            single = len(sources) + len(skips) + sum(within[p]) == 1
+            # the integer 1: the old part as it is
+            passed = skips[0][0] if single and skips and isinstance(skips[0][1], int) else ""
+            if single and not last and (sources or passed):
+                holders[part] = sources[0] if sources else passed
+            elif passed.startswith("value "):
+                holders[part] = self._as_new(passed, part)
             else:
                 holders[part] = self._part(part, m.new_sizes[p], last=last)
-                for node in (*sources, *(node for node, _ in skips)):
+                for node in (*sources, *dict(skips)):
                     self._join(node, holders[part])
-        for part, row in zip(parts, within, strict=False):
-            for other, depends in zip(parts, row, strict=True):
+        for part, row in zip(parts, within, strict=True):
+            for other, depends in zip(parts, row, strict=False):
                 if depends:
                     self._join(holders[other], holders[part])
         self.holders = holders
@@ -167,6 +164,14 @@ class _MapsGraph:
         """Return the name of the cell's array that a map's weights are, or are rows of."""
         arrays = self.cell.weights().items()
         return next((name for name, array in arrays if np.may_share_memory(array, weights)), default)
+
+
+def _reached(pairs: set[tuple[str, str]], starts: set[str]) -> set[str]:
+    """Return the nodes that can be reached from some nodes along pairs (from, to), these nodes included."""
+    reached = starts
+    for _ in pairs:  # no path has more lines
+        reached = reached | {end for start, end in pairs if start in reached}
+    return reached
 
 
 def _generic_point(size: int, seed: int) -> Array:

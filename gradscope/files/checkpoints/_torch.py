@@ -122,9 +122,9 @@ class TorchWorld(World):
             name, args = args[0], args[2]  # a subclass of Tensor
         module, attribute = name
         if module == "torch._utils" and attribute in TENSORS and len(args) >= 4:
-            kind = args[6] if attribute.endswith("v3") and len(args) > 6 else None
-            return TensorRef(args[0], args[1], args[2], args[3], _kind(kind) if isinstance(kind, Name) else "")
-        if args and ((module == "torch._utils" and attribute in PARAMETERS) or name == ("torch", "Size")):
+            return _tensor(attribute, args)
+        is_parameter = module == "torch._utils" and attribute in PARAMETERS
+        if args and (is_parameter or name == ("torch", "Size")):
             return args[0]
         if module == "collections" and attribute in ("OrderedDict", "defaultdict"):
             return _dictionary(args)
@@ -149,6 +149,13 @@ class TorchWorld(World):
         return storage
 
 
+def _tensor(function: str, args: tuple[Any, ...]) -> TensorRef:
+    """Return the tensor that a function of `TENSORS` rebuilds from its first four arguments, and v3 from a dtype."""
+    dtype = args[6] if function.endswith("v3") and len(args) > 6 else None
+    storage, offset, shape, strides = args[:4]
+    return TensorRef(storage, offset, shape, strides, _kind(dtype) if isinstance(dtype, Name) else "")
+
+
 def _itemsize(kind: str) -> int:
     """Return the bytes of an element; those of types that numpy does not know are float8."""
     return {"bfloat16": 2, "?": 1}.get(kind) or (int(kind[1:]) if kind[1:].isdigit() else 1)
@@ -170,7 +177,7 @@ def _check_geometry(name: str, ref: TensorRef) -> int:
     count = math.prod(shape)
     if count == 0 and sum(n.bit_length() for n in shape) > MAX_SHAPE_BITS:
         raise InputError(f"the tensor {name} is damaged: its shape is too large for any memory")
-    if count and any(stride == 0 and n > 1 for n, stride in zip(shape, strides, strict=True)):
+    if count and (0, True) in zip(strides, (n > 1 for n in shape), strict=True):
         raise InputError(f"the tensor {name} repeats one element (stride 0)", "save tensor.contiguous() instead")
     return count
 

@@ -136,10 +136,11 @@ def _header(rows: list[list[str]], decimal: str) -> bool:
     text = [i for i, cell in enumerate(first) if number(cell, decimal) is None]
     if not text:
         return _numbered(first, second)
-    others = [cell for i, cell in enumerate(first) if cell and i not in text]
-    if any(ALMOST.fullmatch(first[i]) for i in text) or not all(map(LABEL.fullmatch, others)):
+    numbers = [cell for i, cell in enumerate(first) if cell and i not in text]
+    if any(ALMOST.fullmatch(first[i]) for i in text) or not all(map(LABEL.fullmatch, numbers)):
         return False
-    return any(_is_number(second, i, decimal) for i in text) or len(text) == len([cell for cell in first if cell])
+    is_text_throughout = len(text) == len(list(filter(None, first)))
+    return is_text_throughout or any(_is_number(second, i, decimal) for i in text)
 
 
 def _numbered(first: list[str], second: list[str]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +25,7 @@ from gradscope.maps.jacobian import Array
 from gradscope.networks.network import Network
 from gradscope.networks.stack import backward
 from gradscope.numerics.nonfinite import NonFinite
+from gradscope.options import table
 from gradscope.remedies import try_changes
 from gradscope.report import environment, section
 from gradscope.report.build import analysis_document, comparison_document
@@ -225,6 +227,7 @@ def compare(
     lead_in: Array | None = None,
     loss_gradient: Array | None = None,
     progress: Progress | None = None,
+    threads: int = 1,
     **settings: Any,
 ) -> Result:
     """Analyze several cells on the same inputs, side by side.
@@ -234,18 +237,32 @@ def compare(
         inputs: (B, T, m) or (T, m), the same for all cells; None for seeded white noise.
         lead_in: as for `analyze`.
         loss_gradient: as for `analyze`.
-        progress: as for `analyze`.
+        progress: as for `analyze`; with threads, it is called from each of them.
+        threads: number of models analyzed at once; each takes the memory of a run. The numbers are the same. Functions
+            of your own are then called from several threads, so they must not share arrays that they write to.
         **settings: the options of an analysis.
 
     Raises:
-        UsageError: there are no models.
+        UsageError: there are no models, or a setting is unknown or out of range.
         InputError: shapes do not fit.
     """
     if not models:
         raise UsageError("there is nothing to compare", "name at least one cell, checkpoint or saved result")
     given: dict[str, Any] = {"lead_in": lead_in, "loss_gradient": loss_gradient, "progress": progress, **settings}
-    results = {n: m if isinstance(m, Result) else analyze(m, inputs, name=n, **given) for n, m in models.items()}
-    return combine(results)
+
+    def result(name: str) -> Result:
+        model = models[name]
+        return model if isinstance(model, Result) else analyze(model, inputs, name=name, **given)
+
+    at_once = table(Settings)["threads"].parsed("threads", threads)
+    if at_once == 1:
+        return combine({name: result(name) for name in models})
+    with ThreadPoolExecutor(at_once) as pool:
+        futures = {name: pool.submit(result, name) for name in models}
+        try:
+            return combine({name: future.result() for name, future in futures.items()})
+        finally:
+            pool.shutdown(cancel_futures=True)  # after an error or Ctrl-C, what has not begun is not waited for
 
 
 def combine(results: Mapping[str, Result]) -> Result:

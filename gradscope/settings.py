@@ -272,7 +272,11 @@ class Settings:
     dtype: str = analysis("float64", "Floating-point precision", Choice("float64", "float32"), record=SHOWN)
     seed: int = analysis(0, "Seed of weights, input and readout", Count(0), python=True, record=SHOWN)
     threads: int = analysis(
-        1, "Number of models analyzed at once, as far as memory allows", Count(), record=NEVER, repeat=False
+        1,
+        "Number of models analyzed at once, as far as memory allows; one model uses one thread",
+        Count(),
+        record=NEVER,
+        repeat=False,
     )
     max_memory: int | None = analysis(
         None,
@@ -344,6 +348,10 @@ def from_keywords(keywords: Mapping[str, Any]) -> Settings:
     """
     rows = {name: row for name, row in table(Settings).items() if row.python}
     for name in keywords:
+        if name == "threads":
+            raise UsageError(
+                "analyze runs one model in one thread", "gradscope.compare takes threads, for several models"
+            )
         if name not in rows:
             hint = f"{plugins.suggest(name, list(rows))}known: {', '.join(rows)}"
             raise UsageError(f"analyze takes no setting '{name}'", hint)

@@ -574,3 +574,25 @@ def test_a_loss_gradient_of_the_last_output_alone_is_a_last_loss():
     gradient[:, 20:] = 0
     gradient[:, 19] = 1
     assert "after step 20: cut data" in analyze(cell, inputs, loss_gradient=gradient).verdict["sentence"]
+
+
+def test_threads_of_a_comparison_change_no_number():
+    cells = {name: gradscope.create(name, hidden_size=6, input_size=3) for name in ("rnn", "gru", "lstm")}
+    one, two = (gradscope.compare(cells, steps=12, batch=2, lags=2, threads=n).to_dict() for n in (1, 2))
+    one.pop("run"), two.pop("run")
+    assert one == two
+
+
+def test_an_error_in_a_thread_is_that_of_the_model():
+    cells = {name: gradscope.create("rnn", hidden_size=6, input_size=n) for name, n in (("a", 3), ("b", 4))}
+    with pytest.raises(gradscope.GradscopeError, match=r"needs \(sequences, steps, 4\)"):
+        gradscope.compare(cells, np.zeros((2, 9, 3)), threads=2)
+
+
+def test_threads_are_for_several_models():
+    cell = gradscope.create("rnn", hidden_size=6, input_size=3)
+    with pytest.raises(gradscope.GradscopeError, match="one model in one thread") as refusal:
+        gradscope.analyze(cell, threads=2)
+    assert "compare" in refusal.value.hint
+    with pytest.raises(gradscope.GradscopeError, match="threads must be at least 1"):
+        gradscope.compare({"a": cell}, threads=0)

@@ -16,7 +16,7 @@ from gradscope.cli._measure import measure_all, sorted_out
 from gradscope.cli._options import Output
 from gradscope.cli._output import Sink, write_stdout
 from gradscope.cli._plan import plan_text
-from gradscope.cli._progress import progress
+from gradscope.cli._progress import note, progress
 from gradscope.cli._signals import Stop, end_if_stopped, stoppable
 from gradscope.cli._targets import Target
 from gradscope.cli._user_cell import aside
@@ -64,8 +64,11 @@ def run(
             with progress(output.progress, output.quiet) as report_progress, aside():
                 noted = notes()
                 targets = gather()
+                models = [model for target in targets for model in target.models]
+                if settings.threads > 1 and len(models) < 2 and not output.quiet:
+                    note(f"warning: --threads {settings.threads} has no effect: it is for several models")
                 if output.dry_run:
-                    plan = plan_text([(m, *lengths(m)) for target in targets for m in target.models])
+                    plan = plan_text([(m, *lengths(m)) for m in models])
                 else:
                     results, cells, missing = _results(targets, settings.threads, report_progress, stop)
                     stop.hold()

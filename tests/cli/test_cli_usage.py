@@ -198,3 +198,8 @@ def test_unknown_command(refused):
     refused(2, ["no command 'anaylze'", "did you mean analyze?"], "anaylze")
     refused(2, ["no command 'xyz'", "known: analyze, compare"], "xyz")
     refused(2, ["no option '--verison'", "did you mean --version?"], "--verison")
+
+
+def test_threads_of_one_model_have_no_effect(run):
+    assert "--threads 2 has no effect" in run(*GRU, "--steps", "20", "--lags", "0", "--threads", "2").err
+    assert "--threads" not in run("compare", "gru", "rnn", "--steps", "20", "--lags", "0", "--threads", "2").err

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from gradscope.files.checkpoints._base import Tensors, decode
     from gradscope.files.data._base import DataOptions, RawData
     from gradscope.files.display import printable
-    from gradscope.files.layouts._base import LayoutOptions, RecurrentLayer
+    from gradscope.files.layouts._base import LayoutOptions, RecurrentLayer, reordered
 
-__all__ = ["DataOptions", "LayoutOptions", "RawData", "RecurrentLayer", "Tensors", "decode", "printable"]
+__all__ = ["DataOptions", "LayoutOptions", "RawData", "RecurrentLayer", "Tensors", "decode", "printable", "reordered"]
 
 HOMES = {
     "DataOptions": "gradscope.files.data._base",
@@ -25,6 +25,7 @@ HOMES = {
     "Tensors": "gradscope.files.checkpoints._base",
     "decode": "gradscope.files.checkpoints._base",
     "printable": "gradscope.files.display",
+    "reordered": "gradscope.files.layouts._base",
 }
 
 

@@ -6,7 +6,7 @@
 """
 
 from gradscope.maps.jacobian import Array, Dense
-from gradscope.networks.cell import Cell, DenseCell, MapsCell, OneMapCell
+from gradscope.networks.cell import Cell, DenseCell, MapsCell, OneMapCell, cell_class
 from gradscope.networks.complex_diagonal import ComplexDiagonal
 from gradscope.networks.elementwise import (
     ACTIVATIONS,
@@ -46,6 +46,7 @@ __all__ = [
     "Preactivations",
     "Product",
     "Property",
+    "cell_class",
     "closed_loop",
     "drelu",
     "dsigmoid",

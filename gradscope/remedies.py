@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from gradscope.analysis import finite
-from gradscope.analysis.gradients import Gradients, gradient_norms
+from gradscope.analysis._cotangents import gradient_norms
+from gradscope.analysis.gradients import Gradients
 from gradscope.analysis.orbits import joined, orbits
 from gradscope.analysis.reach import rate_change, reach
 from gradscope.dynamics.chain import JacobianChain

@@ -9,8 +9,6 @@ from gradscope.analysis.finite import check_finite
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.errors import UsageError
 
-__all__ = ["check_chain", "check_count"]
-
 
 def check_chain(chain: Any) -> None:
     """Check that the argument is a chain of finite Jacobians.

@@ -20,8 +20,6 @@ from gradscope.dynamics.sweep import Piece, log_norms, sweep, sweep_from
 from gradscope.maps.jacobian import Array
 from gradscope.numerics.scaled import log_norm
 
-__all__ = ["Cotangents", "GradientNorms", "gradient_norms"]
-
 
 @dataclass(frozen=True, eq=False)
 class GradientNorms:

@@ -13,8 +13,6 @@ from gradscope.networks.network import Network
 from gradscope.networks.stack import cells_of
 from gradscope.settings import INPUT_SIZE, Settings
 
-__all__ = ["calls_of", "operations_of", "plan_of", "plan_of_class"]
-
 
 def plan_of(cell: Network, settings: Settings, batch: int, steps: int) -> Plan:
     """Return the memory that a run takes, with as much of the run stored as fits.

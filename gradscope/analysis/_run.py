@@ -15,8 +15,6 @@ from gradscope.dynamics.loss import Loss
 from gradscope.dynamics.progress import Progress, no_progress
 from gradscope.numerics.nonfinite import NonFinite
 
-__all__ = ["Run"]
-
 
 @dataclass(frozen=True, eq=False)
 class Run:

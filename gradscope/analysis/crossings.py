@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from gradscope.analysis._run import Run
     from gradscope.settings import Settings
 
-__all__ = ["applies", "crossings", "Crossings", "measure"]
-
 NEEDS = ("paths",)
 
 WORK = 3.0e10  # of `_work`: about two seconds on one core

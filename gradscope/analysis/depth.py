@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from gradscope.analysis._run import Run
     from gradscope.settings import Settings
 
-__all__ = ["applies", "depth", "LayerGradient", "measure"]
-
 NEEDS = ("gradients",)
 
 

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from gradscope.analysis._run import Run
     from gradscope.settings import Settings
 
-__all__ = ["Eigenvalues", "applies", "eigenvalues", "measure"]
-
 NEEDS = ("finite",)
 TITLE = "eigenvalues of the product"
 

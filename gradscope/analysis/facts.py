@@ -6,8 +6,6 @@ from gradscope.analysis._run import Run
 from gradscope.networks.network import Property
 from gradscope.settings import Settings
 
-__all__ = ["measure"]
-
 NEEDS = ("finite",)
 LAST = 256  # steps from which a cell tells what is special to it
 

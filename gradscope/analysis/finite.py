@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from gradscope.analysis._run import Run
     from gradscope.settings import Settings
 
-__all__ = ["check_finite", "measure", "nonfinite", "nonfinite_jacobian"]
-
 NEEDS = ()
 
 WINDOW = 1000  # steps that are looked at together

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from gradscope.analysis._run import Run
     from gradscope.settings import Settings
 
-__all__ = ["applies", "gate_statistics", "GateStatistics", "measure"]
-
 NEEDS = ()
 TITLE = "gates"
 

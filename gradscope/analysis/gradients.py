@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from gradscope.analysis._run import Run
     from gradscope.settings import Settings
 
-__all__ = ["GradientNorms", "gradient_norms", "Gradients", "measure"]
-
 NEEDS = ()
 TITLE = "gradients"
 

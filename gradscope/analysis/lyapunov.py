@@ -47,19 +47,6 @@ if TYPE_CHECKING:
     from gradscope.analysis._run import Run
     from gradscope.settings import Settings
 
-__all__ = [
-    "LONGEST_BURN",
-    "LyapunovSpectrum",
-    "affordable",
-    "applies",
-    "benettin",
-    "frame_growth",
-    "lyapunov",
-    "measure",
-    "spectrum",
-    "usual_burn",
-]
-
 NEEDS = ("finite", "orbits")
 TITLE = "Lyapunov exponents"
 

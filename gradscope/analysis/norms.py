@@ -24,8 +24,6 @@ from gradscope.numerics.bidiagonal import LargestSingularValue
 from gradscope.numerics.formats import LN2, Array
 from gradscope.numerics.scaled import max_abs
 
-__all__ = ["spectral_norms"]
-
 LDEXP_EXPONENT = 1000  # up to which 2^exponent is a float64: 2^1074, the inverse of the smallest, is inf
 
 

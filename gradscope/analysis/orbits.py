@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from gradscope.analysis._run import Run
     from gradscope.settings import Settings
 
-__all__ = ["applies", "joined", "measure", "orbits"]
-
 NEEDS = ()
 
 

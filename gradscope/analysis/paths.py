@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from gradscope.analysis._run import Run
     from gradscope.settings import Settings
 
-__all__ = ["applies", "measure", "paths", "Paths"]
-
 NEEDS = ("finite",)
 TITLE = "roads"
 

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from gradscope.analysis._run import Run
     from gradscope.settings import Settings
 
-__all__ = ["Products", "applies", "log_lags", "measure", "products"]
-
 NEEDS = ("finite",)
 TITLE = "products"
 

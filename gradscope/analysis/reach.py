@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from gradscope.analysis._run import Run
     from gradscope.settings import Settings
 
-__all__ = ["measure", "rate_change", "reach", "Reach"]
-
 NEEDS = ("gradients", "orbits")
 
 TRANSIENT = 1.0  # decades by which the largest gain must exceed both ends

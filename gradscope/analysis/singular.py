@@ -27,18 +27,6 @@ from gradscope.numerics.formats import LN10, Array
 from gradscope.numerics.frames import random_frame
 from gradscope.numerics.graded import Factor, GradedProduct
 
-__all__ = [
-    "SETTLED_NATS",
-    "SPARE_COLUMNS",
-    "SingularValues",
-    "determined",
-    "jvp_factors",
-    "largest",
-    "singular_values",
-    "surviving",
-    "vjp_factors",
-]
-
 SURVIVES_LOG10 = -3.5  # size from which a direction can be told from noise
 WITHIN_DECADES = 1.0  # of the largest
 SPARE_COLUMNS = 8  # beside those asked for, so that the last one converges too (Halko, Martinsson & Tropp 2011)

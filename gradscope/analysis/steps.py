@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from gradscope.analysis._run import Run
     from gradscope.settings import Settings
 
-__all__ = ["StepSpectra", "applies", "measure", "step_spectra"]
-
 NEEDS = ("finite",)
 TITLE = "spectra of single steps"
 

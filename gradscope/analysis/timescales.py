@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from gradscope.analysis._run import Run
     from gradscope.settings import Settings
 
-__all__ = ["applies", "measure", "NEAR", "time_scales", "TimeScales"]
-
 NEEDS = ("finite",)
 TITLE = "time constants"
 

@@ -16,8 +16,6 @@ from gradscope.networks.loop import Loop, closed_loop
 from gradscope.networks.network import Network
 from gradscope.networks.stack import Direction, Stack, cells_of
 
-__all__ = ["AFTER_DERIVATIVES", "BEFORE_DERIVATIVES"]
-
 SINGLE = 1e-3  # relative; float32 has eps 1.2e-7: room for thousands of roundings, none for a wrong formula
 SCALES = (1e3, 1e30)  # factors on the weights that drive every gate to an end of its range
 UNBOUNDED_BELOW = 1e6  # 1e30 to the power of the number of unbounded layers is beyond float64, and rightly inf

@@ -19,8 +19,6 @@ from gradscope.networks.norm import named_norm
 from gradscope.networks.stack import Direction, check_between, stack
 from gradscope.settings import HIDDEN, INPUT_SIZE
 
-__all__ = ["create", "directions"]
-
 
 def create(
     name: str | type[Cell],

@@ -17,8 +17,6 @@ from gradscope.networks.formulas import INPUT
 from gradscope.networks.gate import Gate
 from gradscope.networks.network import Network
 
-__all__ = ["check_class", "drawn_arrays", "fails", "is_built_in", "kind", "refuse"]
-
 HINT = "docs/howto/write-a-cell.md shows a complete cell"
 GATES = 'write gates = {"f": Gate("forget", (0, 1), keeps=+1)}, one for each block of rows of the weights'
 

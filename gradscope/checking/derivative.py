@@ -15,19 +15,6 @@ from gradscope.maps.jacobian import Array
 from gradscope.networks.network import Network
 from gradscope.networks.stack import Stack
 
-__all__ = [
-    "DIFFERENCES",
-    "EXACT",
-    "SEQUENCES",
-    "close",
-    "derivative",
-    "largest",
-    "point",
-    "require",
-    "step_derivative",
-    "tolerance",
-]
-
 EXACT = 1e-12  # relative; about 5000 roundings of float64, more than any small cell has
 # Central differences of step h err by h^2 |f'''| / 6 + eps |f| / h, 1e-10 at h = eps^(1/3): a hundred times that.
 DIFFERENCES = 1e-8  # relative

@@ -19,8 +19,6 @@ from gradscope.networks.cell import MapsCell
 from gradscope.networks.formulas import ENTERING, INPUT, JOINT, RECURRENT, Partials, Parts, Preactivations
 from gradscope.networks.map import Map
 
-__all__ = ["Derivative", "compare_partials"]
-
 Grid = Mapping[str, Mapping[str, Any]]  # {new part: {preactivation or part: derivative}}
 SAME_STEP = 10  # errors of two derivatives meet in a same-step term
 LIKENESS = 100  # times what is allowed: how near a wrong entry must be to another to be called it

@@ -19,8 +19,6 @@ from gradscope.maps.jacobian import Array
 from gradscope.networks.arguments import Step, sizes_of, takes_two
 from gradscope.networks.function import FunctionCell
 
-__all__ = ["Fact", "check_function", "facts_of", "from_step", "points"]
-
 # Sizes of the random inputs and states at which derivatives are compared. The first few that show a derivative count:
 # the small ones are for steps that saturate, and of no use where there is a kink at 0.
 SIZES = ((1, 0.1), (1, 1), (1, 1), (1, 3), (0.1, 0.1), (0.01, 0.01), (0.001, 0.001))

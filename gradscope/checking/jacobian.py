@@ -14,8 +14,6 @@ from gradscope.maps.stacked import Stacked
 from gradscope.networks.function import FunctionCell
 from gradscope.networks.network import Network
 
-__all__ = ["CHECKS"]
-
 Product = Callable[[Array], Array]
 
 

@@ -18,8 +18,6 @@ from gradscope.networks.cell import Cell, DenseCell, MapsCell
 from gradscope.networks.formulas import Partials, Parts, Preactivations
 from gradscope.networks.map import Map
 
-__all__ = ["check_user_cell", "try_out"]
-
 WRITTEN = 'write y = s["h"] * k in place of s["h"] *= k, and leave out= alone'
 RANDOM = "random numbers, counters and what a formula remembers have no place in it"
 

@@ -30,8 +30,6 @@ from gradscope.networks.function import FunctionCell
 from gradscope.networks.instantiate import checked
 from gradscope.networks.network import Network
 
-__all__ = ["UserFile", "build", "error_in_file", "load"]
-
 PREFIX = "_gradscope_file_"  # of the names of modules
 MAKER = ("hidden", "input_size", "rng")  # arguments of a function that makes a step or a cell
 SIZES = "--hidden and --input-size set these sizes, or state_size = ... and input_size = ... in the file"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["one_blas_thread"]
-
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 

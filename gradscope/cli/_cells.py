@@ -17,8 +17,6 @@ from gradscope import plugins
 if TYPE_CHECKING:
     from gradscope.networks.cell import Cell
 
-__all__ = ["describe", "describe_class", "page", "table"]
-
 # "Gers, Schmidhuber & Cummins (2000)" at the beginning of a line, perhaps with a title: the first name and the year.
 PAPER = re.compile(
     r"^((?:van der |de )?[A-Z][\w-]+)(?:,| &| et al\.)?(?:\s[^().;:=]*?(?:et al\.\s)?)?\((\d{4})\)", re.M

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from gradscope.checking.function import Fact
     from gradscope.checking.user_file import UserFile
 
-__all__ = ["Checked", "checked", "table_of"]
-
 
 class Checked(NamedTuple):
     """What was checked.

@@ -12,8 +12,6 @@ from gradscope import plugins
 from gradscope.cli._output import shown
 from gradscope.errors import InputError, UsageError
 
-__all__ = ["apply_config"]
-
 
 def apply_config(context: typer.Context, path: Path | None) -> Path | None:
     """Make the values of a TOML file the defaults of a command.

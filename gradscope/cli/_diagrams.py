@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from gradscope.networks.network import Network
     from gradscope.report.model import Report
 
-__all__ = ["drawn"]
-
 
 def drawn(report: Report, cells: Mapping[str, Network]) -> Report:
     """Return a report with diagrams; of a result without its cell, one of the structure that the document states.

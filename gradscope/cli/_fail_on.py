@@ -19,8 +19,6 @@ from gradscope.errors import UsageError
 if TYPE_CHECKING:
     from gradscope.result import Result
 
-__all__ = ["Condition", "parse"]
-
 TRIPPED = 3  # the exit code
 STATES = ("vanishing", "stable", "exploding", "inconclusive", "nonfinite")
 # Metrics that are single numbers.

@@ -14,8 +14,6 @@ from typing import Any, BinaryIO
 from gradscope.cli._output import shown
 from gradscope.errors import InputError, ResourceError, UsageError
 
-__all__ = ["exists", "piped", "read_saved", "seekable"]
-
 LARGEST_RESULT_BYTES = 2 << 30
 
 

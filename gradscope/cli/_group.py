@@ -17,8 +17,6 @@ from typer.core import TyperCommand, TyperGroup
 if TYPE_CHECKING:
     from rich.text import Text
 
-__all__ = ["COMMANDS", "Group", "convert_plainly"]
-
 # Name: the first paragraph of its help.
 COMMANDS = {
     "analyze": "Measure how far gradients reach through one model: a cell with random weights, or a checkpoint.",

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from gradscope.maps.jacobian import Array
     from gradscope.numerics.nonfinite import NonFinite
 
-__all__ = ["Inputs", "inputs_of", "lengths", "loss_gradient_of"]
-
 Check = Callable[[int, int], None]  # takes sequences and steps; raises ResourceError where they do not fit
 
 

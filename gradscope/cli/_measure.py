@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     Outcome = Result | InputError | None
 
-__all__ = ["measure_all", "sorted_out"]
-
 
 class Job(NamedTuple):
     """A model to measure; `among` says that it is one of several, any of which is left out if data do not fit it."""

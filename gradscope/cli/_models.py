@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from gradscope.maps.jacobian import Array
     from gradscope.networks.network import Network
 
-__all__ = ["Model", "existing_or_suggest", "models_of_cell", "models_of_file"]
-
 DRAWN_READOUT = "The readout is drawn at random, as nn.Linear draws its weights and bias: U(-1/sqrt(H), 1/sqrt(H))."
 DIRECTIONS = "Each direction is a separate chain: paths that change direction between layers are not in these numbers."
 

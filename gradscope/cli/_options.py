@@ -12,8 +12,6 @@ from gradscope.cli._config import apply_config
 from gradscope.errors import UsageError
 from gradscope.options import FILE, FLAG, TEXT, Choice, Plain, Where, option
 
-__all__ = ["Output", "is_picture"]
-
 RUNS = ("analyze", "compare")
 REPORTS = (*RUNS, "report")
 WRITES = (*REPORTS, "inspect")

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from gradscope.cli._options import Output
     from gradscope.report.model import Report
 
-__all__ = ["Sink", "color_wanted", "shown", "terminal_width", "write_stdout"]
-
 CLOSED_PIPE = 141  # 128 + SIGPIPE
 
 

@@ -15,8 +15,6 @@ from gradscope.dynamics.budget import (
     human,
 )
 
-__all__ = ["plan_text"]
-
 STORED = {
     EVERYTHING: "states and {} of every step",
     STATES: "states of every step; {} are computed again",

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from gradscope.dynamics.progress import Progress
 
-__all__ = ["PlainLines", "note", "progress", "silence"]
-
 LINE_SECONDS = 5.0  # between plain lines on how far a part is
 
 

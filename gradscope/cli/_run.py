@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from gradscope.report.model import Report
     from gradscope.result import Result
 
-__all__ = ["run"]
-
 
 def run(
     settings: Settings,

@@ -12,8 +12,6 @@ from typing import Any
 from gradscope.cli._progress import note
 from gradscope.errors import Interrupted
 
-__all__ = ["INTERRUPTED", "TERMINATED", "Stop", "Terminated", "end_if_stopped", "stoppable", "terminate"]
-
 INTERRUPTED = 130  # 128 + SIGINT
 TERMINATED = 143  # 128 + SIGTERM
 

@@ -15,8 +15,6 @@ from gradscope import plugins
 from gradscope.errors import UsageError
 from gradscope.options import Option, Plain, table
 
-__all__ = ["complete_cells", "refuse_idle", "typed", "with_options"]
-
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
     """Return a command with an option for each row of its tables that is for it.

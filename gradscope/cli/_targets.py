@@ -19,8 +19,6 @@ from gradscope.settings import Settings
 if TYPE_CHECKING:
     from gradscope.result import Result
 
-__all__ = ["Target", "idle_notes", "kinds_of", "target_of"]
-
 
 @dataclass(frozen=True, eq=False)
 class Target:

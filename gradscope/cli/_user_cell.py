@@ -22,19 +22,6 @@ from gradscope.settings import DRAWN, Settings
 if TYPE_CHECKING:
     from gradscope.checking.user_file import UserFile
 
-__all__ = [
-    "OF_INIT",
-    "Named",
-    "aside",
-    "fetch",
-    "idle_among",
-    "is_own",
-    "made",
-    "named",
-    "refuse_idle_settings",
-    "refuse_settings",
-]
-
 OF_INIT = ("init", "gain", "hidden", "layers", "residual", "norm", "seed")  # in compare options, and no settings
 
 SIZES = {"hidden": "state_size", "input_size": "input_size"}  # settings, and the constants of a file that fix them

@@ -19,8 +19,6 @@ from gradscope.cli._progress import note, silence
 from gradscope.cli._signals import INTERRUPTED, TERMINATED, Terminated, terminate
 from gradscope.errors import GradscopeError, InputError, Interrupted
 
-__all__ = ["build", "main"]
-
 PURPOSE = (
     "Diagnose vanishing and exploding gradients in RNNs, LSTMs, GRUs and state-space models, from a PyTorch checkpoint "
     "or a cell name."

@@ -8,18 +8,6 @@ from dataclasses import dataclass, replace
 
 from gradscope.errors import ResourceError
 
-__all__ = [
-    "CHECKPOINTS",
-    "EVERYTHING",
-    "STATES",
-    "STORAGE",
-    "Plan",
-    "allowed_bytes",
-    "available_bytes",
-    "human",
-    "operations",
-]
-
 EVERYTHING, STATES, CHECKPOINTS = STORAGE = ("states and what is saved of each step", "states", "checkpoints")
 FLOOR = 200 << 20  # bytes of the libraries, and of the Jacobians of a chunk of steps
 MODEST = 1 << 30  # bytes that are used by default, where less would take longer

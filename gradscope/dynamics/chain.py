@@ -20,8 +20,6 @@ from gradscope.kernels.bound import sum_bound
 from gradscope.kernels.units import UnitProduct
 from gradscope.maps.jacobian import Array, Dense, Linear
 
-__all__ = ["JacobianChain", "linearise"]
-
 BLOCK_BYTES = 1 << 21  # of Jacobians that are read once, an estimate from above: about a second-level cache
 BLOCK_STEPS = 32  # at most: longer blocks are no faster
 CHUNK_BYTES = 64 << 20  # of Jacobians that are computed at once and last: enough to hide the loop, little to hold

@@ -16,8 +16,6 @@ from gradscope.networks.loop import Loop
 from gradscope.networks.network import Network
 from gradscope.settings import Settings
 
-__all__ = ["Course", "course_of"]
-
 
 @dataclass(frozen=True, eq=False)
 class Course:

@@ -7,8 +7,6 @@ import numpy as np
 from gradscope.errors import UsageError
 from gradscope.maps.jacobian import Array
 
-__all__ = ["DRIVES", "LEAD_IN", "drive"]
-
 DRIVES = ("noise", "zeros", "sine")
 LEAD_IN = 50  # steps of noise that a closed loop reads first, so that each sequence starts in another state
 

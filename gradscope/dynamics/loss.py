@@ -11,8 +11,6 @@ from gradscope.dynamics.chain import JacobianChain
 from gradscope.errors import InputError, UsageError
 from gradscope.maps.jacobian import Array
 
-__all__ = ["LOSSES", "Loss", "given_loss", "random_loss"]
-
 LOSSES = ("last", "mean", "sum")
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Protocol
 
-__all__ = ["REPORT_STEPS", "Progress", "no_progress"]
-
 REPORT_STEPS = 16  # between two reports of a loop over steps: milliseconds, in which a thread notices an interrupt
 
 

@@ -18,9 +18,8 @@ from gradscope.dynamics.loss import Loss
 from gradscope.kernels.tape import Call
 from gradscope.kernels.vjp import VjpPlayer, vjp_player, vjp_within
 from gradscope.maps.jacobian import Array, Linear
-from gradscope.numerics.scaled import LN2, add, rescale
-
-__all__ = ["Piece", "log_norms", "sweep", "sweep_from"]
+from gradscope.numerics.formats import LN2
+from gradscope.numerics.scaled import add, rescale
 
 RANGE_BITS = {4: 20, 8: 200}  # {bytes of a number: powers of two by which a column may grow or shrink within a piece}
 

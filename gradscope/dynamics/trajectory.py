@@ -18,8 +18,6 @@ from gradscope.maps.jacobian import Array
 from gradscope.networks.network import Network
 from gradscope.networks.stack import Direction
 
-__all__ = ["Trajectory", "Window", "prepare_inputs", "run"]
-
 WARMUP_STEPS = 256  # whose states are held at once while a run warms up
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-__all__ = ["amount", "listing", "printable"]
-
 NAME_CHARACTERS = 120  # at most of a name; a path has up to 4096
 LISTED = 8  # names in one message
 

@@ -20,8 +20,6 @@ from numpy.typing import NDArray
 from gradscope.errors import InputError, ResourceError
 from gradscope.files.display import amount, printable
 
-__all__ = ["MAGIC", "Header", "check_npz", "read_header", "read_member", "read_values"]
-
 MAGIC = b"\x93NUMPY"
 VERSIONS = (b"\x01", b"\x02", b"\x03")
 MAX_HEADER_BYTES = 1 << 16  # all that version 1 can say; plain arrays need about 100 bytes

@@ -15,8 +15,6 @@ from typing import BinaryIO
 from gradscope.errors import InputError
 from gradscope.files.display import listing, printable
 
-__all__ = ["head_of", "opened", "reading_error"]
-
 HEAD_BYTES = 4096  # what `sniff` sees of a file
 PATH_CHARACTERS = 400
 NEIGHBOURS = 10_000  # names of a directory that are compared with a missing one

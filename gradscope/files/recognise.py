@@ -19,8 +19,6 @@ from gradscope.errors import GradscopeError, InputError
 from gradscope.files.display import printable
 from gradscope.files.unsupported import refuse_by_content, refuse_by_name
 
-__all__ = ["plugin_errors", "reader_of"]
-
 
 def reader_of(room: str, head: bytes, path: Path) -> tuple[str, ModuleType]:
     """Return name and module of the reader of a file.

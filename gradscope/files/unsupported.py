@@ -12,8 +12,6 @@ from typing import NamedTuple
 from gradscope.errors import InputError
 from gradscope.files.display import printable
 
-__all__ = ["SAVE_STATE_DICT", "refuse_by_content", "refuse_by_name"]
-
 SAVE_STATE_DICT = 'save only the weights: torch.save(model.state_dict(), "weights.pt")'
 SAVE_NPZ = 'numpy.savez("weights.npz", weight_ih_l0=..., weight_hh_l0=...)'
 KERAS = (

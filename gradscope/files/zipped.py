@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 from gradscope.errors import InputError
 from gradscope.files.display import printable
 
-__all__ = ["first_member", "members", "stored", "zip_errors"]
-
 AGAIN = "download or save it again"
 LOCAL = struct.Struct("<4s5H3L2H")  # local file header, APPNOTE 4.3.7
 

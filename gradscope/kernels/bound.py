@@ -10,8 +10,6 @@ from gradscope.maps.composition import Composite
 from gradscope.maps.grid import absent
 from gradscope.maps.jacobian import Dense, Jacobian, Linear
 
-__all__ = ["sum_bound"]
-
 
 @singledispatch
 def sum_bound(block: Linear) -> float:

@@ -9,8 +9,6 @@ import numpy as np
 from gradscope.maps.composition import Composite
 from gradscope.maps.jacobian import Array, Dense, Jacobian, Linear
 
-__all__ = ["jvp_columns"]
-
 
 @singledispatch
 def jvp_columns(J: Linear, v: Array) -> Array:

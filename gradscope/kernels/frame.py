@@ -20,8 +20,6 @@ from gradscope.numerics.interval import next_interval
 from gradscope.numerics.qr import log_lengths, orthonormalise
 from gradscope.numerics.scaled import in_range, log_norm
 
-__all__ = ["FRAME_SEED", "FRAME_SPREAD_NATS", "STRETCH", "FirstColumn", "FrameGrowth", "Frames"]
-
 FRAME_SPREAD_NATS = 7.0  # of columns in an interval: the smallest loses e^7 eps = 2e-13 of itself
 STRETCH = 1.15  # times an interval, that it may become longer by where frames have to be decomposed then anyhow
 LENGTHS_AT_ONCE = 64  # steps of which the length of the first column is taken in one call of numpy

@@ -31,8 +31,6 @@ from gradscope.maps.same_step import identity_plus, without_same_step
 if TYPE_CHECKING:
     from gradscope.dynamics.chain import JacobianChain
 
-__all__ = ["FrameJvp", "FrameJvps", "PlainFrameJvp", "StepJacobian", "frame_jvp"]
-
 CHUNK_STEPS = 64  # steps whose coefficients are taken in at once: enough to hide the loop over gates
 CHUNK_BYTES = 32 << 20  # of their Jacobians
 

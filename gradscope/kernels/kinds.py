@@ -20,8 +20,6 @@ from gradscope.networks.function import FunctionCell
 from gradscope.networks.network import Network
 from gradscope.networks.stack import Direction, Stack
 
-__all__ = ["KERNELS", "Lineariser", "PlainLoop", "Runner", "kernel_of"]
-
 Lineariser = Callable[[Array, Array, Sequence[Array]], Linear]
 
 

@@ -18,8 +18,6 @@ from gradscope.maps.jacobian import Array, Grids, Jacobian, Linear
 from gradscope.networks.formulas import Parts, Preactivations
 from gradscope.networks.map import Map
 
-__all__ = ["Lineariser", "lineariser"]
-
 Grid = list[list[Any]]
 
 

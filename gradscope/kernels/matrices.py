@@ -10,8 +10,6 @@ from gradscope.maps.linear import Array, Linear
 if TYPE_CHECKING:
     from gradscope.dynamics.chain import JacobianChain
 
-__all__ = ["CACHE_BYTES", "DenseJacobians"]
-
 CACHE_BYTES = 64 << 20  # of matrices that are kept: products are formed in both directions, cycles repeat
 
 

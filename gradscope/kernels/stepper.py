@@ -18,8 +18,6 @@ from gradscope.maps.jacobian import Array
 from gradscope.networks.formulas import Parts, Preactivations
 from gradscope.networks.map import Map
 
-__all__ = ["LARGE", "Stepper", "entering", "joint_rows", "recurrent", "split_hull"]
-
 CACHE = 1 << 19  # bytes that the steps of one list may touch: half of a second-level cache
 LARGE = 1 << 18  # bytes of preactivations of one step from which making its calls anew is cheaper than copying them
 LONGEST = 32  # steps: making more calls costs as much as it saves

@@ -14,16 +14,6 @@ import numpy as np
 
 from gradscope.numerics.formats import EPS, LN2, Array
 
-__all__ = [
-    "EIGENVALUE_UNSURE_NATS",
-    "UnitProduct",
-    "in_order",
-    "log_norms",
-    "near_one",
-    "unit_growth",
-    "unit_growth_by_step",
-]
-
 PLAIN_SIZE, PLAIN_STEPS = 2.0**30, 32  # so many matrices of up to this size, or its inverse, stay within float64
 UNIT_SAMPLE_FACTOR = 10.0  # times a sample of an error, for its size: four normal numbers are less once in ten thousand
 EIGENVALUE_UNSURE_NATS = 1e-2  # of error, from which an eigenvalue is not determined

@@ -19,8 +19,6 @@ from gradscope.maps.composition import Composite
 from gradscope.maps.grid import Entry, Grid, absent, combine
 from gradscope.maps.jacobian import Array, Dense, Grids, Jacobian, Linear, ranges
 
-__all__ = ["ContiguousGrids", "PlainVjp", "VjpPlayer", "plain_vjp_within", "vjp_player", "vjp_within"]
-
 
 class VjpPlayer(Protocol):
     """Vector-Jacobian products of blocks of one kind, with the same number of sequences, and of steps at most."""

@@ -13,8 +13,6 @@ import numpy as np
 
 from gradscope.numerics.formats import EPS, Array
 
-__all__ = ["NORM_TOLERANCE", "LargestSingularValue"]
-
 NORM_TOLERANCE = 1e-12  # relative, of a singular value
 START_RANDOM_SHARE = 0.3  # of a fixed random direction in the first vector: what has become largest is not missed
 

@@ -7,8 +7,6 @@ import scipy.linalg
 
 from gradscope.numerics.formats import Array
 
-__all__ = ["singular_values"]
-
 
 def singular_values(matrix: Array) -> Array:
     """Return all singular values of a matrix, largest first."""

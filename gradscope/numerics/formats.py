@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["EPS", "LN2", "LN10", "ROUNDS_TO_ZERO", "SMALLEST_NORMAL", "SMALLEST_SUBNORMAL", "Array"]
-
 Array = NDArray[Any]
 
 EPS = float(np.finfo(float).eps)  # distance from 1 to the next float64

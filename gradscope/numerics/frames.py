@@ -6,8 +6,6 @@ import numpy as np
 
 from gradscope.numerics.formats import Array
 
-__all__ = ["complete_frame", "random_frame"]
-
 
 def random_frame(size: int, columns: int, seed: list[int], first: Array | None = None) -> Array:
     """Return orthonormal columns in random directions, (size, columns).

@@ -22,8 +22,6 @@ from gradscope.numerics.qr import SortedQR, column_norms, sorted_qr
 from gradscope.numerics.rounding import RoundingErrors
 from gradscope.numerics.scaled import in_range, log_norm, two_sum_error
 
-__all__ = ["Factor", "GradedProduct"]
-
 Map = Callable[[Array], Array]
 Factor = tuple[Map, bool]  # a map of a block of columns; whether its rows may be of very different size (steep)
 

@@ -12,8 +12,6 @@ import scipy.linalg
 from gradscope.numerics.formats import Array
 from gradscope.numerics.graded_svd import windows
 
-__all__ = ["graded_eigenvalues"]
-
 EIGEN_DECOUPLED_NATS = 36.0  # distance from which two eigenvalues do not touch: e^-36 is about eps
 EIGEN_WINDOW_NATS = 4.0  # of eigenvalues that a window is made for
 

@@ -14,8 +14,6 @@ from scipy.linalg import lapack
 
 from gradscope.numerics.formats import Array
 
-__all__ = ["flip", "graded_ratio", "log_singular_values", "windows"]
-
 EXP_LIMIT_NATS = 700.0  # e^709.8 is the largest float64
 SINGULAR_WINDOW_NATS = 500.0  # of values for one call of gejsv: with margins they fit into the range of float64
 SINGULAR_DECOUPLED_NATS = 45.0  # distance from which two singular values do not touch one another: e^-45 is 1e-4 of eps

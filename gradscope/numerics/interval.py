@@ -11,8 +11,6 @@ import numpy as np
 
 from gradscope.numerics.formats import Array
 
-__all__ = ["REDO_ABOVE_NATS", "next_interval"]
-
 REDO_ABOVE_NATS = 13.8  # spread of columns, a factor 10^6, from which an interval is repeated one step at a time
 MAX_GROWTH_NATS = 100.0  # growth of a block in one interval: far from the 709 nats where float64 overflows
 MAX_STEPS = 32  # of an interval: a longer one saves nothing that can be measured

@@ -24,8 +24,6 @@ from gradscope.numerics.qr import ROW_ERROR_EPS
 from gradscope.numerics.rounding import SAMPLE_FACTOR, RoundingErrors
 from gradscope.numerics.scaled import two_sum_error
 
-__all__ = ["LeadingProduct"]
-
 SAMPLES = 4  # columns of random errors, and of what is left out
 DROP_BELOW_NATS = 20.0  # below the smallest value asked for, from where the rest is left out: e^-40 is below eps
 LEADING_SPREAD_NATS = 8.0  # by which values asked for may come apart in one stretch: costs e^8 eps = 7e-13

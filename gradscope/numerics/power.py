@@ -11,8 +11,6 @@ import scipy.linalg
 from gradscope.numerics.formats import EPS, Array
 from gradscope.numerics.scaled import SAFE_SIZE, max_abs, norm
 
-__all__ = ["POWER_SETTLED_RELATIVE", "PowerIteration", "log_spectral_norm"]
-
 RANDOM_SHARE = 0.1  # of a fixed random direction in every first vector
 POWER_SETTLED_RELATIVE = 8 * EPS  # relative change of the value from which on iterations change nothing but rounding
 

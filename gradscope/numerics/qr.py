@@ -18,8 +18,6 @@ from gradscope.numerics.formats import EPS, LN2, SMALLEST_SUBNORMAL, Array
 from gradscope.numerics.interval import REDO_ABOVE_NATS
 from gradscope.numerics.scaled import log_norm
 
-__all__ = ["SortedQR", "column_norms", "log_lengths", "orthonormalise", "sorted_qr"]
-
 ROW_ERROR_EPS = 32.0  # error of a row of a block, in eps: a sum over gates, which may cancel (up to 22 were seen)
 NONLINEAR_ABOVE = 1e-7  # deviation of a length from one, whose square (1e-14) is no longer rounding
 GRAM_RANGE = 1e200  # squared lengths, and their inverses, up to which the Gram matrix needs no scaling

@@ -7,8 +7,6 @@ import scipy.linalg
 
 from gradscope.numerics.formats import EPS, Array
 
-__all__ = ["log_spectral_radius"]
-
 RADIUS_TOLERANCE = 0.01  # relative, by which rounding may move a radius that is reported
 INVERSE_ITERATIONS = 3  # for the smallest singular value: within a factor of two, which decides nothing
 

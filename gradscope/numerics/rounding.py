@@ -11,8 +11,6 @@ import numpy as np
 
 from gradscope.numerics.formats import Array
 
-__all__ = ["RoundingErrors"]
-
 SAMPLE_FACTOR = 3.0  # times one sample of an error, for its size
 TURN_LIMIT = 1e6  # nats of error, from where it does not matter how many, and their product must not overflow
 

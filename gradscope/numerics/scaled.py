@@ -13,8 +13,6 @@ import numpy as np
 
 from gradscope.numerics.formats import LN2, Array
 
-__all__ = ["LN2", "ScaledProduct", "add", "in_range", "log_norm", "max_abs", "norm", "rescale", "two_sum_error"]
-
 SAFE_SIZE = 1e100  # entries up to it, or down to its inverse: their squares, and sums of many, stay within float64
 BELOW_ALL_EXPONENTS = -(1 << 40)  # the exponent of a column of zeros: any other column sets the common scale
 NOTHING_LEFT_EXPONENT = -4000  # 2^-4000 is zero in every format, and still an int32, as ldexp takes them

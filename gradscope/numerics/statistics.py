@@ -7,8 +7,6 @@ import numpy as np
 from gradscope.numerics.formats import Array
 from gradscope.numerics.student import quantile
 
-__all__ = ["batch_error", "correlation_time", "halves_differ", "mean_error", "student"]
-
 FEWEST_BATCHES = 8  # below which longer batches are not tried: an error of seven numbers is a guess
 ROUNDING_RELATIVE = 1e-9  # range of a series, relative to its size, that is rounding and no variation
 HALVES_LEVEL = 0.999  # one-sided level at which two halves of a run are said to differ

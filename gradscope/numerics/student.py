@@ -11,8 +11,6 @@ import math
 from functools import lru_cache
 from statistics import NormalDist
 
-__all__ = ["quantile"]
-
 EXPANSION_ABOVE = 2000  # degrees of freedom, from which terms that the expansion leaves out are below 1e-12
 MAX_ITERATIONS = 200  # of Newton's method; bisection alone would take 60
 

@@ -8,8 +8,6 @@ from typing import Any
 from gradscope.report.case import Case
 from gradscope.settings import HIDDEN, command_options
 
-__all__ = ["MEASURED", "PIPED", "keep_more"]
-
 PIPED = "standard input"  # the path of a model that came through a pipe
 MEASURED = "To measure what changes of the weights do, append --remedies (in Python, remedies=True)"
 # What a cell without a bias that keeps its state is told when its gradient vanishes, by `Case.path_kinds`.

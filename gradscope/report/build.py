@@ -12,8 +12,6 @@ from gradscope.report.section import documented
 from gradscope.report.strict import record, strict
 from gradscope.report.verdict import Verdict, judge
 
-__all__ = ["SCHEMA_VERSION", "analysis_document", "comparison_document", "envelope"]
-
 SCHEMA_VERSION = "1.0"
 NAMED = 5  # models that the sentence of a comparison names
 

@@ -11,8 +11,6 @@ from gradscope.report.strict import place
 if TYPE_CHECKING:
     from gradscope.analysis.reach import Reach
 
-__all__ = ["Case"]
-
 Document = dict[str, Any]
 WITHOUT_WEIGHTS = ("jacobians", "function")  # kinds of model of which no change is known
 NO_MODEL: Document = {"source": "python", "cell": "", "hidden_size": 0}

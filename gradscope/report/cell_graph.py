@@ -22,8 +22,6 @@ from gradscope.networks.map import Map
 from gradscope.networks.network import Network
 from gradscope.report.model import Diagram, Edge, Node
 
-__all__ = ["INPUT", "cell_graph"]
-
 INPUT = "input"  # name of the node of the input
 
 

@@ -10,8 +10,6 @@ from gradscope.checking.formulas import Derivative
 from gradscope.checking.function import Fact
 from gradscope.report.build import envelope
 
-__all__ = ["check_document", "right_sentence"]
-
 
 def right_sentence(name: str, *, surrogate: bool = False) -> str:
     """Return the verdict on a cell that keeps all rules."""

@@ -17,8 +17,6 @@ from gradscope import plugins
 from gradscope.errors import UsageError
 from gradscope.report.model import percent
 
-__all__ = ["Code", "codes", "find"]
-
 PACKAGE = Path(__file__).parents[1]
 CONSTANT = re.compile(r"\{([a-z_.]+)\.([A-Z_0-9]+)(?::(power|percent))?\}")
 

@@ -8,8 +8,6 @@ from typing import Any
 from gradscope.numerics.formats import ROUNDS_TO_ZERO
 from gradscope.report.model import Level
 
-__all__ = ["STYLES", "back", "followed", "kinds", "lags", "layer_outputs", "relative", "underflow"]
-
 STYLES = ("solid", "dashed", "dotted", "dashdot")
 
 Document = dict[str, Any]

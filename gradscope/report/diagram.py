@@ -14,8 +14,6 @@ from gradscope.networks.stack import Direction, Stack
 from gradscope.report.cell_graph import cell_graph
 from gradscope.report.model import Diagram, Edge, Report
 
-__all__ = ["cell_report", "diagrams", "with_diagrams"]
-
 ABBREVIATED_LAYERS = 4  # layers that a layer reads, from which on the first and the last are named
 
 

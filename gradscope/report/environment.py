@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import scipy
 
-__all__ = ["blas", "describe"]
-
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 
 

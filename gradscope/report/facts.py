@@ -18,8 +18,6 @@ from gradscope.networks.stack import Direction, Stack, cells_of
 from gradscope.report.case import Case
 from gradscope.report.tables import count
 
-__all__ = ["case_of"]
-
 Document = dict[str, Any]
 
 

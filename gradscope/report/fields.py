@@ -6,23 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = [
-    "Field",
-    "Fields",
-    "array",
-    "boolean",
-    "choice",
-    "constant",
-    "integer",
-    "mapping",
-    "number",
-    "numbers",
-    "object_schema",
-    "record",
-    "ref",
-    "string",
-]
-
 
 @dataclass(frozen=True)
 class Field:

@@ -8,8 +8,6 @@ from gradscope.files.layouts._load import Checkpoint
 from gradscope.networks.stack import cells_of
 from gradscope.report.build import envelope
 
-__all__ = ["inspection_document"]
-
 
 def inspection_document(checkpoint: Checkpoint) -> dict[str, Any]:
     """Build the document of kind "inspection"."""

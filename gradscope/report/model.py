@@ -10,25 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-__all__ = [
-    "Bars",
-    "Column",
-    "Curve",
-    "Diagram",
-    "Edge",
-    "Finding",
-    "Heat",
-    "Level",
-    "Node",
-    "Panel",
-    "Points",
-    "Report",
-    "Table",
-    "percent",
-    "show",
-    "times",
-]
-
 Number = float | int | None
 Numbers = Sequence[Number]
 

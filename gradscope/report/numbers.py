@@ -9,20 +9,6 @@ import numpy as np
 
 from gradscope.maps.jacobian import Array
 
-__all__ = [
-    "LN10",
-    "band",
-    "floats",
-    "known",
-    "finite_median",
-    "log10",
-    "median",
-    "medians",
-    "spread",
-    "timesteps",
-    "median_count",
-]
-
 LONGEST_SERIES = 100_000  # entries; beyond, a document would be hundreds of megabytes
 LN10 = math.log(10.0)
 

@@ -13,8 +13,6 @@ from gradscope.report import section
 from gradscope.report.model import Column, Finding, Report, Table
 from gradscope.settings import footer_parts
 
-__all__ = ["from_document"]
-
 Document = dict[str, Any]
 
 

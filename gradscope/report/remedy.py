@@ -15,8 +15,6 @@ from gradscope.report.model import Finding, times
 from gradscope.report.tables import count
 from gradscope.report.verdict import Verdict
 
-__all__ = ["KINDS", "Base", "Remedy", "best", "helps", "with_remedies"]
-
 OTHER = {"vanishing": ("exploding", "nonfinite"), "exploding": ("vanishing", "nonfinite")}
 KINDS = tuple(OTHER)  # what there is to remedy
 ADVISED = ("GS-VANISHING", "GS-EXPLODING")

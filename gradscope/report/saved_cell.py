@@ -13,8 +13,6 @@ from gradscope.networks.loop import closed_loop
 from gradscope.networks.network import Network
 from gradscope.networks.stack import stack
 
-__all__ = ["saved_cell"]
-
 HINT = "where it is measured, gradscope analyze ... --diagram draws it"
 
 

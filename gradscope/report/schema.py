@@ -21,8 +21,6 @@ from gradscope.report.fields import (
 )
 from gradscope.settings import config_schema
 
-__all__ = ["KINDS", "schema"]
-
 STATES = ("vanishing", "stable", "exploding", "inconclusive", "nonfinite")
 SHA256 = r"^[0-9a-f]{64}$"
 CODE = r"^GS-[A-Z-]+$"

@@ -30,8 +30,6 @@ from gradscope import plugins
 from gradscope.report.case import Case
 from gradscope.report.model import Finding, Panel, Table
 
-__all__ = ["comparison", "data", "documented", "fields", "findings", "panels", "rows", "tables", "warnings"]
-
 Document = dict[str, Any]
 
 # The order of what is there since version 1.0. What is not named comes after it, in the order of the names.

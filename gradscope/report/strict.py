@@ -9,8 +9,6 @@ if TYPE_CHECKING:
     from gradscope.numerics.nonfinite import NonFinite
 
 
-__all__ = ["place", "record", "strict"]
-
 Document = dict[str, Any]
 
 # What the axes of arrays are; counting begins at 0, as in arrays.

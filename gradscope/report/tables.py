@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from gradscope.report.model import Column
 
-__all__ = ["QUANTITY", "between", "count"]
-
 QUANTITY = (Column("quantity", numeric=False), Column("value", ".4g"), Column("unit", numeric=False))
 
 

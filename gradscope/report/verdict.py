@@ -17,8 +17,6 @@ from gradscope.report.case import Case
 from gradscope.report.model import Finding, times
 from gradscope.report.tables import count
 
-__all__ = ["Verdict", "judge", "state_of"]
-
 DECADES = 3.0
 HORIZON = 100  # steps over which a gain of 10^-3 or 10^3 counts, for runs that are shorter
 SHORTEST = 10  # steps below which a rate means nothing: start and end of the run weigh as much as its middle

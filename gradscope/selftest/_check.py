@@ -12,8 +12,6 @@ from gradscope.kernels.frame import FRAME_SPREAD_NATS, STRETCH
 from gradscope.numerics.formats import EPS
 from gradscope.numerics.interval import REDO_ABOVE_NATS
 
-__all__ = ["CHANCE", "EPS", "Check", "gap", "frame_allowance"]
-
 CHANCE = 5.0  # standard errors: chance goes beyond once in two million times
 
 

@@ -10,10 +10,9 @@ from scipy.special import polygamma, psi
 from gradscope.analysis.lyapunov import lyapunov
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.maps.jacobian import Array
-from gradscope.selftest._check import CHANCE, EPS, Check, frame_allowance, gap
+from gradscope.numerics.formats import EPS
+from gradscope.selftest._check import CHANCE, Check, frame_allowance, gap
 from gradscope.selftest.products import TRIO
-
-__all__ = ["CHECKS"]
 
 
 def _repeated(*matrices: Array, times: int) -> JacobianChain:

@@ -17,9 +17,8 @@ from gradscope.dynamics.trajectory import Trajectory, run
 from gradscope.maps.jacobian import Array
 from gradscope.networks.cell import Cell
 from gradscope.networks.network import Network
-from gradscope.selftest._check import CHANCE, EPS, Check, frame_allowance, gap
-
-__all__ = ["CHECKS"]
+from gradscope.numerics.formats import EPS
+from gradscope.selftest._check import CHANCE, Check, frame_allowance, gap
 
 
 def _undriven(cell: Network, steps: int, start: Array) -> JacobianChain:

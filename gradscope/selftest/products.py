@@ -6,16 +6,15 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from gradscope.analysis._cotangents import gradient_norms
 from gradscope.analysis.eigen import eigenvalues
-from gradscope.analysis.gradients import gradient_norms
 from gradscope.analysis.products import products
 from gradscope.analysis.singular import singular_values
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.dynamics.loss import given_loss
 from gradscope.maps.jacobian import Array
-from gradscope.selftest._check import EPS, Check, gap
-
-__all__ = ["CHECKS", "QUICK"]
+from gradscope.numerics.formats import EPS
+from gradscope.selftest._check import Check, gap
 
 # Three matrices that do not commute: with two, a reversed product looks like a shifted one.
 TRIO = np.array([[[1.0, 2], [0, 1]], [[1, 0], [3, 1]], [[2, 0], [0, 0.5]]])

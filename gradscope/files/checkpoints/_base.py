@@ -22,8 +22,6 @@ from gradscope.files.display import printable
 from gradscope.files.opening import head_of, reading_error
 from gradscope.files.recognise import plugin_errors, reader_of
 
-__all__ = ["Array", "Tensors", "decode", "mapped", "open_checkpoint", "type_name"]
-
 Array = NDArray[Any]
 
 

@@ -18,8 +18,6 @@ from typing import Any, NamedTuple, Protocol
 from gradscope.errors import InputError
 from gradscope.files.display import printable
 
-__all__ = ["Name", "Thing", "World", "unpickle"]
-
 MAX_OPCODES = 1_000_000  # a tensor takes about 40
 
 

@@ -8,8 +8,6 @@ from gradscope.errors import UsageError
 from gradscope.files.checkpoints._base import Array, Tensors
 from gradscope.files.display import listing, printable
 
-__all__ = ["choose_state", "state_prefix"]
-
 # Keys under which training scripts keep a state dict.
 STATES = re.compile(r"(.*_)?state_dict|(.*_)?(model|net|network|ema)(_ema|_state|_weights)?|module|params|weights")
 # What torch.compile, FSDP and activation checkpointing write into names, anywhere; DDP only in front.

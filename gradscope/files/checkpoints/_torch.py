@@ -22,8 +22,6 @@ from gradscope.files.checkpoints._state import state_prefix
 from gradscope.files.display import printable
 from gradscope.files.unsupported import SAVE_STATE_DICT
 
-__all__ = ["Storage", "TorchWorld", "read_tree", "tensors_of"]
-
 STORAGES = {
     "FloatStorage": "f4", "DoubleStorage": "f8", "HalfStorage": "f2", "BFloat16Storage": "bfloat16",
     "LongStorage": "i8", "IntStorage": "i4", "ShortStorage": "i2", "CharStorage": "i1", "ByteStorage": "u1",

@@ -15,8 +15,6 @@ from gradscope.files.display import amount, listing, printable
 from gradscope.files.npy import Header
 from gradscope.plugins import suggest
 
-__all__ = ["Array", "DataOptions", "RawData", "check_size", "fit", "pick", "pick_columns"]
-
 Array = NDArray[Any]
 
 

@@ -11,8 +11,6 @@ from typing import NamedTuple
 
 from gradscope.errors import UsageError
 
-__all__ = ["Dialect", "COMMENT", "SEPARATOR", "detect", "number"]
-
 SAMPLE_ROWS = 100
 NAMED_DELIMITERS = {"tab": "\t", "\\t": "\t", "space": " "}
 CANDIDATES = "\t;|, "  # the comma late, because it may be a decimal sign; the space last, because text holds spaces

@@ -18,8 +18,6 @@ from gradscope.files.opening import head_of, reading_error
 from gradscope.files.recognise import plugin_errors, reader_of
 from gradscope.numerics.nonfinite import nonfinite_in
 
-__all__ = ["Inputs", "load_array", "load_inputs", "load_tokens", "split_key", "width_of"]
-
 
 def load_inputs(
     path: str | Path,

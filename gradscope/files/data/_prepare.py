@@ -13,8 +13,6 @@ from gradscope.errors import InputError, UsageError
 from gradscope.files.data._base import Array, DataOptions, RawData, fit
 from gradscope.numerics.nonfinite import NonFinite, nonfinite_in
 
-__all__ = ["Inputs", "converted", "prepare", "shaped"]
-
 LAYOUTS = ("btf", "tbf")
 POLICIES = ("keep", "drop", "zero", "error")
 

@@ -18,8 +18,6 @@ from gradscope.files.display import printable
 from gradscope.files.recognise import plugin_errors
 from gradscope.networks.network import Network
 
-__all__ = ["LayoutOptions", "RecurrentLayer", "find_layers", "floating", "reordered", "search", "shapes"]
-
 ORDERS = {"lstm": "ifgo", "gru": "rzn"}  # canonical, as in PyTorch
 
 

@@ -17,8 +17,6 @@ from gradscope.files.display import printable
 from gradscope.files.layouts._base import LayoutOptions, RecurrentLayer, find_layers, search
 from gradscope.networks.network import Network
 
-__all__ = ["Checkpoint", "choose_layers", "load", "read_embedding", "read_checkpoint", "read_readout"]
-
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:

@@ -15,8 +15,6 @@ from gradscope.errors import InputError
 from gradscope.files.checkpoints._base import Array
 from gradscope.files.display import printable
 
-__all__ = ["combined"]
-
 PIECE = re.compile(
     r"(?P<module>(?:.*\.)?)(?P<name>(?:weight|bias)_(?:ih|hh|hr)(?:_l[0-9]{1,4})?(?:_reverse)?)"
     r"(?P<piece>\.original[01]?|_g|_v|_orig|_mask)",

@@ -105,7 +105,7 @@ def page(row: dict[str, Any], width: int | None) -> str:
         f"settings  {settings}  (--set KEY=VALUE)" if settings else "settings  none",
         f"init      {row['init']}, unless --init names another",
         f"cost      {_cost(row)}",
-        f"around    {_road(row)}",
+        f"around    {_skip_path(row)}",
         f"paper     {row['paper'] or 'none given'}",
     ]
     lines = "\n".join(parts).split("\n")
@@ -138,7 +138,7 @@ def _products(count: int | None) -> str:
     return f"{count} product{'s'[: count != 1]} with an H x H matrix of what depends on the state"
 
 
-def _road(row: dict[str, Any]) -> str:
+def _skip_path(row: dict[str, Any]) -> str:
     if row["around"] is None:
         return "not stated"
     if row["products"] == 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gradscope.cli._user_cell import made
+from gradscope.cli._user_cell import user_cell_of
 from gradscope.errors import GradscopeError, InputError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def checked(name: str, user_file: UserFile | None, hidden: int, inputs: int, set
     from gradscope.testing import check_cell, derivatives
 
     if user_file is not None and user_file.cell_class is None:
-        network = made(user_file, hidden, inputs, settings=settings, examine=False)
+        network = user_cell_of(user_file, hidden, inputs, settings=settings, examine=False)
     else:
         what = user_file.cell_class if user_file and user_file.cell_class else name
         network = create(what, hidden_size=hidden, input_size=inputs, **settings)

@@ -71,14 +71,14 @@ class _Commands(Mapping[str, Any]):
     """All commands; one is made when it is looked at."""
 
     def __init__(self, markup: Any) -> None:
-        self._markup, self._made = markup, dict[str, Any]()
+        self._markup, self._commands_by_name = markup, dict[str, Any]()
 
     def __getitem__(self, name: str) -> Any:
         if name not in COMMANDS:
             raise KeyError(name)
-        if name not in self._made:
-            self._made[name] = self._make(name)
-        return self._made[name]
+        if name not in self._commands_by_name:
+            self._commands_by_name[name] = self._make(name)
+        return self._commands_by_name[name]
 
     def _make(self, name: str) -> Any:
         module = importlib.import_module(f"gradscope.cli.commands.{name.replace('-', '_')}")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gradscope.cli._inputs import inputs_of, lengths, loss_gradient_of
 from gradscope.cli._models import Model
 from gradscope.cli._signals import Stop
-from gradscope.cli._user_cell import is_own
+from gradscope.cli._user_cell import is_user_file
 from gradscope.dynamics.budget import allowed_bytes
 from gradscope.errors import InputError, Interrupted
 
@@ -81,7 +81,7 @@ def _at_once(threads: int, jobs: list[Job], stop: Stop) -> list[Outcome]:
     users = Lock()  # a user's file may hold arrays that its functions write to: one of its cells at a time
 
     def measured(job: Job) -> Outcome:
-        with users if is_own(job.model.settings.cell) else nullcontext(), suppress(Interrupted):
+        with users if is_user_file(job.model.settings.cell) else nullcontext(), suppress(Interrupted):
             return _measured(job, _interruptible(job.progress, stop, abandoned))
         return None
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from gradscope import plugins
 from gradscope.cli._files import exists, seekable
 from gradscope.cli._output import shown
-from gradscope.cli._user_cell import SIZES, fetch, is_own, made, refuse_idle_settings, refuse_settings
+from gradscope.cli._user_cell import SIZES, fetch, is_user_file, refuse_idle_settings, refuse_settings, user_cell_of
 from gradscope.errors import GradscopeError, UsageError
 from gradscope.options import table
 from gradscope.settings import DRAWN, INPUT_SIZE, Settings
@@ -67,7 +67,7 @@ def models_of_cell(settings: Settings, label: str | None = None) -> list[Model]:
     from gradscope.networks.cell import cell_class
 
     assert settings.cell is not None
-    user_file = fetch(settings.cell) if is_own(settings.cell) else None
+    user_file = fetch(settings.cell) if is_user_file(settings.cell) else None
     if user_file is not None and user_file.cell_class is None:
         return [_model_of_function(settings, user_file, label)]
     if user_file is None:
@@ -147,7 +147,7 @@ def _model_of_function(settings: Settings, user_file: UserFile, label: str | Non
         names = (*(n for n, row in table(Settings).items() if DRAWN in row.where), *SIZES)
         given |= {n for n in names if getattr(settings, n) != getattr(Settings(), n)}
     refuse_idle_settings(user_file, given)
-    cell = made(user_file, settings.hidden, _inputs(settings), settings.seed, settings.set)
+    cell = user_cell_of(user_file, settings.hidden, _inputs(settings), settings.seed, settings.set)
     config = replace(settings, cell=f"{user_file.path.name}:{user_file.name}").config({"function"})
     if user_file.size("state_size") is not None:
         del config["hidden"]
@@ -253,7 +253,7 @@ def existing_or_suggest(path: Path) -> None:
     Raises:
         UsageError: it is.
     """
-    if is_own(str(path)):
+    if is_user_file(str(path)):
         raise UsageError(f"{shown(path)} is a Python file, and no checkpoint", f"to run it: --cell {shown(path)}")
     if path.suffix.lower() in (".npy", ".csv", ".tsv") and exists(path):
         raise UsageError(f"{shown(path)} holds data, not a model", f"data go to --data {path.name}")

@@ -36,8 +36,8 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
         command(**values, **filled)
 
     others = [p for p in parameters.values() if p.name not in bags]
-    own = [_parameter(row) for some in rows.values() for row in some]
-    call.__signature__ = inspect.Signature([*others, *own])  # type: ignore[attr-defined]
+    added = [_parameter(row) for some in rows.values() for row in some]
+    call.__signature__ = inspect.Signature([*others, *added])  # type: ignore[attr-defined]
     call.__annotations__ = {}
     return call
 

@@ -43,8 +43,8 @@ def target_of(settings: Settings, target: str) -> Target:
     """Return what an argument names."""
     cell = _cell_of(target)
     if cell is not None:
-        own = user_cell(target)
-        return Target(models_of_cell(_with(settings, *cell), own.label if own else target))
+        user = user_cell(target)
+        return Target(models_of_cell(_with(settings, *cell), user.label if user else target))
     if target.endswith(".json"):
         return Target(saved=_saved(Path(target)))
     models = models_of_file(settings, Path(target))
@@ -88,8 +88,8 @@ def _cell_of(target: str) -> tuple[str, dict[str, str]] | None:
     Raises:
         UsageError: it is neither a cell nor a file.
     """
-    if own := user_cell(target):
-        return own.cell, _pairs(own.settings)
+    if user := user_cell(target):
+        return user.cell, _pairs(user.settings)
     name, colon, rest = target.partition(":")
     known = plugins.names("cells")
     if name in known and not (colon and not rest) and (colon or not exists(Path(target))):
@@ -110,8 +110,8 @@ def _with(settings: Settings, cell: str, pairs: dict[str, str]) -> Settings:
     """Return the settings for one cell: those after the colon win over the options."""
     from gradscope.networks.instantiate import checked
 
-    own = fetch(cell) if user_cell(cell) else None
-    function = own if own is not None and own.cell_class is None else None
+    user_file = fetch(cell) if user_cell(cell) else None
+    function = user_file if user_file is not None and user_file.cell_class is None else None
     # a function's own settings may have the names of options
     options = {k: v for k, v in pairs.items() if k in OF_INIT and not (function and k in function.settings)}
     if function:

@@ -64,7 +64,7 @@ def named(text: str) -> Named | None:
     return None
 
 
-def is_own(text: str | None) -> bool:
+def is_user_file(text: str | None) -> bool:
     """Return whether a cell of a file is named."""
     return text is not None and named(text) is not None
 
@@ -95,7 +95,7 @@ def fetch(text: str) -> UserFile:
     what = named(text)
     assert what is not None
     if what.settings:
-        raise _set_apart(text, what.cell, what.settings)
+        raise _two_settings_error(text, what.cell, what.settings)
     try:
         with aside():
             return load(what.path, what.name)
@@ -112,17 +112,17 @@ def refuse_settings(text: str) -> None:
     """
     name, colon, settings = text.partition(":")
     if colon and name in plugins.names("cells"):
-        raise _set_apart(text, name, settings)
+        raise _two_settings_error(text, name, settings)
 
 
-def _set_apart(text: str, cell: str, settings: str) -> UsageError:
+def _two_settings_error(text: str, cell: str, settings: str) -> UsageError:
     pairs = [p.partition("=") for p in settings.split(",") if p.partition("=")[1]]
     options = [f"--{k} {v}".removesuffix(" true") if k in OF_INIT else f"--set {k}={v}" for k, _, v in pairs]
     hint = f"analyze --cell {' '.join([cell, *options])}; compare takes them as they are here"
     return UsageError(f"'{text}': settings go to --set", hint)
 
 
-def made(
+def user_cell_of(
     user_file: UserFile,
     hidden: int,
     inputs: int,

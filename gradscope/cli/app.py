@@ -132,8 +132,8 @@ def _run(arguments: list[str]) -> int:
 def _in_our_words(error: Any) -> tuple[str, str]:
     """Return a message and a hint for what typer refused."""
     context, name = getattr(error, "ctx", None), getattr(error, "option_name", None)
-    told = str(error.format_message())
-    message = told[:1].lower() + told[1:].removesuffix(".")
+    text = str(error.format_message())
+    message = text[:1].lower() + text[1:].removesuffix(".")
     if context is None:
         return f"error: {message}", "gradscope --help lists commands and options"
     path = str(context.command_path)
@@ -143,7 +143,7 @@ def _in_our_words(error: Any) -> tuple[str, str]:
         meant = plugins.suggest(name.lstrip("-"), sorted(options)).replace("mean ", "mean --")
         return f"error: there is no option '{name}'", f"{meant}{hint}"
     if message.startswith("no such command"):
-        typed = told.split("'")[1]
+        typed = text.split("'")[1]
         known = [*COMMANDS]
         return f"error: there is no command '{typed}'", f"{plugins.suggest(typed, known)}known: {', '.join(known)}"
     return f"error: {message}", hint
@@ -152,13 +152,13 @@ def _in_our_words(error: Any) -> tuple[str, str]:
 def _tell_plugins(otherwise: Any) -> Any:
     """Show warnings about plug-ins as sentences, and all others as Python does."""
 
-    def tell(message: Any, category: Any, *rest: Any, **more: Any) -> None:
+    def show_warning(message: Any, category: Any, *rest: Any, **more: Any) -> None:
         if not issubclass(category, plugins.PluginWarning):
             otherwise(message, category, *rest, **more)
         elif "_GRADSCOPE_COMPLETE" not in os.environ:
             note(f"warning: {message}\nhint: --no-plugins ignores plug-ins of other packages")
 
-    return tell
+    return show_warning
 
 
 def _say(message: str, hint: str, code: int) -> int:

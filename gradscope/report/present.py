@@ -72,7 +72,7 @@ def _findings(document: Document) -> tuple[Finding, ...]:
 
 
 NAMED = 6  # models that a finding names
-KEPT = ("GS-LOSS-EVERYWHERE",)  # without which the table of a comparison would be misread
+COMPARISON_NOTES = ("GS-LOSS-EVERYWHERE",)  # without which the table of a comparison would be misread
 
 
 def _comparison(document: Document) -> Report:
@@ -138,7 +138,7 @@ def _grouped(document: Document) -> tuple[Finding, ...]:
         for f in _findings(r):
             if r.get("remedies") and f.code in COMPUTED:  # numbers of this model, and of no other
                 f = replace(f, remedy=f"{r['name']}: {f.remedy}")
-            if f.level != "info" or f.code in KEPT:
+            if f.level != "info" or f.code in COMPARISON_NOTES:
                 groups.setdefault(f.code, []).append((r["name"], f))
     ordered = sorted(groups.values(), key=lambda g: g[0][1].code not in FIRST)
     whole = [Finding(w["code"], "note", w["message"]) for w in document["warnings"]]

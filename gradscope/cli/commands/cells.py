@@ -16,7 +16,7 @@ from gradscope.cli._cells import describe, describe_class, page, table
 from gradscope.cli._options import Output, is_picture
 from gradscope.cli._output import Sink, shown, terminal_width, write_stdout
 from gradscope.cli._signature import complete_cells, with_options
-from gradscope.cli._user_cell import aside, fetch, is_own, made, refuse_settings
+from gradscope.cli._user_cell import aside, fetch, is_user_file, refuse_settings, user_cell_of
 from gradscope.errors import UsageError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def command(
     output: Output,
 ) -> None:
     """List the cells, or give one cell's equations, state, gates, settings and sources, and draw it."""
-    user_file = fetch(name) if name is not None and is_own(name) else None
+    user_file = fetch(name) if name is not None and is_user_file(name) else None
     if name is None:
         plugins.warn_shadowed("cells")
     elif user_file is None and name not in plugins.names("cells"):
@@ -56,7 +56,7 @@ def command(
         raise UsageError(
             f"{user_file.name} of {shown(user_file.path)} is a function, and there is no page of one", hint
         )
-    rows = _all() if name is None else [_own_row(user_file) if user_file else describe(name)]
+    rows = _all() if name is None else [_row_of_file(user_file) if user_file else describe(name)]
     width = terminal_width() if sys.stdout.isatty() else None
     if output.json:
         write_stdout(json.dumps(rows if name is None else rows[0], indent=2, default=str) + "\n")
@@ -68,7 +68,7 @@ def command(
         write_stdout(page(rows[0], width))
 
 
-def _own_row(user_file: UserFile) -> dict[str, Any]:
+def _row_of_file(user_file: UserFile) -> dict[str, Any]:
     from gradscope.checking.declarations import check_class
 
     assert user_file.cell_class is not None
@@ -97,7 +97,7 @@ def _draw(name: str | None, user_file: UserFile | None, output: Output) -> None:
             elif user_file.cell_class is not None:
                 report = cell_report(user_file.cell_class, _summary(user_file))
             else:
-                report = cell_report(made(user_file, UNITS, INPUTS), f"{user_file.name}: {_summary(user_file)}")
+                report = cell_report(user_cell_of(user_file, UNITS, INPUTS), f"{user_file.name}: {_summary(user_file)}")
         sink.write_files(report)
 
 

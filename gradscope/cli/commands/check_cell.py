@@ -15,7 +15,7 @@ from gradscope.cli._files import exists
 from gradscope.cli._options import Output
 from gradscope.cli._output import write_stdout
 from gradscope.cli._signature import complete_cells, typed, with_options
-from gradscope.cli._user_cell import aside, fetch, is_own, refuse_idle_settings, refuse_settings
+from gradscope.cli._user_cell import aside, fetch, is_user_file, refuse_idle_settings, refuse_settings
 from gradscope.errors import InputError
 from gradscope.options import Count, option
 from gradscope.settings import Settings
@@ -84,7 +84,7 @@ def _user_cell(cell: str) -> UserFile | None:
         UsageError: there is no such cell.
         InputError: another file than a Python file is named.
     """
-    if is_own(cell):
+    if is_user_file(cell):
         with aside():
             return fetch(cell)
     if cell not in plugins.names("cells"):

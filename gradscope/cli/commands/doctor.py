@@ -97,10 +97,10 @@ def _version(name: str) -> str:
 
 
 def _warnings() -> list[str]:
-    found = []
+    problems: list[str] = []
     try:
         other = metadata.distribution("gradscope")
-        found.append(
+        problems.append(
             f"another distribution named gradscope ({other.version}) is installed beside this one (gradscope-rnn): "
             "pip uninstall gradscope"
         )
@@ -108,5 +108,5 @@ def _warnings() -> list[str]:
         pass
     for name in CORE:
         if util.find_spec(name) is None:
-            found.append(f"{name} is not installed: pip install {name}")
-    return found
+            problems.append(f"{name} is not installed: pip install {name}")
+    return problems

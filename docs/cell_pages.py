@@ -54,11 +54,11 @@ def index() -> str:
         "part, and products of vectors are element-wise.",
         "",
         "*U*: number of products of an H x H matrix with the state per step. *Cost*: cost of the recurrence per step,",
-        "without W x. *Around*: whether there is a skip path around the recurrent weights. A test compares all three",
+        "without W x. *Skip path*: whether there is a path around the recurrent weights. A test compares all three",
         "with the derivatives, at default settings. A [script](../../gallery/generated/plot_5_cells) of the gallery",
         "compares the cells as initialised.",
         "",
-        "| name | what | state | gates | U | cost | around | paper |",
+        "| name | what | state | gates | U | cost | skip path | paper |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for r in rows:

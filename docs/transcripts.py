@@ -3,10 +3,10 @@
     python docs/transcripts.py            write the output into README.md and docs/**/*.md
     python docs/transcripts.py --check    only say which pages and pictures are out of date
 
-A transcript is a ```console block after a comment: <!-- run -->, or <!-- run keep: A | B --> to show only
-paragraphs that begin with A or B, with "..." for what is left out; "picture" in the comment copies the PNG that the
-command wrote to docs/images. Commands run in --dir (a temporary folder unless given), after the scripts that make
-the files they need (FIRST); a command that needs a file that is missing is skipped, with a message.
+A transcript is a ```console block after a comment: <!-- run -->, or <!-- run keep: A | B --> to show only the first
+paragraph and those that begin with A or B, with "..." for what is left out; "picture" in the comment copies the PNG
+that the command wrote to docs/images. Commands run in --dir (a temporary folder unless given), after the scripts that
+make the files they need (FIRST); a command that needs a missing file is skipped, with a message.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ def paragraphs(text: str) -> list[str]:
 
 
 def chosen(output: str, options: str) -> str:
-    """Return the paragraphs that `keep:` asks for, all of them without it."""
+    """Return the first paragraph and those that `keep:` asks for, all of them without it."""
     if "keep:" not in options:
         return output.rstrip("\n")
     wanted = tuple(w.strip() for w in options.split("keep:")[1].split("|"))
     out: list[str] = []
-    for paragraph in paragraphs(output):
-        if paragraph.startswith(wanted):
+    for number, paragraph in enumerate(paragraphs(output)):
+        if not number or paragraph.startswith(wanted):
             joined = START.match(paragraph) and out and START.match(out[-1])
             out[-1:] = [f"{out[-1]}\n{paragraph}"] if joined else [*out[-1:], paragraph]
         elif not out or out[-1] != "...":

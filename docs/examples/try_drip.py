@@ -14,4 +14,4 @@ weights = {"W": rng.standard_normal((n, m)) / np.sqrt(m), "U": rng.standard_norm
 for leak in (1.0, 0.1, 0.01):
     cell = Drip(**weights, b_ih=None, b_hh=None, leak=leak)
     result = gradscope.analyze(cell, name=f"leak {leak:g}", lags=0)
-    print(f"{result}\n  around the weights: {result.metrics.get('around_share', 0):.2f}")
+    print(f"{result}\n  skip path: {result.metrics.get('around_share', 0):.2f}")

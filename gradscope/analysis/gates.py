@@ -6,7 +6,7 @@ not bad in itself: a forget gate that stays open is what keeps an LSTM's cell al
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -51,18 +51,22 @@ class GateStatistics:
 def gate_statistics(trajectory: Trajectory) -> dict[str, GateStatistics]:
     """Count where each gate's values lie. Gates whose range has no lower end are left out."""
     ranges = {g: r for g, r in trajectory.cell.gate_ranges.items() if np.isfinite(r[0])}
-    tops = {g: high for g, (_, high) in ranges.items()}
-    if not np.isfinite(list(tops.values())).all():  # a first pass finds where an open range ends
-        for values in _chunks(trajectory):
-            for g, (low, high) in ranges.items():
-                if not np.isfinite(high):
-                    largest = float(values[g].max(initial=low, where=np.isfinite(values[g])))
-                    tops[g] = max(largest, tops[g] if np.isfinite(tops[g]) else np.finfo(float).tiny)
+    tops = _tops(trajectory, ranges)
     counters = {g: _Counter(low, tops[g], open_end=not np.isfinite(high)) for g, (low, high) in ranges.items()}
     for values in _chunks(trajectory):
         for g, counter in counters.items():
             counter.add(values[g])
     return {g: counter.result() for g, counter in counters.items()}
+
+
+def _tops(trajectory: Trajectory, ranges: Mapping[str, tuple[float, float]]) -> dict[str, float]:
+    """Return the upper end of each gate's range: of an open one, by a pass of its own, the largest finite value."""
+    tops = {g: high if np.isfinite(high) else float(np.finfo(float).tiny) for g, (_, high) in ranges.items()}
+    lows = {g: low for g, (low, high) in ranges.items() if not np.isfinite(high)}
+    for values in _chunks(trajectory) if lows else ():
+        for g, low in lows.items():
+            tops[g] = max(tops[g], float(values[g].max(initial=low, where=np.isfinite(values[g]))))
+    return tops
 
 
 def _chunks(trajectory: Trajectory) -> Iterator[dict[str, Array]]:

@@ -112,17 +112,11 @@ def _check_gates(cls: type[Cell]) -> None:
     """Catch gates that are no dict of `Gate`, and fields of a gate that are none."""
     if not isinstance(cls.gates, Mapping) or not cls.gates:
         refuse(cls, f"gates of {cls.__name__} must be a dict of gates, and not {cls.gates!r}", GATES)
-    right: dict[str, Callable[[Any], bool]] = {
-        "name": lambda v: isinstance(v, str) and (v == "" or v.isidentifier()),
-        "interval": lambda v: v is None or _is_interval(v),
-        "keeps": lambda v: isinstance(v, int) and v in (-1, 0, 1) and not isinstance(v, bool),
-        "split": lambda v: isinstance(v, bool),
-    }
     for key, gate in cls.gates.items():
         if not isinstance(key, str) or not isinstance(gate, Gate):
             refuse(cls, f"gates of {cls.__name__} has {gate!r} for {key!r}, which is no Gate", GATES)
-        for field, holds in right.items():
-            if not holds(getattr(gate, field)):
+        for field, is_valid in GATE_FIELDS.items():
+            if not is_valid(getattr(gate, field)):
                 refuse(cls, f"gate {key} of {cls.__name__} has {field} {getattr(gate, field)!r}", GATES)
         if gate.split and key + INPUT in cls.gates:
             what = f"the input preactivation of gate {key} has that name"
@@ -135,6 +129,14 @@ def _is_interval(value: Any) -> bool:
         return bool(float(low) < float(high))
     except (TypeError, ValueError):
         return False
+
+
+GATE_FIELDS: dict[str, Callable[[Any], bool]] = {
+    "name": lambda v: isinstance(v, str) and (v == "" or v.isidentifier()),
+    "interval": lambda v: v is None or _is_interval(v),
+    "keeps": lambda v: isinstance(v, int) and v in (-1, 0, 1) and not isinstance(v, bool),
+    "split": lambda v: isinstance(v, bool),
+}
 
 
 def _check_settings(cls: type[Cell]) -> None:

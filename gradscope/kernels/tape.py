@@ -242,14 +242,18 @@ class _Recorder:
         key = (function, *[x if isinstance(x, _Ref) else (type(x), _name(x)) for x in refs])
         slot = self._seen.get(key)
         if slot is None:
-            shapes = {x.shape for x in inputs if isinstance(x, _Traced | np.ndarray)}
-            shape = shapes.pop() if len(shapes) == 1 else np.broadcast_shapes(*shapes)
-            ones = [x if isinstance(x, int | float) else x.dtype.type(1) for x in inputs]
-            dtype = (np.where if function is _select else function)(*ones).dtype
             self._arrays += [x for x in inputs if isinstance(x, np.ndarray)]
             slot = self._seen[key] = len(self.values)
-            self.values.append(_Value(shape, dtype, function, refs))
+            self.values.append(_Value(*_result_kind(function, inputs), function, refs))
         return _Traced(self, slot)
+
+
+def _result_kind(function: Any, inputs: Sequence[Any]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Return shape and type of the result of a call."""
+    shapes = {x.shape for x in inputs if isinstance(x, _Traced | np.ndarray)}
+    shape = shapes.pop() if len(shapes) == 1 else np.broadcast_shapes(*shapes)
+    ones = [x if isinstance(x, int | float) else x.dtype.type(1) for x in inputs]
+    return shape, (np.where if function is _select else function)(*ones).dtype
 
 
 def _name(x: Any) -> Any:

@@ -156,9 +156,14 @@ class Stack(Network):
             makers = {name: known[change] for name, known in by_layer.items() if change in known}
             where = f"in {len(makers)} layer{'s'[: len(makers) != 1]}"
             changes[f"{change} {where}"] = partial(self._changed, makers)
-        if len(self.layers) > 1 and not self.residual and len({c.output.stop for c in self._cells}) == 1:
+        return changes | self._changes_between() if len(self.layers) > 1 else changes
+
+    def _changes_between(self) -> dict[str, Callable[[], Stack]]:
+        """Return the changes of what is between layers."""
+        changes: dict[str, Callable[[], Stack]] = {}
+        if not self.residual and len({c.output.stop for c in self._cells}) == 1:
             changes["residual connections between layers"] = partial(replace, self, residual=True)
-        if len(self.layers) > 1 and not self.norms:
+        if not self.norms:
             norms = dict.fromkeys(list(self.layers)[1:], Norm())
             changes["layer norm between layers"] = partial(replace, self, norms=norms)
         return changes
@@ -232,7 +237,7 @@ class Direction(Network):
 
 
 def backward(cell: Network) -> bool:
-    """Tell whether a cell runs from the last step of the data to the first."""
+    """Return whether a cell runs from the last step of the data to the first."""
     return isinstance(cell, Direction) and cell.reverse
 
 
@@ -265,6 +270,16 @@ def stack(
         InputError: a layer has another number of inputs than the one below has outputs.
     """
     named = dict(layers) if isinstance(layers, Mapping) else {f"l{i}": cell for i, cell in enumerate(layers)}
+    _check_layers(named)
+    given = norm if isinstance(norm, Mapping) else dict.fromkeys(list(named)[1:] or [""], norm)
+    norms = {name: _norm(one) for name, one in given.items()}
+    used = {name: one for name, one in norms.items() if one is not None}
+    check_between(len(named), residual=residual, normed=bool(used))
+    return Stack(named, residual, used)
+
+
+def _check_layers(named: Mapping[str, Cell]) -> None:
+    """Refuse layers that are no cells, have no proper names, or do not fit the ones below them."""
     for name, cell in named.items():
         if not (isinstance(name, str) and name.replace("_", "").replace("-", "").isalnum()):
             raise UsageError(f"a layer is named by letters, digits, - and _, not {name!r}")
@@ -274,11 +289,6 @@ def stack(
         if cell.input_size != below.output.stop:
             given = below.output.stop
             raise InputError(f"layer {name} has {cell.input_size} inputs, and {lower} below it has {given} outputs")
-    given = norm if isinstance(norm, Mapping) else dict.fromkeys(list(named)[1:] or [""], norm)
-    norms = {name: _norm(one) for name, one in given.items()}
-    used = {name: one for name, one in norms.items() if one is not None}
-    check_between(len(named), residual=residual, normed=bool(used))
-    return Stack(named, residual, used)
 
 
 def _norm(given: object) -> Norm | None:

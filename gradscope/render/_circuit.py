@@ -159,16 +159,19 @@ class Circuit:
         # 2. a track for each new part, in the order of the old ones, and for each value
         above = self.row + gate_height / 2 + 0.3
         step = BOX_GAP + self._tallest("old", "new", "value")
-        old = [n.name for n in self._nodes("old")]
+        old = [node.name for node in self._nodes("old")]
         rank = {f"new {name.removeprefix('old ')}": i for i, name in enumerate(old)}
         new = sorted((n.name for n in self._nodes("new")), key=lambda name: rank.get(name, len(old)))
         rows = [*(new[::-1] if self.read_parts else new), *(n.name for n in self._nodes("value"))][::-1]
         self.tracks = {name: _Track(above + step * i) for i, name in enumerate(rows)}
         # 3. an old part on the height of its new one, or above all tracks
         self.heights = {name: track.y for name, track in self.tracks.items()}
-        without_new = [name for new_name, name in zip(rank, old, strict=True) if new_name not in self.tracks]
-        self.heights |= {f"old {n.removeprefix('new ')}": self.tracks[n].y for n in rank if n in self.tracks}
-        self.heights |= {name: above + step * (len(rows) + i) for i, name in enumerate(without_new)}
+        top = above + step * len(rows)
+        for new_name, name in zip(rank, old, strict=True):
+            if new_name in self.tracks:
+                self.heights[name] = self.tracks[new_name].y
+            else:
+                self.heights[name], top = top, top + step
         self.height = max(self.heights.values()) + 0.26
 
     def _columns(self) -> None:

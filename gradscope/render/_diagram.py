@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 from gradscope.render import _style
@@ -28,6 +29,7 @@ SKIP_PATH = "Coloured: the road around the recurrent weights."
 ONLY_PATH = "There are no recurrent weights: the coloured road is the only one."
 NO_SKIP_PATH = "There is no road around the recurrent weights."
 MEASURED = "Lines are as wide as the share of the gradient on their road"
+NEGATIVE = "; dashed: below zero, roads cancel."
 
 Point = tuple[float, float]
 
@@ -54,12 +56,12 @@ def page(report: Report, dpi: float, renderer: Any) -> Figure:
     inner = width - 2 * MARGIN
     # 2. texts above and below them
     omitted = len(report.diagrams) - len(circuits)
-    notes = [_legend([c.diagram for c in circuits], omitted), *([cut(report.footer, 240)] if report.footer else [])]
+    notes = [_legend([c.diagram for c in circuits], omitted), cut(report.footer, 240)]
     head = _wrapped(cut(report.sentence, 300), inner, lambda t: measure(t, TITLE_POINTS))
     foot = [line for text in notes for line in _wrapped(text, inner, lambda t: measure(t, NOTE_POINTS))]
     # 3. the height of the page
     rows = [circuits[i : i + columns] for i in range(0, len(circuits), columns)]
-    titles = [max(LINE_HEIGHT + 0.05 if c.diagram.title else 0.0 for c in row) for row in rows]
+    titles = [LINE_HEIGHT + 0.05 if any(c.diagram.title for c in row) else 0.0 for row in rows]
     heights = [max(c.height for c in row) for row in rows]
     height = 2 * MARGIN + LINE_HEIGHT * len(head) + LINE_HEIGHT * NOTE_LINE_HEIGHT * len(foot) + 0.16
     height += sum(heights) + sum(titles) + ROW_GAP * (len(rows) - 1)
@@ -103,17 +105,18 @@ def _columns(circuits: Sequence[Circuit]) -> int:
 
 def _legend(diagrams: Sequence[Diagram], omitted: int) -> str:
     """Return how the diagrams are to be read, in sentences."""
-    edges = [e for d in diagrams for e in d.edges]
-    notes = list(dict.fromkeys(d.note for d in diagrams if d.note))
+    edges = list(chain.from_iterable(d.edges for d in diagrams))
+    notes = list(filter(None, dict.fromkeys(d.note for d in diagrams)))
     paths = {e.path for e in edges}
-    sentences = [] if notes else [NO_SKIP_PATH]
-    if "around" in paths:
-        sentences = [SKIP_PATH if "weights" in paths else ONLY_PATH]
+    skip_path = SKIP_PATH if "weights" in paths else ONLY_PATH
+    sentences = [skip_path] if "around" in paths else [] if notes else [NO_SKIP_PATH]
     sentences += notes
     shares = [e.share for e in edges if e.share is not None]
     if shares:
-        sentences.append(f"{MEASURED}{'; dashed: below zero, roads cancel' if min(shares) < DASHED_BELOW else ''}.")
-    return " ".join([*sentences, f"{omitted} more are not drawn."] if omitted > 0 else sentences)
+        sentences.append(MEASURED + (NEGATIVE if min(shares) < DASHED_BELOW else "."))
+    if omitted:
+        sentences.append(f"{omitted} more are not drawn.")
+    return " ".join(sentences)
 
 
 def _wrapped(text: str, width: float, measure: Callable[[str], float]) -> list[str]:

@@ -251,7 +251,7 @@ def _circle(drawn: Drawn, radius: float) -> None:
 def _limits(drawn: Drawn, x: Array, y: Array) -> None:
     """Set limits and ticks of both axes from the values that they must show."""
     ax, panel = drawn.ax, drawn.panel
-    # 1. the y axis, which a level near the data widens
+    # a level near the data widens the y axis
     least_decades = 0.0 if not panel.log10 else 0.05 if len(y) > LONE_VALUES else 2.0
     bottom, top = _widened(float(y.min()), float(y.max()), least_decades)
     near = LEVEL_REACH * (top - bottom)
@@ -262,7 +262,11 @@ def _limits(drawn: Drawn, x: Array, y: Array) -> None:
     ticks = _ticks.decades(bottom, top) if panel.log10 else _ticks.linear(bottom, top)
     ax.set_ylim(bottom, top)
     ax.set_yticks(ticks.at, ticks.labels)
-    # 2. the x axis
+    _x_limits(drawn, x)
+
+
+def _x_limits(drawn: Drawn, x: Array) -> None:
+    ax, panel = drawn.ax, drawn.panel
     left, right = float(x.min()), float(x.max())
     left, right = _widened(math.log10(left), math.log10(right)) if panel.log_x else _widened(left, right)
     pad = 0.015 * (right - left)

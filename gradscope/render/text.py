@@ -84,11 +84,16 @@ def _piped(report: Report, words: Words) -> str:
 
 
 def _piped_table(table: Table, words: Words) -> str:
-    rows = [[words(text) for text in row] for row in ([c.title for c in table.columns], *table.text())]
+    rows = _cells(table, words)
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
     numeric = [c.numeric for c in table.columns]
     lines = ["  ".join(map(_padded, row, widths, numeric)).rstrip() for row in rows]
     return "\n".join([words(table.title), *lines])
+
+
+def _cells(table: Table, words: Words) -> list[list[str]]:
+    """Return the titles of the columns, and each row, as strings."""
+    return [[words(text) for text in row] for row in ([c.title for c in table.columns], *table.text())]
 
 
 def _more(report: Report) -> str:
@@ -125,15 +130,11 @@ def _parts(report: Report, width: int, words: Words, style: box.Box) -> list[Ren
 
 def _table(table: Table, width: int, words: Words, style: box.Box) -> Grid:
     """Return a table as boxed or plain columns, or as a list of its rows where it is wider than the terminal."""
-    heads = [words(c.title) for c in table.columns]
+    heads, *rows = _cells(table, words)
     numeric = [c.numeric for c in table.columns]
-    rows = [[words(v) for v in row] for row in table.text()]
     columns = [[row[i] for row in rows] for i in range(len(heads))]
     least = list(map(_least, heads, columns, numeric))
-    boxes, single, double = 3 * len(least) + 1, len(least) - 1, 2 * (len(least) - 1)  # between columns
-    boxed = width >= LEAST_BOXED_WIDTH and sum(least) + boxes <= width
-    gap = 2 if sum(least) + double <= width else 1
-    between = boxes if boxed else gap * single
+    boxed, gap, between = _spacing(least, width)
     if sum(least) + between > width:
         return _stacked(heads, rows)
     grid = Grid(
@@ -153,6 +154,14 @@ def _table(table: Table, width: int, words: Words, style: box.Box) -> Grid:
     for row in rows:
         grid.add_row(*map(Text, row))
     return grid
+
+
+def _spacing(least: list[int], width: int) -> tuple[bool, int, int]:
+    """Return whether there is room for boxes, the gap between columns without them, and the width of all gaps."""
+    boxes, gaps = 3 * len(least) + 1, len(least) - 1
+    boxed = width >= LEAST_BOXED_WIDTH and sum(least) + boxes <= width
+    gap = 2 if sum(least) + 2 * gaps <= width else 1
+    return boxed, gap, boxes if boxed else gap * gaps
 
 
 def _least(head: str, cells: list[str], numeric: bool) -> int:

@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from gradscope.maps.grid import absent
+from gradscope.maps.grid import Grid, absent
 from gradscope.maps.jacobian import Array, Grids, ranges
 from gradscope.maps.same_step import without_same_step
 from gradscope.networks.cell import Cell, MapsCell
@@ -100,27 +101,23 @@ class _MapsGraph:
         gates = [self._gate(m, gate, old) for gate in m.gates]
         through, around = without_same_step(grids.through, grids.around, grids.within)
         entry = through if grids.entry is None else without_same_step(grids.entry, grids.around, grids.within)[0]
-        within = [[bool(np.any(d)) for d in row] for row in grids.within or [[0]] * len(parts)]
+        within = _is_present(grids.within, len(parts))
         holders: dict[str, str] = {}
         for p, part in enumerate(parts):
             by_gate = zip(gates, through[p], entry[p], strict=True)
             sources = [gate for gate, a, b in by_gate if not (absent(a) and absent(b))]
-            skips = [(node, d) for node, d in zip(old.values(), around[p], strict=True) if not absent(d)]
-            single = len(sources) + len(skips) + sum(within[p]) == 1
-            # the integer 1: the old part as it is
-            passed = skips[0][0] if single and skips and isinstance(skips[0][1], int) else ""
-            if single and not last and (sources or passed):
-                holders[part] = sources[0] if sources else passed
-            elif passed.startswith("value "):
-                holders[part] = self._as_new(passed, part)
+            skips = {node: d for node, d in zip(old.values(), around[p], strict=True) if not absent(d)}
+            bypass, single = "", len(sources) + len(skips) + sum(within[p]) == 1
+            if single and skips:  # the integer 1: the old part as it is
+                bypass = next((node for node, d in skips.items() if isinstance(d, int)), "")
+            if single and not last and (sources or bypass):
+                holders[part] = sources[0] if sources else bypass
+            elif bypass.startswith("value "):
+                holders[part] = self._as_new(bypass, part)
             else:
-                holders[part] = self._part(part, m.new_sizes[p], last=last)
-                for node in (*sources, *dict(skips)):
-                    self._join(node, holders[part])
-        for part, row in zip(parts, within, strict=True):
-            for other, depends in zip(parts, row, strict=False):
-                if depends:
-                    self._join(holders[other], holders[part])
+                holders[part] = self._part(part, m.new_sizes[p], (*sources, *skips), last=last)
+        for p, q in np.argwhere(within):
+            self._join(holders[parts[q]], holders[parts[p]])
         self.holders = holders
 
     def _gate(self, m: Map, gate: str, old: Mapping[str, str]) -> str:
@@ -133,11 +130,13 @@ class _MapsGraph:
             self.edges[INPUT, name] = Edge(INPUT, name, "input", self._array_name(m.W, "W"))
         return name
 
-    def _part(self, part: str, size: int, *, last: bool) -> str:
+    def _part(self, part: str, size: int, sources: Sequence[str], *, last: bool) -> str:
         """Add a part of the new state, or a value between two maps, and return the name of its node."""
         kind = "new" if last else "value"
         name = self._free_name(f"{kind} {part}")
         self.nodes[name] = Node(name, kind, f"{part}'" if last else part, str(size))
+        for source in sources:
+            self._join(source, name)
         return name
 
     def _free_name(self, name: str) -> str:
@@ -162,6 +161,13 @@ class _MapsGraph:
         """Return the name of the cell's array that a map's weights are, or are rows of."""
         arrays = self.cell.weights().items()
         return next((name for name, array in arrays if np.may_share_memory(array, weights)), default)
+
+
+def _is_present(grid: Grid | None, parts: int) -> NDArray[np.bool_]:
+    """Return which entries of a grid of same-step dependencies there are, (parts, parts)."""
+    if grid is None:
+        return np.zeros((parts, parts), bool)
+    return np.array([[bool(np.any(entry)) for entry in row] for row in grid])
 
 
 def _reached(pairs: set[tuple[str, str]], starts: set[str]) -> set[str]:

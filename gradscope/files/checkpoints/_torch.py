@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -77,10 +77,14 @@ class TensorRef:
     kind: str = ""
 
 
+def _is_size(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= MAX_SIZE
+
+
 def _size(value: Any, what: str) -> int:
-    if type(value) is not int or not 0 <= value <= MAX_SIZE:
+    if not _is_size(value):
         raise InputError(f"its pickle is damaged ({what} is not a size)", "download or save it again")
-    return value
+    return int(value)
 
 
 def _kind(dtype: Name) -> str:
@@ -121,13 +125,13 @@ class TorchWorld(World):
         module, attribute = name
         if module == "torch._utils" and attribute in TENSORS and len(args) >= 4:
             return _tensor(attribute, args)
-        is_parameter = module == "torch._utils" and attribute in PARAMETERS
-        if args and (is_parameter or name == ("torch", "Size")):
+        if args and _is_wrapper(name):
             return args[0]
         if module == "collections" and attribute in ("OrderedDict", "defaultdict"):
             return _dictionary(args)
-        wrapped = module in ("copyreg", "copy_reg") and args and isinstance(args[0], Name)
-        return Thing(printable(args[0] if wrapped else name))
+        if module in ("copyreg", "copy_reg") and isinstance(next(iter(args), None), Name):
+            name = args[0]  # the class of the object
+        return Thing(printable(name))
 
     def persistent(self, pid: Any) -> Any:
         if not isinstance(pid, tuple) or len(pid) < 2:
@@ -145,6 +149,11 @@ class TorchWorld(World):
         if isinstance(view, tuple) and len(view) == 3:  # files of before 2018
             return storage._replace(offset=_size(view[1], "an offset"), size=_size(view[2], "a storage"))
         return storage
+
+
+def _is_wrapper(name: Name) -> bool:
+    """Return whether a function gives its first argument back: that of a parameter, and torch.Size."""
+    return name == ("torch", "Size") or (name[0] == "torch._utils" and name[1] in PARAMETERS)
 
 
 def _tensor(function: str, args: tuple[Any, ...]) -> TensorRef:
@@ -170,10 +179,10 @@ def _check_geometry(name: str, ref: TensorRef) -> int:
         raise InputError(f"the tensor {name} is damaged: it has no storage")
     if len(shape) != len(strides) or len(shape) > MAX_DIMENSIONS:
         raise InputError(f"the tensor {name} is damaged: its shape is not a shape")
-    if not all(type(n) is int and 0 <= n <= MAX_SIZE for n in (ref.offset, *shape, *strides)):
+    if not all(map(_is_size, (ref.offset, *shape, *strides))):
         raise InputError(f"the tensor {name} is damaged: a size or stride is negative, too large, or no number")
     count = math.prod(shape)
-    if count == 0 and sum(n.bit_length() for n in shape) > MAX_SHAPE_BITS:
+    if count == 0 and sum(map(int.bit_length, shape)) > MAX_SHAPE_BITS:
         raise InputError(f"the tensor {name} is damaged: its shape is too large for any memory")
     if count and (0, True) in zip(strides, (n > 1 for n in shape), strict=True):
         raise InputError(f"the tensor {name} repeats one element (stride 0)", "save tensor.contiguous() instead")
@@ -238,11 +247,16 @@ def read_tree(stream: Stream, world: TorchWorld) -> dict[tuple[str, ...], Tensor
         if isinstance(table, (dict, list, tuple)) and id(table) not in seen and len(path) < MAX_DEPTH:
             seen.add(id(table))
             todo += [((*path, key), inner) for key, inner in reversed(_children(table))]
+    _check_holds_tensors(root, tensors, models)
+    return tensors
+
+
+def _check_holds_tensors(root: Any, tensors: Collection[tuple[str, ...]], models: Sequence[str]) -> None:
+    """Refuse a pickle of a whole model, or of another object without tensors."""
     if models and not any(map(_is_weight, tensors)):
         raise InputError(f"it holds a whole model ({models[0]}), which would have to be executed", SAVE_STATE_DICT)
     if not tensors and isinstance(root, Thing):
         raise InputError(f"it holds an object of type {root.name}, no tensors", SAVE_STATE_DICT)
-    return tensors
 
 
 def _module_name(value: Any) -> list[str]:

@@ -119,7 +119,7 @@ def _delimiter(lines: Sequence[str], decimal: str | None) -> str:
         widths = Counter(len(row) for row in _rows(lines, candidate))
         if len(widths) == 1 and min(widths) > 1:
             return candidate
-        width, count = widths.most_common(1)[0] if widths else (1, 0)
+        width, count = (*widths.most_common(1), (1, 0))[0]
         if width > 1 and 2 * count >= widths.total() and candidate != " ":
             ragged = ragged or candidate
     return ragged or ("," if decimal != "," else ";")
@@ -129,16 +129,20 @@ def _header(rows: list[list[str]], decimal: str) -> bool:
     """Return whether the first row is a header: text where the second row has numbers, or text throughout."""
     if not rows:
         return False
-    first = [cell.strip() for cell in rows[0]]
-    second = rows[1] if len(rows) > 1 else []
+    first, second = [cell.strip() for cell in rows[0]], [*rows, []][1]
     text = [i for i, cell in enumerate(first) if number(cell, decimal) is None]
     if not text:
         return _numbered(first, second)
-    numbers = [cell for i, cell in enumerate(first) if cell and i not in text]
-    if any(ALMOST.fullmatch(first[i]) for i in text) or not all(map(LABEL.fullmatch, numbers)):
+    if not _may_be_labels(first, text):
         return False
     is_text_throughout = len(text) == len(list(filter(None, first)))
     return is_text_throughout or any(_is_number(second, i, decimal) for i in text)
+
+
+def _may_be_labels(cells: list[str], text: list[int]) -> bool:
+    """Return whether no text looks like a number in another notation, and all else are small whole numbers."""
+    numbers = [cell for i, cell in enumerate(cells) if cell and i not in text]
+    return not any(ALMOST.fullmatch(cells[i]) for i in text) and all(map(LABEL.fullmatch, numbers))
 
 
 def _numbered(first: list[str], second: list[str]) -> bool:

@@ -29,6 +29,7 @@ def _(block: Dense) -> float:
 
 @sum_bound.register(Jacobian)
 def _(block: Jacobian) -> float:
+    # through . U: the largest coefficient of a gate times the largest sum of |weights| of its rows or columns
     gates = len(block.through[0])
     of_weights = [0.0] * gates
     if block.U is not None:
@@ -37,6 +38,7 @@ def _(block: Jacobian) -> float:
     total = 0.0
     for grid, sizes in ((block.through, of_weights), (block.around, [1.0] * len(block.old))):
         for row in grid:
+            # max and -min, not max |e|: that would make an array of the size of the block
             total += sum(
                 max(float(np.max(e)), -float(np.min(e))) * size
                 for e, size in zip(row, sizes, strict=True)

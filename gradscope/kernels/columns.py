@@ -21,6 +21,7 @@ def jvp_columns(J: Linear, v: Array) -> Array:
 
 @jvp_columns.register(Jacobian)
 def _(J: Jacobian, v: Array) -> Array:
+    # every coefficient once for each column of its state: then one product with the weights serves all of them
     each = v.shape[1] // J.states
     return J.at((Ellipsis, np.repeat(np.arange(J.states), each))).jvp(v)
 

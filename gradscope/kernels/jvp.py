@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import product
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
@@ -23,7 +24,7 @@ from scipy.linalg import lapack
 from gradscope.kernels.columns import jvp_columns
 from gradscope.maps.composition import Composite
 from gradscope.maps.determinant import log_abs
-from gradscope.maps.grid import Entry, absent
+from gradscope.maps.grid import Entry, Grid, absent
 from gradscope.maps.jacobian import Array, Dense, Grids, Jacobian, Linear, ranges
 from gradscope.maps.row_scaling import STEEP, factors, row_spread
 from gradscope.maps.same_step import identity_plus, without_same_step
@@ -232,18 +233,16 @@ class _Grid(PlainFrameJvp):
         self._U = block.U.astype(float, copy=False)
         self._gates = len(block.through[0])
         # 1. coefficients in front of U: of each new part, from the first gate that it has to the last
-        present = {p: [g for g, e in enumerate(row) if not absent(e)] for p, row in enumerate(block.through)}
-        spans = {p: slice(min(gates), max(gates) + 1) for p, gates in present.items() if gates}
+        spans = _spans(block.through)
         self._through = {
             p: (span, _coefficients(block.through[p][span], steps, sequences, block.new[p]))
             for p, span in spans.items()
         }
         # 2. diagonals of the skip path, and those of them that a gathered matrix leaves out
         self._around = [
-            (p, q, _coefficients([e], steps, sequences, block.new[p])[:, :, 0])
-            for p, row in enumerate(block.around)
-            for q, e in enumerate(row)
-            if not absent(e)
+            (p, q, _coefficients([block.around[p][q]], steps, sequences, block.new[p])[:, :, 0])
+            for p, q in product(range(len(block.new)), range(len(block.old)))
+            if not absent(block.around[p][q])
         ]
         self._not_gathered = [x for x in self._around if x[1] != self._reads]
         # 3. columns from which gathering pays: it costs a pass over `terms` gates, and saves rows of the product
@@ -255,11 +254,13 @@ class _Grid(PlainFrameJvp):
 
     def jvp(self, i: int, frame: Array, out: Array) -> None:
         gathered = frame.shape[1] >= self._fewest_columns
+        # 1. through . U; a gathered matrix has the skip path of the part that the weights read on its diagonals
         if gathered:
             at = self._gathered(i)
             np.matmul(frame[..., self._read], self._transposed[at], out=out)
         else:
             self._jvp_through(i, frame, out)
+        # 2. the rest of the skip path; `out` is no spare array, since terms are added to it
         for p, q, entries in self._not_gathered if gathered else self._around:
             part = frame[..., self._old[q]]
             if self._spare.shape != part.shape:
@@ -278,6 +279,7 @@ class _Grid(PlainFrameJvp):
         if self._products.shape != shape:
             self._products = np.empty(shape)
         np.matmul(columns, self._U.T, out=self._products.reshape(len(columns), -1))
+        # the sum over the gates of a part; a part that no gate reaches would keep the numbers of another step
         for p, rows in enumerate(self._new):
             if p in self._through:
                 span, entries = self._through[p]
@@ -325,6 +327,7 @@ class _Grid(PlainFrameJvp):
             np.matmul(coefficients, weights[:, span], out=slab[self._new[p], :, self._read])
         for p, q, entries in self._around:
             diagonal = np.einsum("iti->ti", slab[self._new[p], :, self._old[q]])
+            # added where `matmul` has just written; where it does not write, the slab holds an older diagonal
             if q == self._reads and p in self._through:
                 diagonal += entries[steps].reshape(diagonal.shape)
             else:
@@ -372,10 +375,16 @@ class _Grid(PlainFrameJvp):
         pivots = np.ones(self._slab.shape[1:])
         work = np.empty(self._jacobian.shape)
         for at in np.ndindex(self._count, self._sequences):
-            work[:] = self._slab[:, *at]
+            work[:] = self._slab[:, *at]  # the determinant of the transpose is the same, and LAPACK reads columns
             pivots[at] = np.diagonal(lapack.dgetrf(work.T, overwrite_a=1)[0])
         with np.errstate(divide="ignore"):
             return np.asarray(np.log(np.abs(pivots)).sum(axis=-1))
+
+
+def _spans(through: Grid) -> dict[int, slice]:
+    """Return {new part: its gates, from the first one that it has to the last}; parts without any are left out."""
+    present = {p: [g for g, e in enumerate(row) if not absent(e)] for p, row in enumerate(through)}
+    return {p: slice(min(gates), max(gates) + 1) for p, gates in present.items() if gates}
 
 
 def _coefficients(entries: Sequence[Entry], steps: int, sequences: int, units: int) -> Array:

@@ -6,7 +6,7 @@ once: here the element-wise derivatives are recorded (`tape`), and written where
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,7 @@ def _record(m: Map, steps: int, batch: int, dtype: Any) -> tuple[Tape, list[Grid
         grids, arrays = _flattened(partials.grids(m.parts, m.old_names, m.gates))
         return arrays
 
+    # values to try the formulas at; in states of zero, factors of a state would not show
     gates = np.zeros((len(m.gates), steps, m.width, batch), dtype)
     old = [np.full((steps, n, batch), 0.25, dtype) for n in m.old_sizes]
     tape = record(flat, [gates, gates.copy(), *old])
@@ -59,9 +60,12 @@ class Lineariser:
     def __init__(self, m: Map, steps: int, batch: int, dtype: Any, tape: Tape, grids: list[Grid | None]) -> None:
         self._map, self._player = m, Player(tape)
         self._block_shape = (steps, len(m.gates), m.width, batch)
+        # 1. Where the formulas read. The calls run on all rows of a block, of which a short one fills some: the others
+        #    hold older steps, or zeros. Memory that was never written might hold numbers that overflow.
         self._a, self._v = np.zeros((2, steps, m.rows, batch), dtype)
         self._s = np.zeros((steps, sum(m.old_sizes), batch), dtype)
         self._ends = np.cumsum((0, *m.old_sizes)).tolist()
+        # 2. where they write: the arrays of one Jacobian, which every block overwrites
         stacked, self._results = _places(grids[0] or [], tape.kinds(), self._block_shape, dtype)
 
         def back(grid: Grid | None) -> Any:
@@ -71,6 +75,7 @@ class Lineariser:
         contiguous = ContiguousGrids(through, around, entry, within, stacked)
         names = tuple(m.gates)
         self._block = Jacobian(contiguous, m.U, m.W, m.reads_part, m.old_sizes, m.new_sizes, names)
+        # 3. the calls from the one to the other, bound to these arrays once
         self._split = split_hull(m)
         self._calls = self._on(self._a, self._v, self._s)
 
@@ -88,7 +93,8 @@ class Lineariser:
             saved: preactivations as `Stepper.run` saves them, K of each; () where they were not saved.
         """
         calls, count = self._calls, len(s)
-        if len(self._s) == 1 and saved and self._a.nbytes >= LARGE:  # in the place where they are
+        # one large step: to bind the calls to the saved preactivations is cheaper than to copy these
+        if len(self._s) == 1 and saved and self._a.nbytes >= LARGE:
             if saved[1:]:
                 self._v[:, self._split] = saved[1]
             calls = self._on(saved[0], self._v, s)
@@ -101,6 +107,7 @@ class Lineariser:
 
     def _fill(self, x: Array, s: Array, saved: Sequence[Array]) -> None:
         a, v = self._a[: len(s)], self._v[: len(s)]
+        # a: the sum of both preactivations for joint gates, U h + b_hh alone for split ones, which read W x + b_ih in v
         if saved:
             a[:] = saved[0]
             if saved[1:]:
@@ -122,37 +129,40 @@ class _Array:
 def _flattened(grids: Grids) -> tuple[list[Grid | None], list[Any]]:
     """Return the grids with numbers for their arrays, and the arrays, each of them once."""
     arrays: list[Any] = []
-    known: dict[int, int] = {}
+    numbers: dict[int, int] = {}  # by id: an array that stands in several places is computed once
 
     def one(entry: Any) -> Any:
         if isinstance(entry, int | float):
             return entry
-        if id(entry) not in known:
-            known[id(entry)] = len(arrays)
+        if id(entry) not in numbers:
+            numbers[id(entry)] = len(arrays)
             arrays.append(entry)
-        return _Array(known[id(entry)])
+        return _Array(numbers[id(entry)])
 
     four = (grids.through, grids.around, grids.entry, grids.within)
     return [None if g is None else [[one(e) for e in row] for row in g] for g in four], arrays
 
 
 def _places(
-    through: Grid, shapes: Sequence[Any], block: tuple[int, ...], dtype: Any
+    through: Grid, kinds: Sequence[Any], block: tuple[int, ...], dtype: Any
 ) -> tuple[dict[int, Array], list[Array]]:
     """Return where the arrays go: those of a row of `through` beside one another, by gate, and the rest anywhere."""
     steps, _, width, batch = block
     stacked: dict[int, Array] = {}
-    arrays_by_gate: dict[int, Array] = {}
+    placed: dict[int, Array] = {}
     for p, row in enumerate(through):
-        arrays = [e for e in row if isinstance(e, _Array)]
-        whole = all(
-            shapes[e.number] == ((steps, width, batch), dtype) and e.number not in arrays_by_gate for e in arrays
-        )
-        if arrays and whole and len({e.number for e in arrays}) == len(arrays):
-            stacked[p] = np.zeros(block, dtype)
-            for g, e in enumerate(row):
-                if isinstance(e, _Array):
-                    arrays_by_gate[e.number] = stacked[p][:, g]
-                else:
-                    stacked[p][:, g] = e
-    return stacked, [arrays_by_gate[i] if i in arrays_by_gate else np.zeros(*kind) for i, kind in enumerate(shapes)]
+        numbers = {g: e.number for g, e in enumerate(row) if isinstance(e, _Array)}
+        if not numbers or not _separate(list(numbers.values()), kinds, ((steps, width, batch), dtype), placed):
+            continue
+        stacked[p] = np.zeros(block, dtype)
+        for g, e in enumerate(row):
+            if g in numbers:
+                placed[numbers[g]] = stacked[p][:, g]
+            else:  # a number: written once, and never again
+                stacked[p][:, g] = e
+    return stacked, [placed[i] if i in placed else np.zeros(*kind) for i, kind in enumerate(kinds)]
+
+
+def _separate(numbers: Sequence[int], kinds: Sequence[Any], kind: Any, placed: Collection[int]) -> bool:
+    """Return whether arrays are all of one kind, different, and not placed yet: an array cannot be in two places."""
+    return len(set(numbers)) == len(numbers) and all(kinds[n] == kind and n not in placed for n in numbers)

@@ -39,6 +39,7 @@ class DenseJacobians:
             return
         for t, J in jacobians:
             matrix = J.column(self._sequence).dense(float)
+            # a pass that is abandoned leaves some of them: `_of` takes all from here, or none
             if self.cached:
                 self._matrices[t] = matrix
             yield t, matrix

@@ -80,9 +80,11 @@ class Stepper:
 
     def __init__(self, maps: Sequence[Map], batch: int, steps: int, dtype: Any) -> None:
         self._sizes = [sum(maps[0].old_sizes), *(sum(m.new_sizes) for m in maps)]
+        # 1. As many steps to a list as stay in the cache: its arrays are read again at every repetition.
         each = (sum(self._sizes) + 2 * sum(m.rows for m in maps)) * batch * np.dtype(dtype).itemsize
         self.steps = max(1, min(steps, LONGEST, CACHE // max(each, 1)))
         self._maps = [_MapSteps(m, self.steps, batch, dtype) for m in maps]
+        # 2. arrays of a list: states, with the one before the first step, and what passes from map to map
         self._rows = np.empty((self.steps + 1, self._sizes[-1], batch), dtype)
         self._between = [np.empty((n, batch), dtype) for n in self._sizes[1:-1]]
 
@@ -97,8 +99,9 @@ class Stepper:
         if self.steps > 1 or self._maps[0].a.nbytes < LARGE:
             self._in_lists(x, states, saved)
             return
+        # One large step: its calls are bound anew to where its results belong, which is cheaper than to copy these.
         spare = [m.a[0] for m in self._maps]
-        for t in range(len(x)):  # in the place where the results belong
+        for t in range(len(x)):
             a = [saved[0][t]] if saved else spare
             self._read(x[t : t + 1])
             for call, arguments in self._calls(0, states[t], states[t + 1], a):
@@ -111,11 +114,14 @@ class Stepper:
         for start in range(0, len(x), self.steps):
             count = min(self.steps, len(x) - start)
             to = slice(start, start + count)
+            # 1. what does not wait for the step before: the last state, and W x of all steps
             rows[0] = states[start]
             self._read(x[to])
+            # 2. step by step: U h, and the formulas
             for calls in lists[:count]:
                 for call, arguments in calls:
                     call(*arguments)
+            # 3. out of the arrays of the list, before the next steps overwrite them
             states[start + 1 : start + count + 1] = rows[1 : count + 1]
             for out, preactivations in zip(saved, (first.a, first.v[:, first.split]), strict=False):
                 out[to] = preactivations[:count]
@@ -144,6 +150,7 @@ class _MapSteps:
         self.map = m
         self.v = np.zeros((steps, m.rows, batch), dtype)
         self.split, self._joint = split_hull(m), joint_rows(m)
+        # preactivations U h of every step of a list, and W x; those of joint gates are added up in `a`
         alone = m.U is None and self.split.stop == 0  # without recurrent weights, the sum of both is v
         self.a = self.v if alone else np.empty_like(self.v)
         self._grid = (len(m.gates), m.width, batch)
@@ -151,6 +158,7 @@ class _MapSteps:
         self._biases = [(rows, np.asarray(m.b_hh)[rows, None]) for rows in runs if np.asarray(m.b_hh)[rows].any()]
         self._ends = np.cumsum((0, *m.old_sizes)).tolist()
         self._new_ends = np.cumsum((0, *m.new_sizes)).tolist()
+        # the formulas, recorded once; tried with states that are not zero, in which factors of a state would not show
         key, tapes = ("advance", batch), recorded(m)
         if key not in tapes:
             old = [np.full((n, batch), 0.25, dtype) for n in m.old_sizes]

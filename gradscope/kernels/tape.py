@@ -64,8 +64,11 @@ class Player:
 
     def __init__(self, tape: Tape) -> None:
         self.arguments, self.values, self.results = tape.arguments, tape.values, tape.results
+        # 1. values that are a result as they are: written straight to where it is wanted
         self._direct = self._wanted()
+        # 2. buffers for all others, which stay the same for every list of calls
         self._buffers = self._assigned()
+        # 3. the order; a call from buffers to a buffer is the same in every list
         self._order = list(self._ordered())
 
     def calls(self, arguments: Sequence[Array], results: Sequence[Array]) -> list[Call]:
@@ -80,6 +83,7 @@ class Player:
         place: dict[int, Array] = dict(enumerate(arguments)) | self._buffers
         for slot, result in self._direct.items():
             place[slot] = results[result].reshape(self.values[slot].shape)
+        # In the order of the recording, so that every input is in place before it is read.
         calls: list[Call] = []
         for slot, fixed in self._order:
             if fixed is not None:
@@ -91,6 +95,7 @@ class Player:
             else:
                 inputs = [place[x] if isinstance(x, _Ref) else x for x in value.inputs]
                 calls.append(_call(value, inputs, place[slot]))
+        # Results that are a part of a value, an argument, or the same as another result, are copied at the end.
         served = set(self._direct.values())
         rest = (i for i in range(len(results)) if i not in served)
         return calls + [(np.copyto, (results[i], place[self.results[i]])) for i in rest]
@@ -127,13 +132,14 @@ class Player:
         used: dict[int, Array] = {}
         buffers: dict[int, Array] = {}
         for slot, value in enumerate(self.values[self.arguments :], self.arguments):
-            if value.of is not None:
+            if value.of is not None:  # a view: of an argument or a result, its place is known only to `calls`
                 if value.of in buffers:
                     buffers[slot] = buffers[value.of][value.index]
                 continue
             if slot not in self._direct:
                 reusable = [x for x in _refs(value) if x in used and last[x] == slot and value.function is not _select]
                 buffers[slot] = used[slot] = _buffer(value, reusable, used, free)
+            # freed after the value has its buffer: another one that it still reads must not become its buffer
             for unused in [s for s in used if last.get(s, -1) <= slot]:
                 buffer = used.pop(unused)
                 free.setdefault((buffer.shape, buffer.dtype), []).append(buffer)
@@ -141,10 +147,11 @@ class Player:
 
     def _last_uses(self) -> dict[int, int]:
         last: dict[int, int] = {}
+        # who reads a view reads the buffer of the whole: freed too early, a later value would overwrite the view
         for slot, value in enumerate(self.values):
             for x in _refs(value):
                 last[x] = last[self._root(x)] = slot
-        for slot in self.results:
+        for slot in self.results:  # beyond the end: results are copied when everything is done
             last[slot] = last[self._root(slot)] = len(self.values)
         return last
 
@@ -217,7 +224,7 @@ class _Traced(NDArrayOperatorsMixin):
 
 
 def _select(condition: Array, x: Any, y: Any, out: Array) -> None:
-    """Do what numpy.where does, into an array."""
+    """Do what numpy.where does, into an array, which is written before x and the condition are read."""
     np.copyto(out, y)
     np.copyto(out, x, where=condition)
 
@@ -238,10 +245,12 @@ class _Recorder:
 
     def add(self, function: Any, inputs: Sequence[Any]) -> Any:
         """Append a call, unless the same one is there."""
+        # equal expressions are evaluated once; 1 and 1.0 and True are equal, and their results are of different types
         refs = tuple([_Ref(x._slot) if isinstance(x, _Traced) else x for x in inputs])
         key = (function, *[x if isinstance(x, _Ref) else (type(x), _name(x)) for x in refs])
         slot = self._seen.get(key)
         if slot is None:
+            # an array that is collected would leave its id to the next one, which would pass for the same
             self._arrays += [x for x in inputs if isinstance(x, np.ndarray)]
             slot = self._seen[key] = len(self.values)
             self.values.append(_Value(*_result_kind(function, inputs), function, refs))
@@ -249,7 +258,7 @@ class _Recorder:
 
 
 def _result_kind(function: Any, inputs: Sequence[Any]) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Return shape and type of the result of a call."""
+    """Return shape and type of the result of a call: the type by a trial with ones, as numpy promotes them."""
     shapes = {x.shape for x in inputs if isinstance(x, _Traced | np.ndarray)}
     shape = shapes.pop() if len(shapes) == 1 else np.broadcast_shapes(*shapes)
     ones = [x if isinstance(x, int | float) else x.dtype.type(1) for x in inputs]
@@ -269,13 +278,16 @@ def record(function: Callable[..., Sequence[Any]], arguments: Sequence[Array]) -
     """
     recorder = _Recorder(arguments)
     try:
+        # 1. the function itself, of arrays that write down what is done to them
         traced = function(*(_Traced(recorder, i) for i in range(len(arguments))))
         tape = Tape(len(arguments), recorder.values, [t._slot for t in traced])
+        # 2. the same with numbers, as it is and from the tape
         expected = [np.asarray(x) for x in function(*arguments)]
         results = [np.empty(x.shape, x.dtype) for x in expected]
         for call, inputs in Player(tape).calls(arguments, results):
             call(*inputs)
     except Exception:  # whatever a function does that is not recorded, it may do all the same
         return None
+    # 3. whatever the tape has not seen, such as a random number, shows as a difference
     same = all(np.array_equal(a, b, equal_nan=True) for a, b in zip(expected, results, strict=True))
     return tape if same else None

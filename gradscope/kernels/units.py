@@ -248,9 +248,11 @@ def unit_growth(
     growth, doubt = np.zeros((2, p, units, count))
     product = UnitProduct(p, units, count)
     for start, stop, steps in blocks:
+        # 1. where counting begins: directions as they are now, and no growth so far
         if start == burn:
             q, product = product.turned(q), UnitProduct(p, units, count)
         product.multiply(steps)
+        # 2. at a mark: the growth since the last one, and a new product from directions of length one
         if stop == marks[len(at_marks)]:
             growth += product.growth(q)
             doubt += product.doubt(q)
@@ -271,6 +273,7 @@ def unit_growth_by_step(blocks: Iterable[UnitBlock], q: Array, burn: int, unit: 
             sizes += [*matrices[0, 0]]
             continue
         for k in range(matrices.shape[2]):
+            # a direction that is lost stays where it was, with log -inf
             new = matrices[:, 0, k] * q[0] + matrices[:, 1, k] * q[1]
             size = np.hypot(new[0], new[1])
             sizes.append(size)

@@ -102,21 +102,26 @@ class _GridVjp:
     """The player for J = through . U + around: J^T u = U^T (through^T u) + around^T u."""
 
     def __init__(self, block: Jacobian, steps: int, batch: int) -> None:
+        # The calls are bound to arrays. A later block fits them if it has numbers and arrays in the same places, or if
+        # it is the first one again, whose arrays have been written in place.
         self._first, self._pattern = block.grids, _pattern(block.grids)
         self._old, self._new, self._reads = ranges(block.old), ranges(block.new), block.reads
         # Coefficients that are contiguous already are read where they are; `load` copies the others.
         self._in_place = block.grids.stacked if isinstance(block.grids, ContiguousGrids) else {}
         self._copies: list[tuple[Array, str, int, int]] = []  # (array, grid, row, column of the entry that it holds)
+        # 1. through: the coefficients of all gates of a new part as one array, for one multiplication
         gates, weights = len(block.through[0]), block.U
         width = 0 if weights is None else len(weights) // gates
         rows = [] if weights is None else [p for p, row in enumerate(block.through) if not all(map(absent, row))]
         self._through = {p: self._row(p, (steps, gates, width, batch), block.dtype) for p in rows}
+        # 2. around: an array for each diagonal of the skip path, or the number that all of it is
         self._around = {
             (p, o): self._entry(p, o, (steps, size, batch), block.dtype)
             for p in range(len(block.new))
             for o, size in enumerate(block.old)
             if not absent(block.around[p][o])
         }
+        # 3. what the calls write in between
         self._UT = weights.T if weights is not None and rows else None
         self._gates = np.empty((2, gates, width, batch), block.dtype)  # through^T u, and one more term of it
         self._spare = np.empty((max([*block.old, *block.new]), batch), block.dtype)
@@ -141,6 +146,7 @@ class _GridVjp:
 
     def load(self, block: Any) -> bool:
         grids = block.grids
+        # other arrays than those that the calls read: with `_in_place` nothing is copied, and they would never be read
         if grids is not self._first and (self._in_place or _pattern(grids) != self._pattern):
             return False
         for array, grid, row, column in self._copies:
@@ -154,7 +160,7 @@ class _GridVjp:
         for (p, o), entry in self._around.items():
             factor = entry[k] if isinstance(entry, np.ndarray) and entry.ndim else entry
             to, part = out[self._old[o]], u[self._new[p]]
-            if o not in written:
+            if o not in written:  # the first term is written, not added: `out` holds another step's cotangent
                 calls.append((np.multiply, (part, factor, to)))
                 written.add(o)
             elif isinstance(factor, np.ndarray) or factor != 1:
@@ -162,6 +168,7 @@ class _GridVjp:
                 calls += [(np.multiply, (part, factor, spare)), (np.add, (to, spare, to))]
             else:
                 calls.append((np.add, (to, part, to)))
+        # an old part that no new part reads would keep the cotangent of another step
         return calls + [(out[s].fill, (0,)) for o, s in enumerate(self._old) if o not in written]
 
     def _through_calls(self, k: int, u: Array, out: Array, written: set[int]) -> list[Call]:
@@ -215,9 +222,8 @@ def _(block: Dense, u: Array, steps: slice) -> list[tuple[slice, Array]]:
 
 @vjp_within.register(Jacobian)
 def _(block: Jacobian, u: Array, steps: slice) -> list[tuple[slice, Array]]:
-    within = block.grids.take(steps).within
-    if within is None:
+    if block.grids.within is None:  # before `take`, which cuts all grids to these steps, and is asked for every piece
         return []
-    rows = ranges(block.new)
+    within, rows = block.grids.take(steps).within or [], ranges(block.new)
     reached = [(s, c) for s, c in zip(rows, zip(*within, strict=True), strict=True) if not all(map(absent, c))]
     return [(s, combine(c, [u[:, r] for r in rows], s.stop - s.start)) for s, c in reached]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["GradscopeError", "InputError", "Interrupted", "ResourceError", "UsageError"]
+from pathlib import Path
+
+__all__ = ["GradscopeError", "InputError", "Interrupted", "ResourceError", "UsageError", "shown"]
 
 
 class GradscopeError(Exception):
@@ -51,3 +53,9 @@ class Interrupted(BaseException):
     def __init__(self, exit_code: int = 130) -> None:
         super().__init__()
         self.exit_code = exit_code
+
+
+def shown(path: Path | str) -> str:
+    """Return a path for a message: quoted, control characters escaped, not too long."""
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(path))
+    return f"'{text if len(text) <= 160 else text[:80] + '...' + text[-77:]}'"

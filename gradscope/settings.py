@@ -325,20 +325,6 @@ class Settings:
                 config[name] = _json_value(value)
         return config
 
-    def refuse_idle(self, given: Mapping[str, str], kinds: Collection[str]) -> None:
-        """Refuse options that have no effect beside the others.
-
-        Args:
-            given: {name: flag} of the options that were typed; those of a file may be for several uses.
-            kinds: kinds of model, as for `Where`.
-
-        Raises:
-            UsageError: there is one.
-        """
-        for name, row in table(Settings).items():
-            if name in given and (unmet := row.unmet(self, kinds)):
-                raise UsageError(f"{given[name]} {unmet.reason}", unmet.hint)
-
 
 def from_keywords(keywords: Mapping[str, Any]) -> Settings:
     """Return the settings that keywords of `gradscope.analyze` give, checked.

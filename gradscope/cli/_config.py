@@ -9,8 +9,7 @@ from typing import Any
 import typer
 
 from gradscope import plugins
-from gradscope.cli._output import shown
-from gradscope.errors import InputError, UsageError
+from gradscope.errors import InputError, UsageError, shown
 
 
 def apply_config(context: typer.Context, path: Path | None) -> Path | None:

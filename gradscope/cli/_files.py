@@ -1,4 +1,4 @@
-"""Files that a user names: whether one exists, a saved result, a checkpoint or a result on standard input."""
+"""Files that a user names: which exist, saved results, and what comes on standard input."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from gradscope.cli._output import shown
-from gradscope.errors import InputError, ResourceError, UsageError
+from gradscope.errors import InputError, ResourceError, UsageError, shown
 
 LARGEST_RESULT_BYTES = 2 << 30
 

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gradscope.cli._models import Model
-from gradscope.cli._output import shown
-from gradscope.errors import InputError, UsageError
+from gradscope.errors import InputError, UsageError, shown
 from gradscope.settings import Settings
 
 if TYPE_CHECKING:

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from gradscope import plugins
 from gradscope.cli._files import exists, seekable
-from gradscope.cli._output import shown
-from gradscope.cli._user_cell import SIZES, fetch, is_user_file, refuse_idle_settings, refuse_settings, user_cell_of
-from gradscope.errors import GradscopeError, UsageError
+from gradscope.cli._user_cell import SIZES, fetch, is_user_file, refuse_idle_settings, refuse_settings
+from gradscope.errors import GradscopeError, UsageError, shown
 from gradscope.options import table
 from gradscope.settings import DRAWN, INPUT_SIZE, Settings
 
@@ -141,13 +140,15 @@ def _model_of_function(settings: Settings, user_file: UserFile, label: str | Non
         UsageError: an option or a setting has no effect.
         InputError: the function fails, or does not return what it must.
     """
+    from gradscope.checking.user_file import build
+
     given = {"dtype"} if settings.dtype != "float64" else set()
     given |= {"drive"} if settings.closed_loop else set()
     if label is None:  # in a comparison, options may be for others
         names = (*(n for n, row in table(Settings).items() if DRAWN in row.where), *SIZES)
         given |= {n for n in names if getattr(settings, n) != getattr(Settings(), n)}
     refuse_idle_settings(user_file, given)
-    cell = user_cell_of(user_file, settings.hidden, _inputs(settings), settings.seed, settings.set)
+    cell = build(user_file, settings.hidden, _inputs(settings), settings.seed, settings.set)
     config = replace(settings, cell=f"{user_file.path.name}:{user_file.name}").config({"function"})
     if user_file.size("state_size") is not None:
         del config["hidden"]

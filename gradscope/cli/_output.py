@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 from gradscope import plugins
 from gradscope.cli._progress import silence
-from gradscope.errors import InputError, ResourceError, UsageError
+from gradscope.errors import InputError, ResourceError, UsageError, shown
 
 if TYPE_CHECKING:
     from gradscope.cli._options import Output
@@ -184,12 +184,6 @@ def _umask() -> int:
     current = os.umask(0o077)
     os.umask(current)
     return current
-
-
-def shown(path: Path | str) -> str:
-    """Return a path for a message: quoted, control characters escaped, not too long."""
-    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(path))
-    return f"'{text if len(text) <= 160 else text[:80] + '...' + text[-77:]}'"
 
 
 def write_stdout(content: str | bytes) -> None:

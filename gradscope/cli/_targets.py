@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 from gradscope import plugins
 from gradscope.cli._files import exists, read_saved
 from gradscope.cli._models import Model, models_of_cell, models_of_file
-from gradscope.cli._output import shown
 from gradscope.cli._user_cell import OF_INIT, fetch, idle_among, refuse_idle_settings
 from gradscope.cli._user_cell import named as user_cell
-from gradscope.errors import InputError, UsageError
+from gradscope.errors import InputError, UsageError, shown
 from gradscope.options import FLAG, Pairs, table
 from gradscope.settings import Settings
 

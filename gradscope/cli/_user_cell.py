@@ -122,27 +122,6 @@ def _two_settings_error(text: str, cell: str, settings: str) -> UsageError:
     return UsageError(f"'{text}': settings go to --set", hint)
 
 
-def user_cell_of(
-    user_file: UserFile,
-    hidden: int,
-    inputs: int,
-    seed: int = 0,
-    settings: dict[str, str] | None = None,
-    *,
-    examine: bool = True,
-) -> Any:
-    """Make a cell of a function; what it prints goes to standard error. For `examine` see `build`.
-
-    Raises:
-        InputError: the function fails, or returns what it must not.
-        UsageError: a setting is not known.
-    """
-    from gradscope.checking.user_file import build
-
-    with aside():
-        return build(user_file, hidden, inputs, seed, settings or {}, examine=examine)
-
-
 def refuse_idle_settings(user_file: UserFile, given: Collection[str]) -> None:
     """Refuse options that have no effect on a function of a file.
 

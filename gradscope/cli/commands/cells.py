@@ -14,10 +14,10 @@ from gradscope import plugins
 from gradscope.cli._blas import one_blas_thread
 from gradscope.cli._cells import describe, describe_class, page, table
 from gradscope.cli._options import Output, is_picture
-from gradscope.cli._output import Sink, shown, terminal_width, write_stdout
+from gradscope.cli._output import Sink, terminal_width, write_stdout
 from gradscope.cli._signature import complete_cells, with_options
-from gradscope.cli._user_cell import aside, fetch, is_user_file, refuse_settings, user_cell_of
-from gradscope.errors import UsageError
+from gradscope.cli._user_cell import aside, fetch, is_user_file, refuse_settings
+from gradscope.errors import UsageError, shown
 
 if TYPE_CHECKING:
     from gradscope.checking.user_file import UserFile
@@ -90,6 +90,7 @@ def _draw(name: str | None, user_file: UserFile | None, output: Output) -> None:
     one_blas_thread()
     with Sink(output) as sink:
         with aside():
+            from gradscope.checking.user_file import build
             from gradscope.report.diagram import cell_report
 
             if user_file is None:
@@ -97,7 +98,7 @@ def _draw(name: str | None, user_file: UserFile | None, output: Output) -> None:
             elif user_file.cell_class is not None:
                 report = cell_report(user_file.cell_class, _summary(user_file))
             else:
-                report = cell_report(user_cell_of(user_file, UNITS, INPUTS), f"{user_file.name}: {_summary(user_file)}")
+                report = cell_report(build(user_file, UNITS, INPUTS), f"{user_file.name}: {_summary(user_file)}")
         sink.write_files(report)
 
 

@@ -9,10 +9,10 @@ import typer
 
 from gradscope.cli._blas import one_blas_thread
 from gradscope.cli._files import seekable
-from gradscope.cli._options import Output
-from gradscope.cli._output import Sink, shown
+from gradscope.cli._options import Output, is_picture
+from gradscope.cli._output import Sink
 from gradscope.cli._signature import with_options
-from gradscope.errors import UsageError
+from gradscope.errors import UsageError, shown
 from gradscope.settings import Settings
 
 EPILOG = "Example: gradscope inspect model.pt"
@@ -34,7 +34,7 @@ def command(
     output: Output,
 ) -> None:
     """List the recurrent layers of a checkpoint, and what was assumed to read them. Nothing in it is executed."""
-    if drawn := [path for path in output.output if path.suffix.lower() in (".png", ".svg", ".pdf")]:
+    if drawn := [path for path in output.output if is_picture(path.suffix[1:].lower())]:
         raise UsageError(
             f"there is nothing to draw of a list of layers: {shown(drawn[0])}", "write json, csv, tsv or md"
         )

@@ -25,11 +25,11 @@ LEAST_POINTS, WIDEST_POINTS = 0.5, 6.0  # width for none of the gradient, and fo
 MOST_ROWS = 8  # of diagrams; more stand side by side
 DASHED_BELOW = -0.005  # share from which on a line is dashed
 GATE_FILL, PART_FILL = "#F1F1F1", "#FFFFFF"
-SKIP_PATH = "Coloured: the road around the recurrent weights."
-ONLY_PATH = "There are no recurrent weights: the coloured road is the only one."
-NO_SKIP_PATH = "There is no road around the recurrent weights."
-MEASURED = "Lines are as wide as the share of the gradient on their road"
-NEGATIVE = "; dashed: below zero, roads cancel."
+SKIP_PATH = "Coloured: the skip path around the recurrent weights."
+ONLY_PATH = "There are no recurrent weights: the coloured path is the only one."
+NO_SKIP_PATH = "There is no skip path around the recurrent weights."
+MEASURED = "Line width: share of the gradient on the path"
+NEGATIVE = "; dashed: negative share, paths cancel."
 
 Point = tuple[float, float]
 

@@ -97,7 +97,7 @@ def _cells(table: Table, words: Words) -> list[list[str]]:
 
 
 def _more(report: Report) -> str:
-    return f"gradscope explain {report.findings[0].code} says how that is decided and what to do; so for every code"
+    return f"Details: gradscope explain {report.findings[0].code}"
 
 
 def _padded(text: str, width: int, right: bool) -> str:

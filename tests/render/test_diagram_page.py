@@ -76,7 +76,7 @@ def test_every_cell_measured(name):
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("lru", "no recurrent weights: the"), ("lstm", "Coloured: the road around"), ("rnn", "There is no road around")],
+    [("lru", "no recurrent weights: the"), ("lstm", "Coloured: the skip path"), ("rnn", "There is no skip path")],
 )
 def test_what_the_colour_means(name, words):
     fig, _ = _drawn(cell_report(name, ""))
@@ -84,15 +84,15 @@ def test_what_the_colour_means(name, words):
 
 
 def test_a_function():
-    """Of what is inside nothing is said, not even that no road leads around weights."""
+    """Of what is inside nothing is said, not even that there is no skip path."""
     cell = gradscope.from_step(lambda x, s: np.tanh(s), state_size=3, input_size=2, parts={"a": 1, "b": 2})
     report = gradscope.analyze(cell, steps=8, batch=2, lags=0).report
     written = " ".join(t.get_text() for t in check(with_diagrams(report, {"": cell})).axes[0].texts)
-    assert "not known" in written and "no road" not in written
+    assert "not known" in written and "no skip path" not in written
 
 
 def _small(*shares):
-    """Two gates and a road around, with shares."""
+    """Two gates and a skip path, with shares."""
     nodes = [
         Node("old h", "old", "h"),
         Node("gate a", "gate", "a"),
@@ -127,7 +127,7 @@ def test_shares_that_cancel_are_dashed_and_said():
     assert len(dashed) == 2  # into the gate and out of it
     written = [t for t, _ in _texts(fig, renderer)]
     assert "-25%" in written and "around 125%" in written
-    assert any("dashed: below" in t for t in written)
+    assert any("dashed: negative" in t for t in written)
 
 
 def test_a_share_just_below_zero_is_not_minus_nothing():

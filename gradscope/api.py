@@ -86,11 +86,9 @@ def analyze(
     _check_cell(cell)
     chain = isinstance(cell, JacobianChain)
     if lead_in is not None and chain:
-        raise UsageError("a chain of Jacobians has no lead-in", "leave lead_in out")
+        raise UsageError("a chain of Jacobians takes no lead_in", "omit lead_in")
     if (options.steps, options.batch) != (None, None) and (inputs is not None or chain):
-        raise UsageError(
-            "steps and batch are for synthetic inputs", "cut the inputs themselves: inputs[:batch, :steps]"
-        )
+        raise UsageError("steps and batch are for synthetic inputs", "slice the inputs instead: inputs[:batch, :steps]")
     if options.warmup is None and inputs is not None:
         options = replace(options, warmup=0)
     return run_analysis(
@@ -208,7 +206,7 @@ def _check_cell(cell: Any) -> None:
         return
     if isinstance(cell, Mapping):
         name = next(iter(cell), "NAME")
-        raise UsageError("analyze takes one cell, and this is a dict of them", f"choose one: layers[{str(name)!r}]")
+        raise UsageError("analyze takes one cell, not a dict of cells", f"choose one: layers[{str(name)!r}]")
     if isinstance(cell, str | Path):
         raise UsageError(f"analyze takes a cell, not the text {str(cell)!r}", "see gradscope.create and gradscope.load")
     raise UsageError(f"analyze takes a cell, not {type(cell).__name__}", "gradscope.from_step takes a function")

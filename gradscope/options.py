@@ -69,8 +69,8 @@ class Count:
             return self.words[value]
         number = _whole(str(value))
         if number is None:
-            what = " or ".join(["a whole number", *self.words])
-            raise UsageError(f"{name} must be {what}, not '{value}'", "1000, 1e3, 1k and 1_000 are the same")
+            what = " or ".join(["an integer", *self.words])
+            raise UsageError(f"{name} must be {what}, not '{value}'", "1000, 1e3, 1k and 1_000 are equivalent")
         if number < self.least:
             raise UsageError(f"{name} must be at least {self.least}, not {value}")
         return number
@@ -144,11 +144,11 @@ class Size:
         """Return the bytes.
 
         Raises:
-            UsageError: it is not an amount of memory.
+            UsageError: it is not a memory size.
         """
         match = re.fullmatch(r"\s*([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*([kmgt]i?)?b?\s*", str(value).lower())
         if not match:
-            raise UsageError(f"{name}: '{value}' is not an amount of memory", "write 500M or 2GiB")
+            raise UsageError(f"{name}: '{value}' is not a memory size", "for example 500M or 2GiB")
         return int(float(match[1]) * BYTES[match[2] or ""])
 
 
@@ -197,7 +197,7 @@ class Pairs:
         split = [str(pair).partition("=") for pair in value or ()]
         for key, equals, _ in split:
             if not equals or not key:
-                raise UsageError(f"a setting is written KEY=VALUE, not '{key}'", "for instance forget_bias=1")
+                raise UsageError(f"a setting has the form KEY=VALUE, not '{key}'", "for example forget_bias=1")
         return {key.strip(): text.strip() for key, _, text in split}
 
 

@@ -205,7 +205,7 @@ def _unknown(room: str, name: str) -> UsageError:
     known = ", ".join(names(room))
     if module := disabled_module(room, name):
         hint = f"--no-plugins, or the variable {NO_PLUGINS}, turns plug-ins off; known: {known}"
-        return UsageError(f"{message} without plug-ins: it is a plug-in of {module}", hint)
+        return UsageError(f"{message} without plug-ins: it is provided by the plug-in {module}", hint)
     alias = ROOMS[room].aliases.get(name.lower().replace("-", "_"))
     meant = f"it is {alias} here; " if alias else suggest(name, names(room))
     return UsageError(message, f"{meant}known: {known}")

@@ -49,25 +49,41 @@ THRESHOLD = 1e-3  # fraction of the gradient norm that defines the reach
 # "checkpoint".
 BUILT = Where(
     lambda _, kinds: "cell" in kinds or "function" in kinds,
-    "is for cells with random weights, and a checkpoint has its own",
-    "leave it out",
+    "applies only to cells with random weights, not to checkpoints",
+    "omit it",
 )
 DRAWN = Where(lambda _, kinds: "cell" in kinds, BUILT.reason, BUILT.hint)  # a function has its own weights
 CHECKPOINT = Where(
-    lambda _, kinds: "checkpoint" in kinds, "is for checkpoints, and there is none", "name a file, or leave it out"
+    lambda _, kinds: "checkpoint" in kinds,
+    "applies only to checkpoints, and none is given",
+    "name a checkpoint, or omit it",
 )
 REAL = Where(
-    lambda s, _: s.data is not None, "is for real input, and there is none", "give --data FILE, or leave it out"
+    lambda s, _: s.data is not None,
+    "applies only to real input, and --data is not given",
+    "give --data FILE, or omit it",
 )
-SYNTHETIC = Where(lambda s, _: s.data is None, "is for synthetic input, and --data is real", "leave one of them out")
+SYNTHETIC = Where(
+    lambda s, _: s.data is None,
+    "applies only to synthetic input, and --data is given",
+    "omit one of them",
+)
 DRIVEN = Where(lambda s, _: s.data is None or s.closed_loop, SYNTHETIC.reason, SYNTHETIC.hint)
-CLOSED = Where(lambda s, _: s.closed_loop, "is for closed-loop operation", "give --drive self, or leave it out")
+CLOSED = Where(
+    lambda s, _: s.closed_loop,
+    "applies only to closed-loop operation",
+    "give --drive self, or omit it",
+)
 RANDOM_LOSS = Where(
     lambda s, _: s.loss_gradient is None,
-    "is for a random readout, and --loss-gradient is your own",
-    "leave one of them out",
+    "applies only to the random readout, and --loss-gradient replaces it",
+    "omit one of them",
 )
-RUN = Where(lambda _, kinds: bool(kinds), "runs models again, and a saved result is none", "name a cell or a file")
+RUN = Where(
+    lambda _, kinds: bool(kinds),
+    "runs the model again, and a saved result holds no model",
+    "name a cell or a checkpoint",
+)
 
 READING = ("analyze", "compare", "inspect")  # commands that read checkpoints
 model, inputs, analysis = (partial(option, panel=panel) for panel in ("Model", "Input", "Analysis"))
@@ -79,7 +95,7 @@ class Settings:
 
     cell: str | None = model(
         None,
-        "Cell with random weights: {names}; or a cell of your own from a Python file, which is executed",
+        "Cell with random weights: {names}; or a user-defined cell from a Python file, which is executed",
         TEXT,
         metavar="NAME|FILE.py[:NAME]",
         room="cells",
@@ -116,7 +132,7 @@ class Settings:
         where=(DRAWN,),
         record=SHOWN,
         repeat=False,
-        usual="pytorch, or the cell's own",
+        usual="pytorch, or the default of the cell",
     )
     gain: float = model(1.0, "Factor on the recurrent weights", Real(), metavar="G", where=(DRAWN,), record=ALWAYS)
     set: dict[str, str] = model(
@@ -130,7 +146,7 @@ class Settings:
     )
     layer: str | None = model(None, "Recurrent layer of the checkpoint", TEXT, where=(CHECKPOINT,), usual="all")
     key: str | None = model(
-        None, "State dict to read, where the checkpoint holds several", TEXT, where=(CHECKPOINT,), commands=READING
+        None, "State dict to read if the checkpoint holds several", TEXT, where=(CHECKPOINT,), commands=READING
     )
     activation: str | None = model(
         None,
@@ -154,7 +170,7 @@ class Settings:
     data_key: str | None = inputs(None, "Array to read from an .npz file", TEXT, where=(REAL,))
     embedding: str | None = inputs(
         None,
-        "The data are tokens: look them up in this matrix of the checkpoint",
+        "Embedding matrix of the checkpoint, if the data are token ids",
         TEXT,
         metavar="KEY",
         where=(CHECKPOINT, REAL),
@@ -169,7 +185,7 @@ class Settings:
         None, "CSV decimal separator", TEXT, metavar="C", where=(REAL,), usual="detected automatically"
     )
     layout: str | None = inputs(
-        None, "Axes of 3-D data: batch, time, feature in this order", Choice("btf", "tbf"), where=(REAL,), usual="btf"
+        None, "Axis order of 3-D data: batch, time, feature", Choice("btf", "tbf"), where=(REAL,), usual="btf"
     )
     nan: str = inputs(
         "keep",
@@ -180,14 +196,14 @@ class Settings:
     )
     drive: str = inputs(
         "noise",
-        "Synthetic input; self closes the loop: the network reads its own output, after --data or noise",
+        "Synthetic input; self: closed loop, the output is the next input, after --data or noise as warm-up",
         Choice("noise", "zeros", "sine", "self"),
         where=(DRIVEN,),
         record=SHOWN,
     )
     readout: str | None = inputs(
         None,
-        "With --drive self: the linear layer of the checkpoint whose output is the next input",
+        "With --drive self: linear layer of the checkpoint whose output is the next input",
         TEXT,
         where=(CHECKPOINT, CLOSED),
     )
@@ -223,14 +239,14 @@ class Settings:
 
     loss: str = analysis(
         "last",
-        "Loss: a random readout of unit norm of the last hidden state, or of all of them",
+        "Loss: random unit-norm readout of the last hidden state, or the mean or sum over all",
         Choice("last", "mean", "sum"),
         where=(RANDOM_LOSS,),
         python=True,
         record=SHOWN,
     )
     loss_gradient: Path | None = analysis(
-        None, "Gradient of your own loss, dL/dh, of shape (H,), (B, H) or (B, T, H)", FILE, metavar="FILE.npy"
+        None, "Gradient of a user-defined loss, dL/dh, of shape (H,), (B, H) or (B, T, H)", FILE, metavar="FILE.npy"
     )
     spectrum: int = analysis(
         16,
@@ -263,7 +279,7 @@ class Settings:
     )
     remedies: bool = analysis(
         False,
-        "Where the gradient vanishes or explodes, also measure the effect of other biases and recurrent weights",
+        "If the gradient vanishes or explodes, also measure the effect of other biases and recurrent weights",
         FLAG,
         where=(RUN,),
         python=True,

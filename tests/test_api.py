@@ -143,10 +143,10 @@ def test_layers_without_a_road_around():
     assert result.series["paths"]["around_share"] == [0.0] * 20
     assert "crossings" not in result.series["paths"]
     tables = {t.title: t for t in result.report.tables}
-    assert [r[0] for r in tables["Which road the gradient took"].rows] == [
-        "through the weights of l0.h",
-        "l0 to l1, through input weights",
-        "through the weights of l1.h",
+    assert [r[0] for r in tables["Gradient paths: skip path vs. recurrent weights"].rows] == [
+        "recurrent weights of l0.h",
+        "input weights, l0 to l1",
+        "recurrent weights of l1.h",
     ]
 
 
@@ -201,7 +201,7 @@ def test_inputs_and_losses_of_ones_own():
     assert (config["steps"], config["batch"], config["warmup"], config["loss"]) == (25, 4, 0, "last")
     assert analyze(cell, inputs[0]).document["config"]["batch"] == 1
     assert analyze(cell, inputs, warmup=5).document["config"]["steps"] == 20
-    with pytest.raises(InputError, match="25 steps, of which 40 are warm-up"):
+    with pytest.raises(InputError, match="25 steps, the warm-up takes 40"):
         analyze(cell, inputs, warmup=40)
     own = analyze(cell, inputs, loss_gradient=np.ones((4, 25, 6)))
     assert own.document["config"]["loss"] == "given"
@@ -250,7 +250,7 @@ def test_progress(name, hidden, spectrum):
         assert rows == sorted(rows)
         assert len({total for _, total in rows}) <= 1
     counted = {name for name, _, total in reports if total}
-    assert {"products", "Lyapunov exponents", "spectra of single steps"} <= counted
+    assert {"products", "Lyapunov exponents", "single-step spectra"} <= counted
 
 
 def test_single_precision():
@@ -402,9 +402,7 @@ def test_compare():
     order = [rows[n]["metrics"]["reach"] for n in result.verdict["order"]]
     assert order == sorted(order, reverse=True)
     assert result.verdict["order"][0] == "gated"
-    assert result.verdict["sentence"].startswith(
-        "REACH: at least 0.001 of the gradient gets back all 40 steps in gated, "
-    )
+    assert result.verdict["sentence"].startswith("gated keeps 0.1 % of the gradient for all 40 steps, ")
     again = compare({"a": alone, "b": models["plain"]}, steps=40, batch=3, seed=4)
     assert again.document["results"][0]["metrics"] == alone.metrics
     with pytest.raises(UsageError, match="nothing to compare"):
@@ -448,7 +446,7 @@ def test_save_and_read(kind, tmp_path):
     assert again.render("text") == made.render("text")
     assert repr(again) == made.verdict["sentence"]
     assert again._repr_markdown_() == made.render("md")
-    assert made.verdict["sentence"].split(": ", 1)[1] in made._repr_markdown_()
+    assert made.verdict["sentence"].rpartition(": ")[2] in made._repr_markdown_()
 
 
 def test_formats_by_suffix(tmp_path):
@@ -573,7 +571,7 @@ def test_a_loss_gradient_of_the_last_output_alone_is_a_last_loss():
     assert "log10_last_step_gradient_norm" not in found.series
     gradient[:, 20:] = 0
     gradient[:, 19] = 1
-    assert "after step 20: cut data" in analyze(cell, inputs, loss_gradient=gradient).verdict["sentence"]
+    assert "after step 20: truncate data" in analyze(cell, inputs, loss_gradient=gradient).verdict["sentence"]
 
 
 def test_threads_of_a_comparison_change_no_number():

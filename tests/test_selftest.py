@@ -125,7 +125,7 @@ def test_the_command(some, capsys):
     assert "WRONG" not in out
     for title in selftest.GROUPS.values():
         assert f"\n\n{title}\nok " in out
-    assert "closed form" in out and "below 1 is right" in out
+    assert "closed form" in out and "below 1: passed" in out
 
 
 def test_the_json(some, capsys):

@@ -25,7 +25,7 @@ def test_what_is_no_count(text):
 def test_words_that_are_numbers():
     count = Count(1, {"all": sys.maxsize, "auto": None})
     assert (count("n", "all"), count("n", "auto"), count("n", 3)) == (sys.maxsize, None, 3)
-    with pytest.raises(UsageError, match="a whole number or all or auto, not 'al'"):
+    with pytest.raises(UsageError, match="an integer or all or auto, not 'al'"):
         count("n", "al")
 
 
@@ -37,7 +37,7 @@ def test_what_is_no_fraction(text):
 
 def test_sizes():
     assert [Size()("m", s) for s in ("500M", "2GiB", "1.5k", "7")] == [500_000_000, 2 << 30, 1500, 7]
-    with pytest.raises(UsageError, match="not an amount of memory"):
+    with pytest.raises(UsageError, match="not a memory size"):
         Size()("m", "lots")
 
 
@@ -94,11 +94,11 @@ def test_what_is_recorded():
 @pytest.mark.parametrize(
     ("name", "kind", "given", "reason"),
     [
-        ("hidden", "checkpoint", {}, "is for cells with random weights"),
-        ("nan", "cell", {}, "is for real input"),
-        ("input_scale", "cell", {"data": Path("x.npy")}, "is for synthetic input"),
+        ("hidden", "checkpoint", {}, "applies only to cells with random weights"),
+        ("nan", "cell", {}, "applies only to real input"),
+        ("input_scale", "cell", {"data": Path("x.npy")}, "applies only to synthetic input"),
         ("drive", "cell", {"data": Path("x.npy"), "drive": "self"}, ""),
-        ("readout", "cell", {"data": Path("x.npy"), "drive": "self"}, "is for checkpoints"),
+        ("readout", "cell", {"data": Path("x.npy"), "drive": "self"}, "applies only to checkpoints"),
     ],
 )
 def test_where_an_option_has_no_effect(name, kind, given, reason):

@@ -18,8 +18,8 @@ def check_chain(chain: Any) -> None:
         InputError: a Jacobian is not finite.
     """
     if not isinstance(chain, JacobianChain):
-        text = f"this takes a chain of Jacobians, not {type(chain).__name__}"
-        raise UsageError(text, "gradscope.JacobianChain.from_arrays(J) makes one of an array (T, n, n)")
+        text = f"expected a JacobianChain, not {type(chain).__name__}"
+        raise UsageError(text, "create one from an array (T, n, n): gradscope.JacobianChain.from_arrays(J)")
     check_finite(chain)
 
 

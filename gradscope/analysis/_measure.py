@@ -68,7 +68,7 @@ def measure(run: Run, settings: Settings) -> tuple[dict[str, Any], tuple[str, ..
         except Interrupted:
             if LEAST not in answers:
                 raise
-            run.progress("interrupted: putting together what is measured", 0, 0)
+            run.progress("interrupted: writing partial results", 0, 0)
             interrupted = True
             missing += [title] if title else []
         else:

@@ -66,7 +66,8 @@ def check_finite(chain: JacobianChain) -> None:
     """
     if chain.first_nonfinite is not None:
         raise InputError(
-            f"the Jacobian of step {chain.first_nonfinite} is not finite", "look at what the network computes there"
+            f"the Jacobian of step {chain.first_nonfinite} is not finite",
+            "check what the network computes at this step",
         )
 
 

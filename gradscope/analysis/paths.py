@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gradscope.settings import Settings
 
 NEEDS = ("finite",)
-TITLE = "roads"
+TITLE = "gradient paths"
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gradscope.settings import Settings
 
 NEEDS = ("finite",)
-TITLE = "spectra of single steps"
+TITLE = "single-step spectra"
 
 SPECTRA_WORK = 2.0e7  # n^3 times the number of spectra that are taken by default: a tenth of a second on one core
 UNIT_WORK = 64  # of one state variable where no unit sees another, in the same measure

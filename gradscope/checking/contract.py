@@ -43,15 +43,23 @@ def check_sequences(network: Network, x: Array, s: Array) -> None:
         alone, one = network.evolve(x[:, at], s[:, at]), network.linearise(x[:, at], s[:, at])
         close(alone, new[:, at], EXACT, network, f"sequence {b} run alone differs")
         close(one.jvp(v[:, at]), forward[:, at], EXACT, network, f"the Jacobian of sequence {b} alone differs")
-        close(J.column(b).jvp(v[:, at]), forward[:, at], EXACT, network, f"column({b}) is another Jacobian")
+        close(J.column(b).jvp(v[:, at]), forward[:, at], EXACT, network, f"column({b}) is a different Jacobian")
     one_state = network.step(x[:, 0], s[:, 0])
-    close(one_state, new[:, 0], EXACT, network, "the step of one state differs")
+    close(one_state, new[:, 0], EXACT, network, "the step of a single state differs")
     xs, ss = np.stack([x, -x, 0.5 * x]), np.stack([s, -s, 0.5 * s])
     states, J = network.evolve(xs, ss), network.linearise(xs, ss)
     for t in range(len(xs)):
-        close(states[t], network.evolve(xs[t], ss[t]), EXACT, network, f"step {t} of several at once differs")
+        close(
+            states[t],
+            network.evolve(xs[t], ss[t]),
+            EXACT,
+            network,
+            f"step {t} differs when several are computed at once",
+        )
         once = network.linearise(xs[t], ss[t]).jvp(v)
-        close(J.at(t).jvp(v), once, EXACT, network, f"the Jacobian of step {t} of several at once differs")
+        close(
+            J.at(t).jvp(v), once, EXACT, network, f"the Jacobian of step {t} differs when several are computed at once"
+        )
 
 
 def check_gates(network: Network, x: Array, s: Array) -> None:
@@ -64,7 +72,7 @@ def check_gates(network: Network, x: Array, s: Array) -> None:
         require(y.shape[-1] == s.shape[-1], network, f"gate {gate} has {y.shape[-1]} columns for {s.shape[-1]} states")
         low, high = network.gate_ranges.get(gate, (-np.inf, np.inf))
         inside = (y >= low).all() and (y <= high).all()
-        require(inside, network, f"gate {gate} leaves its range of {low:g} to {high:g}: {y.min():g} to {y.max():g}")
+        require(inside, network, f"gate {gate} leaves its range {low:g} to {high:g}: {y.min():g} to {y.max():g}")
 
 
 def check_arguments(network: Network, x: Array, s: Array) -> None:
@@ -94,8 +102,8 @@ def check_changes(network: Network, x: Array, s: Array) -> None:
     for factor in (0.5, 2.0, np.inf):
         for name, make in network.changes(factor, 100).items():
             changed, what = make(), f"the change '{name}'"
-            require(changed.sizes == network.sizes, network, f"{what} has another state: {changed.sizes}")
-            require(changed.dtype == network.dtype, network, f"{what} has another precision: {changed.dtype}")
+            require(changed.sizes == network.sizes, network, f"{what} has a different state: {changed.sizes}")
+            require(changed.dtype == network.dtype, network, f"{what} has a different precision: {changed.dtype}")
             require(np.isfinite(changed.evolve(x, s)).all(), network, f"{what} has a nonfinite new state")
     touched = [k for k, w in network.weights().items() if not np.array_equal(before[k], w)]
     require(not touched, network, f"the changes that are tried touch {', '.join(touched)} of the cell itself")

@@ -30,7 +30,7 @@ def check_class(cls: type[Cell]) -> None:
     if is_built_in(cls):
         return
     if not issubclass(cls, MapsCell | DenseCell):
-        refuse(cls, f"{cls.__name__} is a Cell of no kind", "derive it from OneMapCell, MapsCell or DenseCell")
+        refuse(cls, f"{cls.__name__} is not a kind of Cell", "derive it from OneMapCell, MapsCell or DenseCell")
     if issubclass(cls, DenseCell):
         for name in ("evolve", "linearise"):
             if getattr(cls, name) is getattr(Network, name):
@@ -54,7 +54,7 @@ def drawn_arrays(cls: type[Cell], returned: Any) -> dict[str, Array | None]:
         refuse(cls, f"init_parameters of {cls.__name__} returns {kind(returned)}, not a dict of arrays")
     known = {f.name for f in dataclasses.fields(cls) if f.init}
     for name in [n for n in returned if n not in known]:
-        what = f"init_parameters of {cls.__name__} returns '{name}', which is no field of it"
+        what = f"init_parameters of {cls.__name__} returns '{name}', which is not a field of the class"
         refuse(cls, what, f"write {name}: Any = None")
     return dict(returned)
 
@@ -89,11 +89,11 @@ def _check_fields(cls: type[Cell]) -> None:
     annotations = vars(cls).get("__annotations__", {})
     fields = [n for n, t in annotations.items() if "ClassVar" not in str(t)]
     if fields and "__dataclass_fields__" not in vars(cls):
-        what = f"{cls.__name__} has the field {fields[0]}, and is no dataclass"
+        what = f"{cls.__name__} has the field {fields[0]}, but is not a dataclass"
         refuse(cls, what, "write @dataclass(frozen=True, eq=False) above it")
     for f in dataclasses.fields(cls):
         if f.init and f.name not in WEIGHTS and f.default is f.default_factory is dataclasses.MISSING:
-            hint = f"give a setting one, as in {f.name}: float = 0.1; an array that is drawn has None"
+            hint = f"give settings a default, as in {f.name}: float = 0.1; drawn arrays have None"
             refuse(cls, f"the field {f.name} of {cls.__name__} has no default", hint)
 
 
@@ -101,8 +101,8 @@ def _check_parts(cls: type[Cell]) -> None:
     """Catch parts that are no tuple of names, and a name for two."""
     parts = cls.parts
     if not (isinstance(parts, tuple | list) and parts and all(isinstance(n, str) and n for n in parts)):
-        what = f"parts of {cls.__name__} must be a tuple of names, and not {parts!r}"
-        refuse(cls, what, "for instance parts = ('h',)")
+        what = f"parts of {cls.__name__} must be a tuple of names, not {parts!r}"
+        refuse(cls, what, "for example parts = ('h',)")
     for name in parts:
         if parts.count(name) > 1:
             refuse(cls, f"parts of {cls.__name__} has '{name}' twice")
@@ -111,10 +111,10 @@ def _check_parts(cls: type[Cell]) -> None:
 def _check_gates(cls: type[Cell]) -> None:
     """Catch gates that are no dict of `Gate`, and fields of a gate that are none."""
     if not isinstance(cls.gates, Mapping) or not cls.gates:
-        refuse(cls, f"gates of {cls.__name__} must be a dict of gates, and not {cls.gates!r}", GATES)
+        refuse(cls, f"gates of {cls.__name__} must be a dict of gates, not {cls.gates!r}", GATES)
     for key, gate in cls.gates.items():
         if not isinstance(key, str) or not isinstance(gate, Gate):
-            refuse(cls, f"gates of {cls.__name__} has {gate!r} for {key!r}, which is no Gate", GATES)
+            refuse(cls, f"gates of {cls.__name__} has {gate!r} for {key!r}, which is not a Gate", GATES)
         for field, is_valid in GATE_FIELDS.items():
             if not is_valid(getattr(gate, field)):
                 refuse(cls, f"gate {key} of {cls.__name__} has {field} {getattr(gate, field)!r}", GATES)
@@ -144,10 +144,10 @@ def _check_settings(cls: type[Cell]) -> None:
     for table in ("choices", "limits"):
         for setting in getattr(cls, table):
             if setting not in cls.settings():
-                refuse(cls, f"{table} of {cls.__name__} names '{setting}', which is no setting of it")
+                refuse(cls, f"{table} of {cls.__name__} names '{setting}', which is not a setting of the class")
     if _is_one_map(cls) and cls.recurrent_weights and cls.reads not in cls.parts:  # type: ignore[attr-defined]
         what = f"the recurrent weights of {cls.__name__} read the part '{cls.reads}', and its parts are"  # type: ignore[attr-defined]
-        hint = f"reads = {cls.parts[0]!r} in the class says which one they read"
+        hint = f"reads = {cls.parts[0]!r} in the class states which part they read"
         refuse(cls, f"{what} {', '.join(cls.parts)}", hint)
 
 

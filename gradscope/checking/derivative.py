@@ -79,7 +79,7 @@ def point(network: Network, rng: np.random.Generator) -> tuple[Array, Array]:
         )
         if not network.kinks or _one_sided_agree(network, x, s):
             return x, s
-    raise AssertionError(f"{type(network).__name__}: every random point lies at a kink: there is no derivative")
+    raise AssertionError(f"{type(network).__name__}: every random point is at a kink, where no derivative exists")
 
 
 def _one_sided_agree(network: Network, x: Array, s: Array) -> bool:

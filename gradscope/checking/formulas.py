@@ -136,7 +136,9 @@ class _Formulas:
         try:
             partials.grids(self.m.parts, self.m.old_names, self.m.gates)
         except KeyError as error:
-            raise AssertionError(f"partials of {type(self.m).__name__} has {error}, which names nothing") from None
+            raise AssertionError(
+                f"partials of {type(self.m).__name__} has {error}, which does not name a gate or part"
+            ) from None
         rows = self._along("through", partials.through, self.by_p)
         rows += self._along("around", partials.around, self.by_old)
         for part in self.m.parts:
@@ -167,20 +169,20 @@ class _Formulas:
         truth, d = move.changes[part], move.direction
         if absent(entry):
             slope = largest(truth / d) if truth.shape == d.shape else largest(truth)
-            return 1.0, f"nothing is written, and it is up to {slope:.2g}"
+            return 1.0, f"not stated, although it is up to {slope:.2g}"
         try:
             stated = np.broadcast_to(entry * d, truth.shape)
         except ValueError:
-            return float("inf"), f"its shape is {np.shape(entry)}, and it must be {truth.shape}"
+            return float("inf"), f"its shape is {np.shape(entry)}, it must be {truth.shape}"
         error = self._error(stated, truth, part)
         if error <= self.allowed:
             return error, ""
         if not truth.any():
-            return error, "there is no such path: leave it out"
+            return error, "there is no such path: omit it"
         factor = float((stated * truth).sum() / (truth * truth).sum())
         if self._error(stated, factor * truth, part) > LIKENESS * self.allowed:
             return error, ""
-        return error, "wrong sign" if abs(factor + 1) < 1e-6 else f"{factor:.6g} times what it should be"
+        return error, "wrong sign" if abs(factor + 1) < 1e-6 else f"{factor:.6g} times the correct value"
 
     def _mistaken(self, entry: Any, part: str, path: str, name: str, moves: dict[str, _Move]) -> str:
         """Return which other derivative a wrong entry is: gates and parts are easily swapped."""

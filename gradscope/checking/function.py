@@ -86,9 +86,11 @@ def from_step(
     parts = sizes_of(parts) or {"h": state_size}
     for name in parts:
         if name == "state" or name.endswith("_total"):
-            raise UsageError(f"a part cannot be named '{name}'", "'state' and '..._total' name sums over parts")
+            raise UsageError(
+                f"a part cannot be named '{name}'", "the names 'state' and '..._total' are reserved for sums over parts"
+            )
     if sum(parts.values()) != state_size:
-        raise UsageError(f"the parts add up to {sum(parts.values())}, and the state has {state_size}")
+        raise UsageError(f"the parts add up to {sum(parts.values())}, but the state size is {state_size}")
     for function in (step, jacobian):
         if function is not None:
             takes_two(function)
@@ -183,9 +185,9 @@ def _way(cell: FunctionCell) -> str:
 def _assumption(cell: FunctionCell, agreeing: int) -> str:
     """Say where the Jacobian comes from."""
     if cell.derivative is not None:
-        return f"{GIVEN}, which was not held against the step."
+        return f"{GIVEN}, which was not compared with the step."
     if not cell.analytic:
-        why = "computes in single precision" if cell.single else "does not carry complex numbers through"
+        why = "computes in single precision" if cell.single else "does not support complex numbers"
         text = "The Jacobian of the step is taken by central differences, to about"
         return f"{text} {_difference_error(cell)}: the function {why}."
     agrees = f"which agrees with differences at {agreeing} random states"
@@ -210,8 +212,8 @@ def _examined(cell: FunctionCell) -> FunctionCell:
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of states that have no number
         if not all(_repeats(cell, x, s) for x, s, _ in points(cell)):
-            text = "the step gives another result for the same input and state, so that it has no derivative"
-            raise InputError(text, "random numbers, counters and what it remembers have no place in it")
+            text = "the step gives different results for the same input and state, so it has no derivative"
+            raise InputError(text, "it must not use random numbers, counters or memory of earlier calls")
         errors = [] if cell.derivative is None else _errors_of_given(cell)
     if not errors:
         return cell
@@ -221,7 +223,7 @@ def _examined(cell: FunctionCell) -> FunctionCell:
         return replace(cell, assumption=f"{GIVEN}, a surrogate: {off} {error:.1g}, relative, at random states.")
     if wrong if cell.analytic else 2 * wrong > states:
         where = f"{off} {error:.2g}, relative, at {wrong} of {states} random states"
-        hint = "check-cell names the entry; one that is not meant to be the derivative is declared: surrogate = True"
+        hint = "gradscope check-cell shows the entry; declare an intentional surrogate with surrogate = True"
         raise InputError(f"the jacobian is not the derivative of the step: {where}", hint)
     right = f"{states - wrong} of {states}" if wrong else f"{states}"
     why = f", to about {ALIKE32:g} as the step computes in single precision," if cell.coarse else ""
@@ -272,7 +274,7 @@ def facts_of(cell: FunctionCell, *, seed: int = 0) -> list[Fact]:
     cell.once(-x, -s)
     same = np.array_equal(cell.once(x, s), new, equal_nan=True)
     shape = f"shape {new.shape}, {new.dtype}, {'finite' if finite else 'not finite at a random state'}"
-    later = "the same" if same else "another one: it depends on more than x and s"
+    later = "the same" if same else "different: it depends on more than x and s"
     facts = [
         Fact("new state", shape, finite),
         Fact("arguments", f"{written} written to" if written else "left as they are", not written),

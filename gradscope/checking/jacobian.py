@@ -59,8 +59,8 @@ def check_dense(network: Network, x: Array, s: Array, rng: np.random.Generator) 
     for b in range(SEQUENCES):
         column, one = J.column(b), slice(b, b + 1)
         dense = column.dense()
-        close(dense @ v[:, one], forward[:, one], EXACT, network, "dense() is not what jvp multiplies by")
-        close(dense.T @ u[:, one], back[:, one], EXACT, network, "dense() is not what vjp multiplies by")
+        close(dense @ v[:, one], forward[:, one], EXACT, network, "dense() is not the matrix of jvp")
+        close(dense.T @ u[:, one], back[:, one], EXACT, network, "dense() is not the matrix of vjp")
         close(column @ v[:, b], forward[:, b], EXACT, network, "J @ v differs from jvp")
         close(column.T @ u[:, b], back[:, b], EXACT, network, "J.T @ u differs from vjp")
 
@@ -69,7 +69,7 @@ def check_skip_path(network: Network, x: Array, s: Array, rng: np.random.Generat
     """Catch a skip path that is not what is left of J without recurrent weights."""
     J, v = network.linearise(x, s), rng.standard_normal(s.shape)
     if isinstance(J, Jacobian | Composite | Stacked | Looped) or (isinstance(J, Dense) and J.around is not None):
-        what = "jvp_skip is not what jvp is without weights"
+        what = "jvp_skip is not jvp without the weights"
         close(_without_weights(J).jvp(v), J.jvp_skip(v), EXACT, network, what, largest(v))
 
 

@@ -19,7 +19,7 @@ from gradscope.networks.formulas import Partials, Parts, Preactivations
 from gradscope.networks.map import Map
 
 WRITTEN = 'write y = s["h"] * k in place of s["h"] *= k, and leave out= alone'
-RANDOM = "random numbers, counters and what a formula remembers have no place in it"
+RANDOM = "formulas must not use random numbers, counters or memory of earlier calls"
 
 
 def check_user_cell(cell: Cell) -> None:
@@ -54,7 +54,7 @@ def try_out(cell: Cell) -> None:
         s = (rng.standard_normal((sum(sizes.values()), sequences)) / 2).astype(cell.dtype)
         first, _, again = (_step(cell, maps, k * x, k * s) for k in (1, -1, 1))
     if not np.array_equal(first, again, equal_nan=True):
-        refuse(cls, f"{cls.__name__} gives another new state for the same input and state", RANDOM)
+        refuse(cls, f"{cls.__name__} gives different new states for the same input and state", RANDOM)
 
 
 def _step(cell: Cell, maps: Sequence[Map], x: Array, s: Array) -> Array:
@@ -83,9 +83,9 @@ def _dense_step(cell: Cell, x: Array, s: Array) -> Array:
     except Exception as error:  # a user's code may fail in any way
         fails(cls, "a step", error)
     if new.shape != s.shape:
-        refuse(cls, f"evolve of {cls.__name__} returns shape {new.shape}, and the state has {s.shape}")
+        refuse(cls, f"evolve of {cls.__name__} returns shape {new.shape}, but the state has {s.shape}")
     if shape != (n, n):
-        refuse(cls, f"linearise of {cls.__name__} returns shape {shape}, and the state has {n} entries")
+        refuse(cls, f"linearise of {cls.__name__} returns shape {shape}, but the state has {n} entries")
     return new
 
 
@@ -114,7 +114,7 @@ class _Trial:
         several = isinstance(values, Sequence) or (isinstance(values, np.ndarray) and values.ndim > 0)
         if not several or len(values) != len(gates):
             what = f"{len(values)} of them" if isinstance(values, Sequence) else kind(values)
-            self._refuse("activations", f"returns {what}, and it must return one array a gate: {', '.join(gates)}")
+            self._refuse("activations", f"returns {what}, it must return one array per gate: {', '.join(gates)}")
         for gate, value in zip(gates, values, strict=True):
             self._fits("activations", "returns", f"for the gate {gate}", value, self.m.width)
 
@@ -139,17 +139,17 @@ class _Trial:
             returned = getattr(self.m, name)(p, s)
         except Exception as error:  # a user's formulas may fail in any way
             if isinstance(error, ValueError) and "read-only" in str(error):
-                refuse(self.cls, f"{name} of {type(self.m).__name__} writes into what it is given", WRITTEN, error)
+                refuse(self.cls, f"{name} of {type(self.m).__name__} writes into its arguments", WRITTEN, error)
             fails(self.cls, name, error, self._arguments())
         replaced = [f"p[{key!r}]" for key, value in views.items() if p.get(key) is not value]
         replaced += [f"s[{part!r}]" for part, value in self.s.items() if s.get(part) is not value]
         if replaced:
-            self._refuse(name, f"writes into what it is given: {', '.join(replaced)}", WRITTEN)
+            self._refuse(name, f"writes into its arguments: {', '.join(replaced)}", WRITTEN)
         return returned
 
     def _arguments(self) -> str:
         parts, gates = ", ".join(self.m.old_names), ", ".join(self.m.places)
-        return f"s has one array a part ({parts}), p has one a gate ({gates}), each (units, sequences)"
+        return f"s has one array per part ({parts}), p has one per gate ({gates}), each (units, sequences)"
 
     def _refuse(self, formula: str, what: str, hint: str = "") -> NoReturn:
         refuse(self.cls, f"{formula} of {type(self.m).__name__} {what}", hint or self._arguments())
@@ -176,4 +176,4 @@ class _Trial:
         filled = (1,) * (2 - y.ndim) + y.shape if broadcast else y.shape
         allowed = [(n, 1) if broadcast else (n,) for n in shape]
         if len(filled) != 2 or any(n not in fit for n, fit in zip(filled, allowed, strict=True)):
-            self._refuse(formula, f"{verb} shape {y.shape} {where}, and units and sequences are {shape}")
+            self._refuse(formula, f"{verb} shape {y.shape} {where}, (units, sequences) is {shape}")

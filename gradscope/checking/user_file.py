@@ -79,7 +79,7 @@ class UserFile:
         if value is None or callable(value):
             return None
         if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
-            raise InputError(f"{self.path}: {name} must be a whole number from {least} on, not {value!r}")
+            raise InputError(f"{self.path}: {name} must be an integer of at least {least}, not {value!r}")
         return int(value)
 
 
@@ -108,7 +108,7 @@ def load(path: str | Path, name: str | None = None) -> UserFile:
         raise UsageError(f"{path} defines no cell named '{name}'", f"there: {', '.join(cells)}" if cells else "")
     what = vars(module)[name]
     if isinstance(what, type) and not issubclass(what, Cell):
-        raise UsageError(f"'{name}' of {path} is a class, but no cell", "a cell is a subclass of gradscope's Cell")
+        raise UsageError(f"'{name}' of {path} is a class, but not a cell", "a cell is a subclass of gradscope's Cell")
     if not callable(what):
         raise UsageError(f"'{name}' of {path} is neither a cell nor a function, but of type {type(what).__name__}")
     return UserFile(path, name, what, module, hashlib.sha256(source).hexdigest())
@@ -116,7 +116,7 @@ def load(path: str | Path, name: str | None = None) -> UserFile:
 
 def _read(path: Path) -> bytes:
     if path.suffix.lower() != ".py":
-        raise InputError(f"{path} is not a Python file", "its name has to end in .py")
+        raise InputError(f"{path} is not a Python file", "its name must end in .py")
     with opened(path, "Python file") as (stream, _):
         return stream.read()
 
@@ -145,7 +145,7 @@ def _run(path: Path, source: bytes) -> ModuleType:
         del sys.modules[name]
         if not isinstance(error, Exception):
             raise
-        raise InputError(f"{path}{_line(error, str(path))} fails when it is run: {_words(error)}") from error
+        raise InputError(f"{path}{_line(error, str(path))} fails when executed: {_words(error)}") from error
     finally:
         sys.path.remove(beside)
     return module
@@ -178,7 +178,7 @@ def _cells_in(module: ModuleType) -> list[str]:
 
 def _no_cell(path: Path, module: ModuleType) -> UsageError:
     functions = [n for n, f in vars(module).items() if inspect.isfunction(f) and f.__module__ == module.__name__]
-    other = f"; a function of another name is written {path.name}:{functions[0]}" if functions else ""
+    other = f"; for a function with another name, write {path.name}:{functions[0]}" if functions else ""
     return UsageError(f"{path} defines no cell", f"{CELLS}{other}")
 
 
@@ -268,7 +268,7 @@ def _cell_of_step(user_file: UserFile, step: Any, hidden: int, inputs: int, exam
         new = cell.once(np.random.default_rng(0).standard_normal(cell.inputs), np.zeros(cell.n))
     if not np.isfinite(new).all():
         at = int(np.flatnonzero(~np.isfinite(new))[0])
-        raise InputError(f"the step returns {new[at]} at index {at} for the zero state, where a run begins")
+        raise InputError(f"the step returns {new[at]} at index {at} for the zero state, which is the initial state")
     return cell
 
 

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 PAPER = re.compile(
     r"^((?:van der |de )?[A-Z][\w-]+)(?:,| &| et al\.)?(?:\s[^().;:=]*?(?:et al\.\s)?)?\((\d{4})\)", re.M
 )
-COLUMNS = ("state", "gates", "U", "cost", "around", "paper")
+COLUMNS = ("state", "gates", "U", "cost", "skip", "paper")
 LEGEND = (
-    "U: products with an H x H matrix a step, of what depends on the state, at the default settings. cost: of a step's "
-    "recurrence; what enters, W x, comes on top. around: whether some of the old state gets into the new one around "
-    "the recurrent weights. gradscope cells NAME tells about one."
+    "U: products with an H x H recurrent matrix per step, at the default settings. cost: of the recurrence of a step, "
+    "without the input product W x. skip: whether a skip path leads from the old to the new state around the "
+    "recurrent weights. Details: gradscope cells NAME"
 )
 GAP = 2
 
@@ -101,11 +101,11 @@ def page(row: dict[str, Any], width: int | None) -> str:
         row["equations"],
         "",
         f"state     {', '.join(row['state'])}",
-        f"gates     {gates}, in the order of their weights",
+        f"gates     {gates}, in the order of the weights",
         f"settings  {settings}  (--set KEY=VALUE)" if settings else "settings  none",
-        f"init      {row['init']}, unless --init names another",
+        f"init      {row['init']}, by default (--init changes it)",
         f"cost      {_cost(row)}",
-        f"around    {_skip_path(row)}",
+        f"skip      {_skip_path(row)}",
         f"paper     {row['paper'] or 'none given'}",
     ]
     lines = "\n".join(parts).split("\n")
@@ -127,7 +127,7 @@ def _default_first(value: Any, choices: Sequence[str]) -> list[str]:
 def _cost(row: dict[str, Any]) -> str:
     if row["cost"] is None:
         return "not stated"
-    return f"{row['cost']} a step, {_products(row['products'])}; what enters, W x, comes on top"
+    return f"{row['cost']} per step, {_products(row['products'])}, without the input product W x"
 
 
 def _products(count: int | None) -> str:
@@ -135,17 +135,17 @@ def _products(count: int | None) -> str:
         return "recurrent matrices not stated"
     if not count:
         return "no recurrent matrix"
-    return f"{count} product{'s'[: count != 1]} with an H x H matrix of what depends on the state"
+    return f"{count} product{'s'[: count != 1]} with an H x H recurrent matrix"
 
 
 def _skip_path(row: dict[str, Any]) -> str:
     if row["around"] is None:
         return "not stated"
     if row["products"] == 0:
-        return "yes: no unit sees another, and gradients have no other road"
+        return "yes: the recurrence is diagonal, and the skip path is the only gradient path"
     if isinstance(row["around"], str):
         return f"yes, if {row['around']}"
-    return "yes: some of the gradient crosses no recurrent weights" if row["around"] else "no: every step crosses them"
+    return "yes: part of the gradient bypasses the recurrent weights" if row["around"] else "no"
 
 
 def table(rows: Sequence[dict[str, Any]], width: int | None) -> str:

@@ -29,7 +29,7 @@ def drawn(report: Report, cells: Mapping[str, Network]) -> Report:
     document = report.document
     if document["kind"] not in ("analysis", "comparison"):
         what = f"a{'n' * (document['kind'] == 'inspection')} {document['kind']}"
-        raise InputError(f"{what} measures no shares of the gradient, so that there is no diagram of it")
+        raise InputError(f"{what} holds no gradient shares, so it cannot be drawn as a diagram")
     results = document["results"] if document["kind"] == "comparison" else [{**document, "name": ""}]
     if len(results) == 1 and cells:
         return with_diagrams(report, {results[0]["name"]: next(iter(cells.values()))})

@@ -36,7 +36,7 @@ METRICS = (
     "product_condition",
     "surviving_directions",
 )
-EXAMPLE = "write for instance 'reach < 50 or rate > 0.05'"
+EXAMPLE = "example: 'reach < 50 or rate > 0.05'"
 SPECTRAL = METRICS[METRICS.index("lyapunov_1") :]  # those that take products and spectra
 COMPARE: dict[type, Callable[[Any, Any], Any]] = {
     ast.Lt: operator.lt,
@@ -70,7 +70,7 @@ class Condition:
         """
         asked = [name for name in self.names if name in SPECTRAL and not lags]
         if asked:
-            raise UsageError(f"--fail-on asks for {asked[0]}, and --lags 0 leaves it out", "leave out --lags 0")
+            raise UsageError(f"--fail-on uses {asked[0]}, which --lags 0 does not measure", "omit --lags 0")
 
     def unmeasured(self, document: dict[str, Any]) -> list[str]:
         """Return the metrics that are asked for and are not there, or not determined."""
@@ -140,7 +140,7 @@ def _check_number(node: ast.AST) -> None:
                 f"{plugins.suggest(node.id, METRICS)}known: {', '.join(METRICS)}",
             )
     elif isinstance(node, ast.Attribute):
-        raise UsageError("--fail-on compares single numbers, none inside another", f"known: {', '.join(METRICS)}")
+        raise UsageError("--fail-on compares single numbers", f"known: {', '.join(METRICS)}")
     elif not (isinstance(node, ast.Constant) and _is_number(node.value)):
         raise UsageError("--fail-on compares metrics with finite numbers", EXAMPLE)
 

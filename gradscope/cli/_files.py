@@ -43,9 +43,9 @@ def read_saved(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"cannot read {what}: {error.strerror}") from error
     if not data.strip():
-        raise InputError(f"{what} is empty", "was there an error before it?")
+        raise InputError(f"{what} is empty", "did the previous command fail?")
     if len(data) > LARGEST_RESULT_BYTES:
-        raise InputError(f"{what} is larger than any result")
+        raise InputError(f"{what} is too large for a result")
     try:
         document = json.loads(data, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
@@ -97,5 +97,5 @@ def seekable(target: Path) -> Iterator[Path]:
         except OSError as error:
             raise ResourceError(f"cannot copy standard input to {folder}: {error.strerror}") from error
         if not size:
-            raise InputError("standard input is empty", "was there an error before it?")
+            raise InputError("standard input is empty", "did the previous command fail?")
         yield path

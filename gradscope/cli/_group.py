@@ -19,16 +19,15 @@ if TYPE_CHECKING:
 
 # Name: the first paragraph of its help.
 COMMANDS = {
-    "analyze": "Measure how far gradients reach through one model: a cell with random weights, or a checkpoint.",
-    "compare": "Compare several models on the same inputs: who reaches how far.",
-    "inspect": "List the recurrent layers of a checkpoint, and what was assumed to read them. "
-    "Nothing in it is executed.",
-    "report": "Show and draw a saved result again, without computing anything.",
-    "explain": "List findings and notes, or explain one: what it means, how it is decided, what to do.",
-    "cells": "List the cells, or give one cell's equations, state, gates, settings and sources, and draw it.",
-    "check-cell": "Check that a cell's Jacobian is the derivative of its step. Runs the file: it is your own code.",
-    "schema": "Print the JSON Schema (2020-12) that every document of this version follows.",
-    "doctor": "Show versions, BLAS, threads and memory, and check the installation against closed forms.",
+    "analyze": "Measure how far gradients reach in one model: a cell with random weights, or a checkpoint.",
+    "compare": "Compare how far gradients reach in several models, on the same inputs.",
+    "inspect": "List the recurrent layers of a checkpoint and the assumptions made in reading it. No code is executed.",
+    "report": "Show or draw a saved result again, without recomputing it.",
+    "explain": "List the findings and notes, or explain one: meaning, criterion and remedy.",
+    "cells": "List the cells, or show and draw one: equations, state, gates, settings and sources.",
+    "check-cell": "Check the Jacobian of a user-defined cell against the derivative of its step. Executes the file.",
+    "schema": "Print the JSON Schema (2020-12) of the output documents.",
+    "doctor": "Show versions, BLAS, threads and memory, and check the installation against closed-form results.",
 }
 STYLES = {"name": "bold cyan", "flag": "bold green", "usage": "yellow", "border": "dim"}  # as typer has them
 

@@ -85,16 +85,16 @@ def _synthetic(model: Model, check: Check) -> Inputs:
     if settings.closed_loop:
         warnings.append(_loop_note(LEAD_IN, None))
     elif settings.drive == "zeros" or not (settings.input_scale and width):
-        text = "The input is all zeros: this is the autonomous network."
+        text = "The input is zero: the network runs autonomously."
         if settings.drive == "zeros":
-            text += f" Each sequence starts where {LEAD_IN} steps of white noise took it."
+            text += f" Each sequence starts from the state after {LEAD_IN} steps of white noise."
         warnings.append({"code": "GS-NO-DRIVE", "message": text, "where": "input"})
     return Inputs(None, None, batch, steps, warnings)
 
 
 def _loop_note(steps: int, data: str | None) -> dict[str, Any]:
     what = f"{steps} step{'s'[: steps != 1]} of {shown(data) if data else 'white noise'}"
-    text = f"Each sequence reads {what}; from then on its next input is the readout of its output, without sampling."
+    text = f"Closed loop: after {what}, the next input is the readout of the output, without sampling."
     return {"code": "GS-CLOSED-LOOP", "message": text, "where": "input"}
 
 
@@ -154,14 +154,16 @@ def _embedded(model: Model, check: Check) -> tuple[Array, list[dict[str, Any]], 
     settings, width = model.settings, model.cell.network.network_input_size
     assert settings.data is not None
     if model.embedding is None:
-        raise UsageError("--embedding names a matrix of a checkpoint, and this model comes from none")
+        raise UsageError("--embedding names a matrix of a checkpoint, and this model is not from a checkpoint")
     tokens = load_tokens(settings.data, key=settings.data_key)
     tokens = _cut(settings, tokens.T if settings.layout == "tbf" else tokens)
     count, size = model.embedding.shape
     if size != width:
         raise InputError(f"the embedding '{settings.embedding}' has width {size}; the model has {width} inputs")
     if tokens.size and not (0 <= tokens.min() and tokens.max() < count):
-        raise InputError(f"tokens run from {tokens.min()} to {tokens.max()}; the embedding has rows 0 to {count - 1}")
+        raise InputError(
+            f"token ids range from {tokens.min()} to {tokens.max()}; the embedding has rows 0 to {count - 1}"
+        )
     check(tokens.shape[0], tokens.shape[1])
     return model.embedding[tokens].astype(settings.dtype), _layout_note(settings, tokens), []
 

@@ -130,7 +130,7 @@ def sorted_out(models: list[Model], outcomes: list[Outcome]) -> dict[str, Result
     refused = [(m.label, o) for m, o in zip(models, outcomes, strict=True) if isinstance(o, InputError)]
     rows = zip(models, outcomes, strict=True)
     results = {m.label: o for m, o in rows if o is not None and not isinstance(o, InputError)}
-    notes = [{"code": "GS-LEFT-OUT", "message": f"{n} was left out: {e.message}", "where": n} for n, e in refused]
+    notes = [{"code": "GS-LEFT-OUT", "message": f"{n} was not measured: {e.message}", "where": n} for n, e in refused]
     if results:
         next(iter(results.values())).document["warnings"].extend(notes)
     elif refused:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from gradscope.maps.jacobian import Array
     from gradscope.networks.network import Network
 
-DRAWN_READOUT = "The readout is drawn at random, as nn.Linear draws its weights and bias: U(-1/sqrt(H), 1/sqrt(H))."
-DIRECTIONS = "Each direction is a separate chain: paths that change direction between layers are not in these numbers."
+DRAWN_READOUT = "The readout is random, initialised like nn.Linear: U(-1/sqrt(H), 1/sqrt(H))."
+DIRECTIONS = "Each direction is a separate chain: paths that change direction between layers are not included."
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +78,7 @@ def models_of_cell(settings: Settings, label: str | None = None) -> list[Model]:
     plugins.load("inits", init)
     plan_of_class(cls, settings).check(settings.max_memory)
     if settings.closed_loop and settings.bidirectional:
-        raise UsageError("a bidirectional network cannot feed itself", "leave out --bidirectional or --drive self")
+        raise UsageError("a bidirectional network cannot run in a closed loop", "omit --bidirectional or --drive self")
     name = user_file.name if user_file else str(settings.cell)
     facts: dict[str, Any] = {"source": "init", "init": init, **_facts_of_file(user_file)}
     config = replace(settings, init=init, cell=f"{user_file.path.name}:{name}" if user_file else name).config({"cell"})
@@ -155,7 +155,7 @@ def _model_of_function(settings: Settings, user_file: UserFile, label: str | Non
     assumptions = [cell.assumption] if hasattr(cell, "assumption") else []
     facts = {**_facts_of_file(user_file), "settings": config["set"]}
     notes = tuple({"code": "GS-ASSUME", "message": a, "where": "model"} for a in assumptions)
-    title = f"{user_file.name} of {user_file.path.name}, state of {cell.state_size}"
+    title = f"{user_file.name} of {user_file.path.name}, state size {cell.state_size}"
     return Model(label or user_file.name, title, cell, settings, config, facts, notes)
 
 
@@ -244,7 +244,7 @@ def _no_readout(checkpoint: Checkpoint, chosen: Sequence[RecurrentLayer]) -> Usa
     first = chosen[0].cell
     shape = f"({first.input_size}, {first.output.stop - first.output.start})"
     known = f"matrices that fit: {', '.join(dict.fromkeys(fit))}" if fit else f"no other matrix has its shape, {shape}"
-    hint = f"{known}; rows are what it makes, columns the units that it reads"
+    hint = f"{known}; rows are network inputs, columns are hidden units"
     return UsageError("--drive self needs --readout NAME, the linear layer whose output is the next input", hint)
 
 
@@ -255,8 +255,8 @@ def existing_or_suggest(path: Path) -> None:
         UsageError: it is.
     """
     if is_user_file(str(path)):
-        raise UsageError(f"{shown(path)} is a Python file, and no checkpoint", f"to run it: --cell {shown(path)}")
+        raise UsageError(f"{shown(path)} is a Python file, not a checkpoint", f"to run it: --cell {shown(path)}")
     if path.suffix.lower() in (".npy", ".csv", ".tsv") and exists(path):
-        raise UsageError(f"{shown(path)} holds data, not a model", f"data go to --data {path.name}")
+        raise UsageError(f"{shown(path)} holds data, not a model", f"pass data with --data {path.name}")
     if str(path) in plugins.names("cells") and not exists(path):
-        raise UsageError(f"there is no file {shown(path)}", f"for the built-in cell write --cell {path.name}")
+        raise UsageError(f"there is no file {shown(path)}", f"for the built-in cell, use --cell {path.name}")

@@ -16,7 +16,9 @@ RUNS = ("analyze", "compare")
 REPORTS = (*RUNS, "report")
 WRITES = (*REPORTS, "inspect")
 PICTURES = Where(
-    lambda _, kinds: "picture" in kinds, "is for pictures, and none is asked for", "give -o FILE.png, or leave it out"
+    lambda _, kinds: "picture" in kinds,
+    "applies only to pictures, and none is requested",
+    "give -o FILE.png, or omit it",
 )
 _row = partial(option, panel="Output")
 
@@ -85,7 +87,7 @@ class Output:
             UsageError: --json and --format contradict each other.
         """
         if self.json and self.format not in (None, "json"):
-            raise UsageError(f"--json and --format {self.format} contradict each other", "give one of them")
+            raise UsageError(f"--json and --format {self.format} contradict each other", "give only one of them")
         return "json" if self.json else self.format or "text"
 
     @property

@@ -35,7 +35,7 @@ class Sink:
         try:
             for path in outputs:
                 if not options.force and _is_file(path):
-                    raise UsageError(f"{shown(path)} exists", "--force replaces it")
+                    raise UsageError(f"{shown(path)} exists", "--force overwrites it")
             for path, name in zip(outputs, formats, strict=True):
                 self._files.append((path, name, _temporary(path, options.mkdir)))
         except BaseException:
@@ -101,7 +101,7 @@ def _encoded(content: str | bytes) -> bytes:
 
 def _cannot_write(path: Path, error: OSError | ValueError) -> ResourceError:
     reason = getattr(error, "strerror", None) or error
-    return ResourceError(f"cannot write {shown(path)}: {reason}", "choose another place or name")
+    return ResourceError(f"cannot write {shown(path)}: {reason}", "choose another path")
 
 
 def _is_file(path: Path) -> bool:
@@ -117,14 +117,14 @@ def _temporary(path: Path, mkdir: bool) -> Path | None:
 
     try:
         if path.is_dir():
-            raise UsageError(f"{shown(path)} is a directory", "name a file in it")
+            raise UsageError(f"{shown(path)} is a directory", "give the path of a file in it")
         if path.exists() and not path.is_file():
             return None
         # a symbolic link is followed: its target is replaced, not the link
         folder = path.resolve().parent
         if not folder.is_dir():
             if not mkdir:
-                raise InputError(f"there is no directory {shown(folder)}", "--mkdir makes it")
+                raise InputError(f"there is no directory {shown(folder)}", "--mkdir creates it")
             folder.mkdir(parents=True, exist_ok=True)
         if path.exists() and not os.access(path, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
@@ -161,7 +161,7 @@ def _format_of(path: Path) -> str:
     known = [n for n in plugins.names("render") if n != "text"]
     if suffix not in known:
         what = f"the suffix .{suffix} is not an output format"
-        what = what if suffix else f"{shown(path)} has no suffix, which would say the format"
+        what = what if suffix else f"{shown(path)} has no suffix that states the format"
         raise UsageError(what, f"{plugins.suggest(suffix, known)}supported: {', '.join('.' + n for n in known)}")
     return suffix
 

@@ -17,8 +17,8 @@ from gradscope.dynamics.budget import (
 
 STORED = {
     EVERYTHING: "states and {} of every step",
-    STATES: "states of every step; {} are computed again",
-    CHECKPOINTS: "the state of every so many steps; the others are computed again",
+    STATES: "states of every step; {} are recomputed",
+    CHECKPOINTS: "checkpointed states; the others are recomputed",
 }
 
 
@@ -33,18 +33,18 @@ def plan_text(models: list[tuple[Model, int, int]]) -> str:
     lines = []
     for model, batch, steps in models:
         plan = plan_of(model.cell, model.settings, batch, steps)
-        lines += [f"{model.title}: {steps} steps with warm-up, {batch} sequences, state of {model.cell.state_size}"]
+        lines += [f"{model.title}: {steps} steps with warm-up, {batch} sequences, state size {model.cell.state_size}"]
         lines += [f"  {name}: {human(size)}" for name, size in plan.parts.items() if size]
-        lines += [f"  kept of the run: {_stored(plan)}"]
-        lines += [f"  in all about {human(plan.total)}; {human(available_bytes())} are free"]
+        lines += [f"  stored: {_stored(plan)}"]
+        lines += [f"  total: about {human(plan.total)}; free memory: {human(available_bytes())}"]
         counts = operations_of(model.cell, model.settings, plan)
         each = (f"{part} {count:.1e}" for part, count in sorted(counts.items(), key=lambda row: -row[1]))
-        lines += [f"  about {sum(counts.values()):.1e} floating-point operations: {', '.join(each)}"]
+        lines += [f"  floating-point operations: about {sum(counts.values()):.1e} ({', '.join(each)})"]
         if calls := calls_of(model.cell, batch, steps):
-            again = "" if plan.storage == EVERYTHING else ", and those for Jacobians again whenever they are needed"
-            lines += [f"  about {calls} calls of the function{again}"]
+            again = "" if plan.storage == EVERYTHING else "; calls for Jacobians are repeated when needed"
+            lines += [f"  function calls: about {calls}{again}"]
     if any(model.settings.remedies for model, _, _ in models):
-        lines.append("--remedies: then one run for each change, one after the other; operations are without them")
+        lines.append("--remedies adds one run per change, which these operation counts do not include")
     return "\n".join(lines) + "\n"
 
 

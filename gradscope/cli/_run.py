@@ -55,7 +55,7 @@ def run(
     if condition:
         condition.check_measured(settings.lags)
     if str(settings.data) == "-":
-        raise UsageError("--data cannot be read from standard input", "write it to a file, and name that")
+        raise UsageError("--data cannot be read from standard input", "save it to a file and pass its path")
     one_blas_thread()
     with Sink(output) as sink:
         with stoppable() as stop:

@@ -76,7 +76,7 @@ def _saved(path: Path) -> dict[str, Result]:
     from_document(saved)  # refuses what is damaged or of a later version
     if saved["kind"] not in ("analysis", "comparison"):
         what = f"a{'n' * (saved['kind'] == 'inspection')} {saved['kind']}"
-        raise InputError(f"{shown(path)} holds {what}, and no analysis to compare")
+        raise InputError(f"{shown(path)} holds {what}, which cannot be compared")
     rows = saved["results"] if saved["kind"] == "comparison" else [saved | {"name": path.name}]
     return {r["name"]: Result({k: v for k, v in r.items() if k != "name"}) for r in rows}
 

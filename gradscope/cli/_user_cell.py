@@ -59,8 +59,8 @@ def named(text: str) -> Named | None:
     if match := GRAMMAR.fullmatch(text):
         return Named(Path(match["path"]), match["name"], match["settings"] or "")
     if ".py:" in text.lower():
-        hint = "it is written FILE.py or FILE.py:NAME, and in compare also FILE.py:NAME:KEY=VALUE"
-        raise UsageError(f"'{text}' names no cell of a file", hint)
+        hint = "write FILE.py or FILE.py:NAME, and in compare also FILE.py:NAME:KEY=VALUE"
+        raise UsageError(f"'{text}' does not name a cell of a file", hint)
     return None
 
 
@@ -100,8 +100,8 @@ def fetch(text: str) -> UserFile:
         with aside():
             return load(what.path, what.name)
     except SystemExit as end:
-        hint = 'what is to be done only when it is run as a program goes under if __name__ == "__main__":'
-        raise InputError(f"{what.path} ends the program when it is run", hint) from end
+        hint = 'put code that runs only as a program under if __name__ == "__main__":'
+        raise InputError(f"{what.path} exits when it is run", hint) from end
 
 
 def refuse_settings(text: str) -> None:
@@ -134,17 +134,17 @@ def refuse_idle_settings(user_file: UserFile, given: Collection[str]) -> None:
     """
     for name, row in table(Settings).items():
         if name in given and DRAWN in row.where:
-            hint = "leave it out; --set changes keyword-only arguments of the function"
-            reason = f"is for cells whose weights are drawn here, and {user_file.name} is a function"
+            hint = "omit it; --set changes keyword-only arguments of the function"
+            reason = f"applies only to cells with random weights, and {user_file.name} is a function"
             raise UsageError(f"{row.flag} {reason}", hint)
     if "dtype" in given:
-        raise UsageError("--dtype float32 is for cells with weights, and a function is run in float64", "leave it out")
+        raise UsageError("--dtype float32 applies only to cells with weights; a function runs in float64", "omit it")
     if "drive" in given:
-        raise UsageError("a function of your own cannot feed itself", "leave out --drive self")
+        raise UsageError("a user-defined function cannot run in a closed loop", "omit --drive self")
     for name, constant in SIZES.items():
         if name in given and (size := user_file.size(constant)) is not None:
             flag = table(Settings)[name].flag
-            raise UsageError(f"{flag} has no effect: {user_file.path} says {constant} = {size}", "leave it out")
+            raise UsageError(f"{flag} has no effect: {user_file.path} sets {constant} = {size}", "omit it")
 
 
 def idle_among(typed: Collection[str], functions: Mapping[str, UserFile], *, drawn: bool) -> list[dict[str, Any]]:
@@ -169,6 +169,6 @@ def idle_among(typed: Collection[str], functions: Mapping[str, UserFile], *, dra
         if idle and len(idle) == len(functions) and not drawn:
             raise next(iter(idle.values()))
         if idle:
-            text = f"{table(Settings)[option].flag} has no effect on {', '.join(idle)}: the file decides on that."
+            text = f"{table(Settings)[option].flag} has no effect on {', '.join(idle)}: the file determines it."
             notes.append({"code": "GS-NO-EFFECT", "message": text, "where": "model"})
     return notes

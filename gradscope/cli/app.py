@@ -77,7 +77,7 @@ def main(arguments: list[str] | None = None) -> None:
         if stream is None:  # closed: no file that is opened later may get its number
             os.open(os.devnull, os.O_RDWR)
     if sys.stdout is None:
-        sys.exit(_say("error: standard output is closed, so the result has nowhere to go", "", 4))
+        sys.exit(_say("error: standard output is closed, the result cannot be written", "", 4))
     with warnings.catch_warnings():
         warnings.showwarning = _tell_plugins(warnings.showwarning)
         code = _guarded(arguments, debug)
@@ -103,7 +103,7 @@ def _guarded(arguments: list[str], debug: bool) -> int:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             silence(sys.stdout)
-            return _say(f"error: cannot write: {error.strerror}", "make room, or choose another place", 5)
+            return _say(f"error: cannot write: {error.strerror}", "free disk space, or choose another path", 5)
         user_file = sys.modules.get("gradscope.checking.user_file")
         if user_file is not None and (sentence := user_file.error_in_file(error)):
             if debug:

@@ -98,8 +98,8 @@ class Plan:
             return
         largest = max(plan.parts, key=lambda k: plan.parts[k])
         raise ResourceError(
-            f"this run needs about {human(plan.total)} ({human(plan.parts[largest])} for {largest}), "
-            f"and {human(allowed)} may be used",
+            f"this run needs about {human(plan.total)} ({human(plan.parts[largest])} for {largest}); "
+            f"the limit is {human(allowed)}",
             f"{plan._advice(largest, allowed)}; --max-memory raises the limit",
         )
 
@@ -113,7 +113,7 @@ class Plan:
             return f"without --remedies it needs {human(unchanged.total)}"
         if self.dense and without.total <= allowed:
             least = human(without.total)
-            return f"--lags 0 needs {least}: it leaves out products and spectra, and gradient norms need no matrix"
+            return f"--lags 0 needs {least}: it omits products and spectra, and gradient norms need no matrix"
         if without.parts["weights"] > allowed:
             and_so = ", and --lags 0, which needs no matrix but them, does not help" if self.dense else ""
             return f"the weights alone are {human(self.parts['weights'])}{and_so}: use fewer units (--hidden)"

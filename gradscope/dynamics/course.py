@@ -69,7 +69,7 @@ def course_of(cell: Network, inputs: Array | None, lead_in: Array | None, settin
     """
     closed, width = isinstance(cell, Loop), cell.network.network_input_size
     if closed and inputs is not None:
-        raise UsageError("a closed loop has no input", "lead_in= takes what the network reads before it feeds itself")
+        raise UsageError("a closed loop has no input", "pass the warm-up input before the closed loop as lead_in=")
     kind, scale, seed = settings.drive, settings.input_scale, settings.seed
     if lead_in is not None:
         sequences = len(inputs) if inputs is not None and np.ndim(inputs) == 3 else settings.batch

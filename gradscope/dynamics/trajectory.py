@@ -214,7 +214,8 @@ def run(
             "check the order of the axes and the number of inputs",
         )
     if inputs.shape[1] <= warmup or not inputs.shape[0]:
-        raise InputError(f"no step is left to measure: {inputs.shape[1]} steps, of which {warmup} are warm-up")
+        steps = f"the input has {inputs.shape[1]} steps, the warm-up takes {warmup}"
+        raise InputError(f"no step is left to measure: {steps}")
     seen = prepare_inputs(cell, inputs)
     batch, steps, _ = seen.shape
     x = np.ascontiguousarray(seen.transpose(1, 2, 0), dtype=cell.dtype)

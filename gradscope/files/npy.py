@@ -124,7 +124,7 @@ def _dtype(descr: str, what: str, text: bool) -> np.dtype[Any]:
         message = f"{what} is an object array, which is refused, because reading it can run code"
         raise InputError(message, "save plain numbers: np.save(file, np.asarray(x, dtype=float))")
     if descr.lstrip("<>=|") == "V2":
-        raise InputError(f"{what} has the dtype V2 (bfloat16?), which is not supported", "save it as float32")
+        raise InputError(f"{what} has dtype V2 (probably bfloat16), which is not supported", "save it as float32")
     try:
         if NUMBER.fullmatch(descr) or (text and TEXT.fullmatch(descr)):
             return np.dtype(descr)

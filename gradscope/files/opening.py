@@ -73,7 +73,7 @@ def reading_error(path: Path, error: Exception) -> InputError:
 
 def _directory(path: Path, name: str, kind: str) -> InputError:
     files = sorted(p.name for p in islice(path.iterdir(), NEIGHBOURS) if p.is_file())
-    hint = f"it holds {listing(files, 5)}: name one of them" if files else "name a file"
+    hint = f"it holds {listing(files, 5)}: name one of them" if files else "give the path of a file"
     return InputError(f"{name} is a directory, not a {kind}", hint)
 
 

@@ -43,7 +43,7 @@ def reader_of(room: str, head: bytes, path: Path) -> tuple[str, ModuleType]:
         return named[0]
     refuse_by_name(path, data=data)
     supported = "; ".join(f"{name} ({', '.join(reader.SUFFIXES)})" for name, reader in readers)
-    raise InputError(f"{printable(path.name)} is of no known format", f"supported: {supported}")
+    raise InputError(f"{printable(path.name)} has no supported format", f"supported: {supported}")
 
 
 def _recognises(room: str, name: str, reader: ModuleType, head: bytes, path: Path) -> bool:

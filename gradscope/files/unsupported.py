@@ -23,7 +23,7 @@ TORCH = f'save the weights where the model was trained: torch.save(model.state_d
 FLAX = f"save the weights under PyTorch's names, gates stacked as rows: {SAVE_NPZ}"
 DISTRIBUTED = "convert it: python -m torch.distributed.checkpoint.format_utils dcp_to_torch DIRECTORY weights.pt"
 PARQUET = "convert it: python -c \"import pandas; pandas.read_parquet('in.parquet').to_csv('out.csv', index=False)\""
-DOWNLOAD = "the download failed: open the address in a browser"
+DOWNLOAD = "the download failed: open the URL in a browser"
 GIT_LFS = "run git lfs pull"
 UNPACK = "unpack it first"
 AS_NPY = "save the array with numpy.save('data.npy', array)"
@@ -66,8 +66,8 @@ FORMATS = (
     Format("an ONNX file", _begins(rb"\x08[\x01-\x20]\x12.(pytorch|tf2onnx|keras|onnx|skl|mx)"), (".onnx",), TORCH),
     Format("a flax msgpack file", _begins(rb"([\x81-\x8f]|\xde..|\xdf....)[\xa0-\xbf\xd9]"), (".msgpack",), FLAX),
     Format("a TensorFlow file", None, (".pb", ".index", ".tflite"), KERAS),
-    Format("a part of a PyTorch distributed checkpoint", None, (".distcp",), DISTRIBUTED),
-    Format("one .npy array, which has no name", _begins(rb"\x93NUMPY"), (), f"save all weights by name: {SAVE_NPZ}"),
+    Format("part of a PyTorch distributed checkpoint", None, (".distcp",), DISTRIBUTED),
+    Format("a single unnamed .npy array", _begins(rb"\x93NUMPY"), (), f"save all weights by name: {SAVE_NPZ}"),
     Format("a Parquet file", _begins(rb"PAR1[\x00-\x1f]"), (".parquet",), TORCH, PARQUET),
     Format(
         "a MATLAB file", _begins(rb"MATLAB 5\.0"), (".mat",), TORCH, f"read it with scipy.io.loadmat; then {AS_NPY}"

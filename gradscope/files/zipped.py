@@ -25,9 +25,9 @@ def zip_errors() -> Iterator[None]:
     try:
         yield
     except (NotImplementedError, RuntimeError) as error:
-        raise InputError(f"a zip file of a kind that is not supported ({printable(error)})", AGAIN) from None
+        raise InputError(f"an unsupported kind of zip file ({printable(error)})", AGAIN) from None
     except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, LookupError, ValueError, OverflowError) as error:
-        reason = printable(error) or "it ends too early"
+        reason = printable(error) or "it is truncated"
         raise InputError(f"not a complete zip file ({reason})", AGAIN) from None
     except OSError as error:
         if error.errno != errno.EINVAL:

@@ -23,7 +23,7 @@ def initialise(shape: Shape, rng: np.random.Generator, *, tmax: float = 200.0) -
         UsageError: the cell has no gate that keeps its state, or tmax is not above 2.
     """
     if not shape.keep_gates:
-        raise UsageError(f"chrono sets the gate that keeps the state, and {shape.cell} has none", "use lstm or gru")
+        raise UsageError(f"chrono needs a gate that keeps the state; {shape.cell} has none", "use lstm or gru")
     if not tmax > 2:
         raise UsageError(f"tmax must be above 2 steps, not {tmax:g}")
     weights = uniform(shape, rng) | without_bias(shape)

@@ -24,13 +24,13 @@ def sizes_of(parts: Any) -> dict[str, int]:
         UsageError: they are no such thing.
     """
     parts = {} if parts is None else parts
-    hint = "for instance parts = {'h': 32, 'c': 32}, output first"
+    hint = "for example parts = {'h': 32, 'c': 32}, output first"
     if not isinstance(parts, Mapping):
-        raise UsageError(f"parts must be a dict of names and sizes, and not {parts!r}", hint)
+        raise UsageError(f"parts must be a dict of names and sizes, not {parts!r}", hint)
     for name, size in parts.items():
         whole = isinstance(size, int | np.integer) and not isinstance(size, bool)
         if not isinstance(name, str) or not whole or size < 1:
-            raise UsageError(f"the part {name!r} cannot have size {size!r}: a name and a whole number from 1 on", hint)
+            raise UsageError(f"the part {name!r} cannot have size {size!r}: use a name and a positive integer", hint)
     return {name: int(size) for name, size in parts.items()}
 
 
@@ -48,7 +48,7 @@ def takes_two(function: Step) -> None:
         signature.bind(0, 0)
     except TypeError:
         name = getattr(function, "__name__", "the function")
-        raise InputError(f"{name}{signature} cannot be called with an input and a state, as {name}(x, s)") from None
+        raise InputError(f"{name}{signature} cannot be called with an input and a state as {name}(x, s)") from None
 
 
 def place(error: Exception, function: Any) -> str:

@@ -140,12 +140,12 @@ class FunctionCell(Network):
             raise InputError(f"{place(error, function)}{fails}: {words}") from error
         if name == "step" and isinstance(returned, tuple | list) and any(map(is_long, returned)):
             text = f"the step returned a {type(returned).__name__} of {len(returned)}"
-            hint = "one array holds the whole state, its parts one after the other; what a cell shows is its first part"
+            hint = "return the whole state in one array, its parts concatenated; the first part is the output"
             raise InputError(f"{text}; it must return the new state alone, of shape {shape}", hint)
         try:
             new = np.array(returned)
         except Exception as error:  # what is no array may fail in any way to become one
-            raise InputError(f"the {name} returned no array, but {type(returned).__name__}: {error}") from error
+            raise InputError(f"the {name} did not return an array, but {type(returned).__name__}: {error}") from error
         if new.dtype == object:
             what = "None" if returned is None else f"something of type {type(returned).__name__}"
             raise InputError(f"the {name} returned {what}; it must return an array of shape {shape}")

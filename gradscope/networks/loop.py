@@ -45,7 +45,7 @@ def closed_loop(
     inputs, outputs = cell.input_size, cell.output.stop - cell.output.start
     if readout is None:
         if bias is not None:
-            raise UsageError("a bias needs its readout", "give both, or none: then both are drawn")
+            raise UsageError("a bias needs its readout", "give both, or neither: then both are random")
         bound = 1 / np.sqrt(outputs)
         drawn = np.random.default_rng([seed, STREAM]).uniform(-bound, bound, (inputs, outputs + 1))
         readout, bias, name = drawn[:, 1:], drawn[:, 0], name or "random"
@@ -136,13 +136,13 @@ def check_loop(cell: Network) -> None:
         UsageError: the cell is a direction of a bidirectional network, a step function, or a loop already.
     """
     if isinstance(cell, Direction):
-        hint = "the reverse direction reads the end of the sequence first, which is not there yet"
-        raise UsageError("a bidirectional network cannot feed itself", hint)
+        hint = "its reverse direction reads the end of the sequence first, which does not exist yet"
+        raise UsageError("a bidirectional network cannot run in a closed loop", hint)
     if isinstance(cell, FunctionCell):
         hint = "put the readout into the step: lambda x, s: step(R @ s[:H] + b, s), with input_size=0"
-        raise UsageError("a step function of your own has no derivative in its input here", hint)
+        raise UsageError("the derivative of a step function with respect to its input is not available", hint)
     if isinstance(cell, Loop):
-        raise UsageError("the loop is closed already")
+        raise UsageError("the loop is already closed")
 
 
 def _real(array: Any, name: str, dtype: Any) -> Array:
@@ -156,15 +156,15 @@ def _check_shapes(R: Array, b: Array, name: str, inputs: int, outputs: int) -> N
     if R.ndim != 2:
         raise InputError(f"the readout '{name}' has shape {R.shape}; it must be ({inputs}, {outputs})")
     if R.shape != (inputs, outputs) and R.shape == (outputs, inputs):
-        hint = "rows must be what it makes and columns the units that it reads: transpose it"
+        hint = "rows are network inputs and columns are hidden units: transpose it"
         raise InputError(f"the readout '{name}' has shape {R.shape}; it must be ({inputs}, {outputs})", hint)
     if R.shape[1] != outputs:
-        raise InputError(f"the readout '{name}' reads {R.shape[1]} units; the output of the network has {outputs}")
+        raise InputError(f"the readout '{name}' takes {R.shape[1]} units; the network output has {outputs}")
     if R.shape[0] != inputs:
         hint = (
             "a head over a vocabulary is followed by sampling or argmax, which has no derivative; a closed loop needs "
-            "a readout that makes the next input itself"
+            "a readout whose output is the next input"
         )
-        raise InputError(f"the readout '{name}' makes {R.shape[0]} numbers; the network has {inputs} inputs", hint)
+        raise InputError(f"the readout '{name}' has {R.shape[0]} outputs; the network has {inputs} inputs", hint)
     if b.shape != (inputs,):
         raise InputError(f"the bias of the readout '{name}' has shape {b.shape}; it must be ({inputs},)")

@@ -43,7 +43,7 @@ class Norm:
     def __post_init__(self) -> None:
         eps = self.eps
         if isinstance(eps, bool) or not isinstance(eps, int | float | np.number) or not 0 <= eps < np.inf:
-            raise UsageError(f"eps of a norm must be a number from 0 on, not {eps!r}")
+            raise UsageError(f"eps of a norm must be a nonnegative number, not {eps!r}")
         for name, w in self.weights().items():
             if np.asarray(w).dtype.kind not in "fiu":
                 raise InputError(f"the {name} of a norm must be real numbers, not {np.asarray(w).dtype}")

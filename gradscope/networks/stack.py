@@ -52,7 +52,7 @@ class Stack(Network):
         widths = {name: c.output.stop for name, c in self.layers.items()}
         if self.residual and len(set(widths.values())) > 1:
             each = ", ".join(f"{n} of {name}" for name, n in widths.items())
-            raise UsageError(f"residual connections add up outputs of one size, and these are {each}")
+            raise UsageError(f"residual connections need outputs of equal size, not {each}")
         below = dict(zip(list(widths)[1:], widths.values(), strict=False))
         for name in self.norms:
             if name not in below:
@@ -282,13 +282,13 @@ def _check_layers(named: Mapping[str, Cell]) -> None:
     """Refuse layers that are no cells, have no proper names, or do not fit the ones below them."""
     for name, cell in named.items():
         if not (isinstance(name, str) and name.replace("_", "").replace("-", "").isalnum()):
-            raise UsageError(f"a layer is named by letters, digits, - and _, not {name!r}")
+            raise UsageError(f"a layer name may hold letters, digits, - and _, not {name!r}")
         if not isinstance(cell, Cell):
-            raise UsageError(f"layer {name} is no cell but a {type(cell).__name__}", "see gradscope.create")
+            raise UsageError(f"layer {name} is not a cell but a {type(cell).__name__}", "see gradscope.create")
     for (lower, below), (name, cell) in pairwise(named.items()):
         if cell.input_size != below.output.stop:
             given = below.output.stop
-            raise InputError(f"layer {name} has {cell.input_size} inputs, and {lower} below it has {given} outputs")
+            raise InputError(f"layer {name} has {cell.input_size} inputs, but {lower} below it has {given} outputs")
 
 
 def _norm(given: object) -> Norm | None:
@@ -304,7 +304,7 @@ def check_between(layers: int, *, residual: bool, normed: bool) -> None:
         UsageError: there is one layer, or none.
     """
     if layers < 1:
-        raise UsageError("a network has at least one layer")
+        raise UsageError("a network needs at least one layer")
     if layers == 1 and (residual or normed):
         what = "residual connections are" if residual else "a norm is"
-        raise UsageError(f"{what} between layers, and there is one layer", "ask for two or more")
+        raise UsageError(f"{what} between layers, but there is only one layer", "use at least two layers")

@@ -234,7 +234,7 @@ class Circuit:
         if not edges:
             return x
         share = "" if edges[0].share is None else f" {_percent(edges[0].share)}"
-        text = f"around{share}, {edges[0].label}" if share and edges[0].label else f"around{share}"
+        text = f"skip{share}, {edges[0].label}" if share and edges[0].label else f"skip{share}"
         top = max(self.heights[e.end] for e in edges)
         self.labels.append(Label(text, x + 0.06, top + TEXT_RISE, "around"))
         self.text_end = x + 0.06 + self.measure(text, NOTE_POINTS)

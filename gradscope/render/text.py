@@ -33,7 +33,7 @@ def render(
     reproducible: bool = False,
     ascii_only: bool = False,
 ) -> str:
-    """Write the sentence, the tables, the findings and the footer.
+    """Write the sentence, the findings, the tables and the footer.
 
     Args:
         report: what to write.
@@ -71,13 +71,16 @@ def render(
 
 def _piped(report: Report, words: Words) -> str:
     """Return the report without boxes, wraps and colours."""
-    parts = [words(report.sentence), *(_piped_table(table, words) for table in report.tables)]
+    parts = [words(report.sentence)]
     if report.findings:
         lines = []
         for f in report.findings:
             lines.append(f"{words(f.level)} ({words(f.code)}): {words(f.message)}")
             lines += [f"  -> {words(f.remedy)}"] if f.remedy else []
-        parts += ["\n".join(lines), words(_more(report))]
+        parts.append("\n".join(lines))
+    parts += [_piped_table(table, words) for table in report.tables]
+    if report.findings:
+        parts.append(words(_more(report)))
     if report.footer:
         parts.append(words(report.footer))
     return "\n\n".join(parts) + "\n"
@@ -108,10 +111,8 @@ def _padded(text: str, width: int, right: bool) -> str:
 def _parts(report: Report, width: int, words: Words, style: box.Box) -> list[RenderableType]:
     before, state, after = split_state(words(report.sentence), report.state)
     parts: list[RenderableType] = [Text.assemble(before, (state, f"bold {STATES.get(report.state, '')}"), after)]
-    for table in report.tables:
-        parts += ["", Text(words(table.title), "bold"), _table(table, width, words, style)]
     if report.findings:
-        parts += ["", Text("Findings", "bold")]
+        parts.append("")
     for f in report.findings:
         colour = LEVELS.get(f.level, "cyan")
         level = (words(f.level), f"bold {colour}")
@@ -121,6 +122,8 @@ def _parts(report: Report, width: int, words: Words, style: box.Box) -> list[Ren
         row = Grid.grid(padding=(0, 1))
         row.add_row(Text("*", colour), body)
         parts.append(row)
+    for table in report.tables:
+        parts += ["", Text(words(table.title), "bold"), _table(table, width, words, style)]
     if report.findings:
         parts += ["", Text(words(_more(report)), "dim")]
     if report.footer:

@@ -9,15 +9,15 @@ from gradscope.report.case import Case
 from gradscope.settings import HIDDEN, command_options
 
 PIPED = "standard input"  # the path of a model that came through a pipe
-MEASURED = "To measure what changes of the weights do, append --remedies (in Python, remedies=True)"
+MEASURED = "To measure the effect of other weights, append --remedies (in Python, remedies=True)"
 # What a cell without a bias that keeps its state is told when its gradient vanishes, by `Case.path_kinds`.
 OTHER_CELLS = {
-    (False, True): "A cell with a road around its recurrent weights keeps more",
-    (True, True): "Settings and own arrays of the cell decide how much its road around the recurrent weights keeps; "
-    "gates that are set to keep the state may keep more",
-    (True, False): "No recurrent weights are in the way: the cell's settings and own arrays decide what a unit keeps; "
-    "gates that are set to keep the state may keep more",
-    None: "Gates that are set to keep the state may keep more",
+    (False, True): "A cell with a skip path around its recurrent weights keeps more",
+    (True, True): "The settings and parameters of the cell decide how much its skip path keeps; "
+    "gates that are biased to keep the state may keep more",
+    (True, False): "No gradient passes through recurrent weights: settings and parameters of the cell decide how much "
+    "a unit keeps; gates that are biased to keep the state may keep more",
+    None: "Gates that are biased to keep the state may keep more",
 }
 
 Document = dict[str, Any]
@@ -28,17 +28,17 @@ def keep_more(case: Case) -> str:
     target, hidden = _target(case.model), int(case.model["hidden_size"])
     size = f" --hidden {hidden}" if hidden != HIDDEN else ""
     if not target or (not case.advisable and case.sampled):
-        text = MEASURED if case.measurable else "Measure a remedy before you train"
-        return f"{text}; gradscope compare takes several models on the same inputs."
+        text = MEASURED if case.measurable else "Measure a remedy before training"
+        return f"{text}; gradscope compare runs several models on the same inputs."
     chrono = f":init=chrono,tmax={max(case.reach.steps, 3)}{size}{_options(case.model, case.config)}"
     gates = case.keep_gates or case.forget_gates
     if gates:
         gate, cell = next(iter(gates.values())), target if case.sampled else str(case.model["cell"])
-        text = f"Keep more of the state at each step, by the bias of the {gate} gate"
-        several = " (--remedies tries several)" * case.measurable
-        return f"{text}{several}. To see what it does: gradscope compare {target} {cell}{chrono}"
+        text = f"Set the bias of the {gate} gate to keep more of the state"
+        several = " (--remedies tries several values)" * case.measurable
+        return f"{text}{several}. To see the effect: gradscope compare {target} {cell}{chrono}"
     weights = " (--remedies tries other weights)" * (case.measurable and case.path_kinds != (True, False))
-    return f"{OTHER_CELLS[case.path_kinds]}{weights}. To see how much: gradscope compare {target} lstm{chrono}"
+    return f"{OTHER_CELLS[case.path_kinds]}{weights}. To see the effect: gradscope compare {target} lstm{chrono}"
 
 
 def _target(model: Document) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from gradscope._version import __version__
 from gradscope.report.case import Case
+from gradscope.report.model import share
 from gradscope.report.remedy import Remedy, with_remedies
 from gradscope.report.section import documented
 from gradscope.report.strict import record, strict
@@ -56,17 +57,19 @@ def analysis_document(case: Case, notes: list[Document], remedies: tuple[Remedy,
 def comparison_document(results: list[Document], names: list[str], config: Document) -> Document:
     """Build the document of kind "comparison" from documents of kind "analysis"."""
     order = sorted(range(len(results)), key=lambda i: -_reached(results[i]))
-    parts = [f"{_far(results[i])} in {names[i]}" for i in order[:NAMED]]
+    first, *rest = [(_title(results[i], names[i]), _far(results[i])) for i in order[:NAMED]]
+    others = [f"{name} {far}" for name, far in rest]
     if len(order) > NAMED:
-        parts.append(f"no further in {len(order) - NAMED} more")
+        others.append(f"the other {len(order) - NAMED} at most {_reached(results[order[NAMED - 1]])}")
     bars = {r["metrics"]["reach_threshold"] for r in results}
-    bar = f"{bars.pop():g}" if len(bars) == 1 else "its threshold"
+    bar = share(bars.pop()) if len(bars) == 1 else "the threshold fraction"
     lengths = {_steps(r) for r in results}
     seed = {r["config"].get("seed") for r in results}
     facts = [f"{lengths.pop()} steps"] if len(lengths) == 1 else []
     facts += [f"seed {seed.pop()}"] if len(seed) == 1 else []
     tail = f" ({', '.join(facts)})" if facts else ""
-    sentence = f"REACH: at least {bar} of the gradient gets back {', '.join(parts)}{tail}"
+    plural = "step" if _reached(results[order[0]]) == 1 else "steps"
+    sentence = ", ".join([f"{first[0]} keeps {bar} of the gradient for {first[1]} {plural}", *others]) + tail
     return envelope("comparison", config) | {
         "verdict": {"sentence": sentence, "order": [names[i] for i in order]},
         "results": [
@@ -78,8 +81,14 @@ def comparison_document(results: list[Document], names: list[str], config: Docum
 
 def _far(result: Document) -> str:
     reached = _reached(result)
-    plural = "step" if reached == 1 else "steps"
-    return f"all {reached} {plural}" if reached == _steps(result) else f"{reached} {plural}"
+    return f"all {reached}" if reached == _steps(result) else str(reached)
+
+
+def _title(result: Document, name: str) -> str:
+    """Return the name of a model in a sentence: "GRU" for the cell gru, and what the user wrote otherwise."""
+    model = result["model"]
+    builtin = model["source"] == "init" and "path" not in model and name == model["cell"]
+    return name.upper().replace("_", " ") if builtin else name
 
 
 def _unlike(results: list[Document]) -> list[Document]:
@@ -95,7 +104,7 @@ def _unlike(results: list[Document]) -> list[Document]:
     differences += [f"inputs {' and '.join(inputs)}"] if len(inputs) > 1 else []
     if not differences:
         return []
-    text = f"The models were not run alike: {'; '.join(differences)}."
+    text = f"The models were run with different settings: {'; '.join(differences)}."
     return [{"code": "GS-UNLIKE", "message": text, "where": "config"}]
 
 

@@ -44,7 +44,7 @@ def _dense_graph(cell: Network) -> Diagram:
         with np.errstate(all="ignore"):
             J = cell.linearise(_generic_point(cell.input_size, 0), _generic_point(cell.state_size, 1))
             around, through = J.jvp_split(np.eye(cell.state_size))
-        note = "The box holds all that goes through weights."
+        note = "The box stands for all paths through weights."
     slices = ranges(tuple(cell.sizes.values()))
     for a, columns in zip(old, slices, strict=True):
         edges += [Edge(a.name, step.name, "weights")] if through[:, columns].any() else []

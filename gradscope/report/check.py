@@ -13,8 +13,8 @@ from gradscope.report.build import envelope
 
 def right_sentence(name: str, *, surrogate: bool = False) -> str:
     """Return the verdict on a cell that keeps all rules."""
-    what = "a surrogate, as it says," if surrogate else "the derivative of its step,"
-    return f"{name}: its Jacobian is {what} and it keeps the rules of a cell"
+    what = "a declared surrogate" if surrogate else "the derivative of the step"
+    return f"{name}: the Jacobian is {what}, and every check of the cell passes"
 
 
 def check_document(

@@ -65,7 +65,7 @@ def find(text: str) -> Code:
     known = {c.removeprefix("GS-"): code for c, code in codes().items()}
     if bare not in known:
         meant = plugins.suggest(bare, [c.lower() for c in known]).upper().replace("DID YOU MEAN ", "did you mean GS-")
-        raise UsageError(f"there is no finding '{text}'", f"{meant}gradscope explain lists all")
+        raise UsageError(f"no finding is called '{text}'", f"{meant}gradscope explain lists all findings")
     return known[bare]
 
 

@@ -70,7 +70,7 @@ def _facts(cell: Network | JacobianChain) -> dict[str, Any]:
 def _title(facts: Mapping[str, Any]) -> str:
     size = facts["hidden_size"]
     if facts["cell"] in ("jacobians", "function"):
-        return f"own {facts['cell']}, state of {size}"
+        return f"{'Jacobians' if facts['cell'] == 'jacobians' else facts['cell']}, state size {size}"
     loop = ", closed loop" if "readout" in facts else ""
     return f"{str(facts['cell']).upper().replace('_', ' ')}, {size} unit{'s'[: size != 1]}{loop}"
 

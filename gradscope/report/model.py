@@ -35,6 +35,24 @@ def percent(share: float) -> str:
     return f"{share:.0%}"
 
 
+def share(fraction: float) -> str:
+    """Write a fraction in percent, with the digits that it has: "0.1 %"."""
+    return f"{100 * fraction:.12g} %"
+
+
+def remaining(log10: float) -> str:
+    """Write in percent what is left, given the log10 of the fraction: "9.4 %"."""
+    return f"{times(log10 + 2)} %"
+
+
+def threshold(fraction: float) -> str:
+    """Write a threshold: "0.5", "1e-3"."""
+    if fraction >= 0.01:
+        return f"{fraction:g}"
+    mantissa, exponent = f"{fraction:.3e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"
+
+
 def times(log10: float) -> str:
     """Write a factor given its log10: 0.12, 35, 1.2e-8."""
     if abs(log10) < 3:

@@ -25,7 +25,7 @@ def from_document(document: Document) -> Report:
     kind = document.get("kind") if isinstance(document, dict) else None
     known = {"analysis": _analysis, "comparison": _comparison, "inspection": _inspection, "check": _check}
     if kind not in known:
-        raise InputError("this is not a result of gradscope that can be drawn", f"its kind is {str(kind)[:40]!r}")
+        raise InputError("this is not a gradscope result that can be shown", f"its kind is {str(kind)[:40]!r}")
     version = str(document.get("schema_version"))
     if version.split(".")[0] != "1":
         raise InputError(
@@ -35,7 +35,7 @@ def from_document(document: Document) -> Report:
         return known[kind](document)
     except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
         raise InputError(
-            f"the result is damaged: {type(error).__name__} at {error}", "make it again with gradscope analyze"
+            f"the result is damaged: {type(error).__name__} at {error}", "recreate it with gradscope analyze"
         ) from error
 
 
@@ -84,7 +84,7 @@ def _comparison(document: Document) -> Report:
         Column("half-life", ".3g"),
         Column("rate", ".3g"),
         Column("log10 gain", ".2f"),
-        Column("around", ".2f"),
+        Column("skip path", ".2f"),
     )
     rows = []
     for name in document["verdict"]["order"]:
@@ -124,7 +124,7 @@ def _remedies_of(results: list[Document], order: list[str]) -> list[Table]:
         Column("reach", "d"),
         Column("log10 gain", ".2f"),
     )
-    return [Table("What would help most, of what was tried", columns, tuple(rows))] if rows else []
+    return [Table("Best change of each model", columns, tuple(rows))] if rows else []
 
 
 COMPUTED = ("GS-VANISHING", "GS-EXPLODING")  # whose remedy holds numbers where --remedies was given
@@ -154,7 +154,7 @@ def _gathered(group: list[tuple[str, Finding]]) -> Finding:
         return replace(first, message=f"{_names([name, *rest])}: {bare.pop()}")
     message = f"{name}: {first.message.removeprefix(f'{name}: ')}"
     message += "" if message.endswith(".") else "."
-    return replace(first, message=f"{message} Likewise, with numbers of their own, {_names(rest)}.")
+    return replace(first, message=f"{message} Also, with other values: {_names(rest)}.")
 
 
 def _names(names: list[str]) -> str:
@@ -201,7 +201,7 @@ def _inspection(document: Document) -> Report:
 
 
 def _check(document: Document) -> Report:
-    words = [Column(title, numeric=False) for title in ("new part", "road", "by")]
+    words = [Column(title, numeric=False) for title in ("new part", "path", "with respect to")]
     columns = (
         Column("map", "d"),
         *words,
@@ -223,8 +223,8 @@ def _check(document: Document) -> Report:
     )
     derivatives = Table("Derivatives", columns, rows)
     facts = Table(
-        "Facts",
-        tuple(Column(title, numeric=False) for title in ("what", "found", "verdict")),
+        "Properties",
+        tuple(Column(title, numeric=False) for title in ("property", "result", "verdict")),
         tuple((x["what"], x["found"], "ok" if x["right"] else "WRONG") for x in document["facts"]),
     )
     return Report(

@@ -19,9 +19,9 @@ OTHER = {"vanishing": ("exploding", "nonfinite"), "exploding": ("vanishing", "no
 KINDS = tuple(OTHER)  # what there is to remedy
 ADVISED = ("GS-VANISHING", "GS-EXPLODING")
 WHY_NOT = {
-    "stable": "the gradient neither vanishes nor explodes, there is nothing to remedy",
-    "inconclusive": "whether the gradient vanishes or explodes is not settled",
-    "nonfinite": "what is not finite has to be mended first",
+    "stable": "the gradient neither vanishes nor explodes",
+    "inconclusive": "it is not determined whether the gradient vanishes or explodes",
+    "nonfinite": "nonfinite values must be fixed first",
 }
 
 
@@ -102,10 +102,10 @@ def _advice(before: Reach, tried: tuple[Remedy, ...], fed: str) -> str:
     top = tried[0]
     if not top.helps:
         count = len(tried)
-        return "The one change tried does not help." if count == 1 else f"None of the {count} changes tried helps."
+        return "The only change tried does not help." if count == 1 else f"None of the {count} changes tried helps."
     still = "still " if top.state in KINDS else ""
     text = f"With {top.change} {_moves(before, top)}: {still}{top.state}"
-    return f"{text} (measured on the same {fed}, all else unchanged)."
+    return f"{text} (measured on the same {fed}, nothing else changed)."
 
 
 def _moves(before: Reach, top: Remedy) -> str:
@@ -113,7 +113,7 @@ def _moves(before: Reach, top: Remedy) -> str:
     reach += " (the whole run)" if top.reach == before.steps else ""
     if before.rate is None:
         return f"the gradient is no longer zero: rate {top.rate:.3g}, reach {reach or 'not determined'}"
-    moves = f"the rate moves from {before.rate:.3g} to {top.rate or 0:.3g}"
+    moves = f"the rate changes from {before.rate:.3g} to {top.rate or 0:.3g}"
     if before.rate > 0 and before.log10_gain is not None and top.log10_gain is not None:
         return f"{moves} and the gain over the run from {times(before.log10_gain)} to {times(top.log10_gain)}"
     return f"{moves} and the reach from {before.reach} to {reach}" if before.reach is not None and reach else moves
@@ -123,9 +123,9 @@ def _note(state: str, rate: float | None, tried: tuple[Remedy, ...], fed: str) -
     if not tried:
         return f"No change was tried: {WHY_NOT.get(state, 'none is known for this model')}."
     count = sum(r.helps for r in tried)
-    nearer = "the rate comes nearer to zero, clear of the 95 % interval of the difference"
-    how = nearer if rate is not None else "the gradient is zero in none of the sequences"
+    nearer = "moves the rate towards zero by more than the 95 % interval of the difference"
+    how = nearer if rate is not None else "makes the gradient nonzero in every sequence"
     text = f"{count} of {len(tried)} changes tried help{'s' * (count == 1)}"
-    text += f": alone and on the same {fed}, {how}" * (count > 0)
-    text += ". This is at these weights: training moves them, and a change of trained weights changes "
+    text += f": {'each of them' if count > 1 else 'it'}, alone and on the same {fed}, {how}" * (count > 0)
+    text += ". The numbers hold for these weights: training changes them, and changing trained weights changes "
     return text + "what the network computes."

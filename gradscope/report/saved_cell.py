@@ -13,7 +13,7 @@ from gradscope.networks.loop import closed_loop
 from gradscope.networks.network import Network
 from gradscope.networks.stack import stack
 
-HINT = "where it is measured, gradscope analyze ... --diagram draws it"
+HINT = "use gradscope analyze ... --diagram, which draws while it measures"
 
 
 def saved_cell(document: Mapping[str, Any]) -> Network:
@@ -35,18 +35,18 @@ def _from_model(model: Mapping[str, Any]) -> Network:
     kind, source = model["cell"], model["source"]
     state = {part["name"]: part["size"] for part in model["state"]}
     if kind == "jacobians":
-        raise InputError("a saved result does not hold the step behind Jacobians")
+        raise InputError("a saved result of Jacobians does not hold the step function")
     if kind not in plugins.names("cells") or ("path" in model and source != "checkpoint"):
-        raise InputError(f"a saved result does not hold the formulas of {kind}, a cell of your own", HINT)
+        raise InputError(f"a saved result does not hold the formulas of the user-defined cell {kind}", HINT)
     if model["layers"] > 1 and source == "python":  # they may be of several kinds
-        raise InputError("a saved result does not tell each layer of a network that was put together in Python", HINT)
+        raise InputError("a saved result does not describe the layers of a network that was built in Python", HINT)
     try:
         cell = _network(kind, model, list(dict.fromkeys(part.rpartition(".")[0] for part in state)))
         fits = cell.sizes == state
     except GradscopeError as error:
-        raise InputError(f"a saved result does not tell enough of this {kind}: {error.message}", HINT) from error
+        raise InputError(f"the saved result does not describe this {kind} completely: {error.message}", HINT) from error
     if not fits:
-        raise InputError(f"a saved result does not tell enough of this {kind}: its state is another one", HINT)
+        raise InputError(f"the saved result does not describe this {kind} completely: the state differs", HINT)
     return cell
 
 

@@ -30,64 +30,63 @@ def _envelope(kind: str) -> Fields:
     """Return what every document begins with."""
     return {
         "schema_version": string(
-            "Version of this schema, major.minor; within one major version it only grows.", pattern=r"^1\.[0-9]+$"
+            "Schema version, major.minor; within a major version fields are only added.",
+            pattern=r"^1\.[0-9]+$",
         ),
-        "kind": constant("What the document is.", kind),
-        "tool": ref("What wrote the document.", "tool"),
-        "config": ref("Every setting that was used, resolved.", "config"),
+        "kind": constant("Kind of the document.", kind),
+        "tool": ref("The program that wrote the document.", "tool"),
+        "config": ref("All settings used, with defaults resolved.", "config"),
     }
 
 
 ANALYSIS: Fields = {
     **_envelope("analysis"),
-    "model": ref("What was measured.", "model"),
+    "model": ref("The model that was measured.", "model"),
     "verdict": record(
-        "The answer.",
+        "The verdict.",
         {
             "state": choice(
                 "Whether the gradient vanishes (loses three decades by the first step), explodes (gains "
-                "three), neither (stable), cannot be told from one or the other (inconclusive), or is not "
-                "finite. On runs of less than 100 steps the bar is lower in proportion.",
+                "three), neither (stable), is not determined (inconclusive), or is not "
+                "finite. For runs of less than 100 steps the threshold is lower in proportion.",
                 *STATES,
             ),
-            "sentence": string("The answer in one sentence."),
-            "findings": array("Conclusions beside the verdict.", ref("A conclusion beside the verdict.", "finding")),
+            "sentence": string("The verdict in one sentence."),
+            "findings": array("Findings beside the verdict.", ref("A finding beside the verdict.", "finding")),
         },
     ),
-    "metrics": ref("Single numbers.", "metrics"),
+    "metrics": ref("Scalar metrics.", "metrics"),
     "remedies": array(
-        "What changes of the weights do, each alone and on the same inputs, best first: what helps, and of "
-        "that the rate nearest to zero. Only with --remedies; empty where nothing was tried, and a finding "
-        "says why.",
+        "Effect of changes of the weights, each alone and on the same inputs, best first: those that help, by "
+        "distance of the rate from zero. Only with --remedies; empty if no change was tried, and a finding "
+        "states why.",
         ref("A change of the weights.", "remedy"),
         optional=True,
     ),
     "series": ref("Numbers by time step, by lag and by gate.", "series"),
     "nonfinite": array(
-        "What is not finite, in what was measured and in this document: a number that is not finite is null "
-        "there, and here is where and what it was.",
+        "Nonfinite values in the model, the data and this document: in the document they are null, and this "
+        "list holds their place and kind.",
         ref("One array, or one number of this document.", "nonfinite"),
     ),
-    "warnings": array("What was assumed, converted or left out.", ref("A note.", "warning")),
-    "run": ref("Where and when; left out with --reproducible.", "run", optional=True),
+    "warnings": array("Assumptions, conversions and omissions.", ref("One note.", "warning")),
+    "run": ref("Place and time of the run; left out with --reproducible.", "run", optional=True),
 }
 
-RESULT: Fields = {"name": string("What the model is called in this comparison."), **ANALYSIS}
+RESULT: Fields = {"name": string("Name of the model in this comparison."), **ANALYSIS}
 
 COMPARISON: Fields = {
     **_envelope("comparison"),
     "verdict": record(
-        "The answer.",
+        "The verdict.",
         {
-            "sentence": string("The answer in one sentence."),
-            "order": array("Names of the models, the one that reaches farthest first.", string("")),
+            "sentence": string("The verdict in one sentence."),
+            "order": array("Names of the models, largest reach first.", string("")),
         },
     ),
-    "results": array(
-        "One analysis a model, in the order they were given.", ref("One of the models.", "result"), minItems=1
-    ),
-    "warnings": array("What concerns the comparison itself.", ref("A note.", "warning")),
-    "run": ref("Where and when; durations added up; left out with --reproducible.", "run", optional=True),
+    "results": array("One analysis per model, in the given order.", ref("One of the models.", "result"), minItems=1),
+    "warnings": array("Notes on the comparison itself.", ref("One note.", "warning")),
+    "run": ref("Place and time of the run, durations added up; left out with --reproducible.", "run", optional=True),
 }
 
 INSPECTION: Fields = {
@@ -95,16 +94,16 @@ INSPECTION: Fields = {
     "file": record(
         "The checkpoint.",
         {
-            "name": string("Its name, without the folder."),
+            "name": string("File name, without the folder."),
             "format": string("Name of the reader that recognised it."),
             "sha256": string("Its SHA-256, hexadecimal.", pattern=SHA256),
             "size_bytes": integer("Its size in bytes.", minimum=0),
         },
     ),
     "verdict": record(
-        "The answer.",
+        "The verdict.",
         {
-            "sentence": string("The answer in one sentence."),
+            "sentence": string("The verdict in one sentence."),
         },
     ),
     "layers": array(
@@ -117,8 +116,8 @@ INSPECTION: Fields = {
                 "input_size": integer("Number of inputs.", minimum=1),
                 "hidden_size": integer("Units of a layer.", minimum=1),
                 "layers": integer("Layers of the network.", minimum=1),
-                "bidirectional": boolean("Whether there is a second direction."),
-                "settings": record("Settings of the cell that are not at their default.", {}, others=True),
+                "bidirectional": boolean("Whether the network is bidirectional."),
+                "settings": record("Settings of the cell that differ from their defaults.", {}, others=True),
                 "state": ref("Parts of the state.", "state"),
                 "assumptions": array(
                     "What the file does not say, and where the Jacobian of a function comes from, one sentence each.",
@@ -129,35 +128,35 @@ INSPECTION: Fields = {
         ),
     ),
     "other_tensors": array(
-        "Tensors that belong to none of them.",
+        "Tensors that belong to no recurrent network.",
         record(
             "A tensor.",
             {
-                "name": string("Name that it goes by."),
+                "name": string("Name."),
                 "shape": array("Its shape.", integer("")),
                 "dtype": string("Type of its numbers."),
             },
         ),
     ),
-    "warnings": array("What was assumed, converted or left out.", ref("A note.", "warning")),
+    "warnings": array("Assumptions, conversions and omissions.", ref("One note.", "warning")),
 }
 
 CHECK: Fields = {
     **_envelope("check"),
     "model": record(
-        "What was looked at.",
+        "The cell that was checked.",
         {
             "cell": string("Name of the cell, of the class or of the function."),
             "function": boolean("Whether it is a step function, of which facts are found out in place of derivatives."),
-            "path": string("Name of its file, without the folder, where it is the user's own.", optional=True),
+            "path": string("Name of its file, without the folder, if user-defined.", optional=True),
             "sha256": string("SHA-256 of that file, hexadecimal.", optional=True, pattern=SHA256),
         },
     ),
     "verdict": record(
-        "The answer.",
+        "The verdict.",
         {
-            "passed": boolean("Whether nothing is wrong."),
-            "sentence": string("The answer in one sentence."),
+            "passed": boolean("Whether every check passed."),
+            "sentence": string("The verdict in one sentence."),
         },
     ),
     "derivatives": array(
@@ -178,32 +177,32 @@ CHECK: Fields = {
                 "of": string("Name of that preactivation or part; n_x is the input preactivation of gate n."),
                 "error": number(
                     "Largest difference from the derivative of the step over units and states, relative to the "
-                    "largest derivative; null where it is not finite.",
+                    "largest derivative; null if nonfinite.",
                     minimum=0,
                 ),
-                "allowed": number("The error that rounding may make.", null=False, minimum=0),
-                "right": boolean("Whether the error is allowed."),
+                "allowed": number("Allowed rounding error.", null=False, minimum=0),
+                "right": boolean("Whether the error is within the allowed one."),
                 "remark": string("How what is stated has to do with what it should be; empty where that is not known."),
             },
         ),
     ),
     "facts": array(
-        "What was found out about a step function.",
+        "Properties of a step function.",
         record(
-            "One fact.",
+            "One property.",
             {
-                "what": string("What was asked."),
-                "found": string("The answer."),
-                "right": boolean("Whether it keeps the rules of a step function."),
+                "what": string("Name of the property."),
+                "found": string("The verdict."),
+                "right": boolean("Whether the property is as required."),
             },
         ),
     ),
 }
 
 KINDS = {
-    "analysis": record("How far gradients reach through one model.", ANALYSIS),
+    "analysis": record("How far gradients reach in one model.", ANALYSIS),
     "comparison": record("Several models on the same inputs, side by side.", COMPARISON),
-    "inspection": record("What recurrent layers a checkpoint holds.", INSPECTION),
+    "inspection": record("The recurrent layers of a checkpoint.", INSPECTION),
     "check": record("Whether a cell's Jacobian is the derivative of its step.", CHECK),
 }
 
@@ -228,8 +227,8 @@ DEFINITIONS = {
             ),
             "norm": choice("Normalisation of the input of every layer above the first.", "layer", "rms", optional=True),
             "input_size": integer("Number of input features of a cell that is checked.", optional=True, minimum=1),
-            "lead_in": integer("Steps read before the run began, where there were any.", optional=True, minimum=1),
-            "loss": string("The loss: last, mean or sum, each a random readout; or given.", optional=True),
+            "lead_in": integer("Warm-up steps before the run, if any.", optional=True, minimum=1),
+            "loss": string("The loss: last, mean or sum of a random readout; or given.", optional=True),
             "step_spectra": integer(
                 "Number of time steps whose Jacobian spectrum was computed.", optional=True, minimum=0
             ),
@@ -237,9 +236,9 @@ DEFINITIONS = {
         others=True,
     ),
     "model": record(
-        "The model: where it comes from, and its sizes.",
+        "The model: its source and sizes.",
         {
-            "source": choice("Random weights, a file, or an object made in Python.", "init", "checkpoint", "python"),
+            "source": choice("Source: random weights, a file, or a Python object.", "init", "checkpoint", "python"),
             "cell": string(
                 "Name of the cell, or of the class or function in a file of the user's own; function or "
                 "jacobians where it was made in Python."
@@ -253,11 +252,11 @@ DEFINITIONS = {
                 optional=True,
             ),
             "norm": string(
-                "What normalises the input of layers above the bottom one, layer or rms; where something does.",
+                "Normalisation of the input of every layer above the first, layer or rms; if any.",
                 optional=True,
             ),
             "state": ref("Parts of the state.", "state"),
-            "settings": record("Settings of the cell that are not at their default.", {}, others=True),
+            "settings": record("Settings of the cell that differ from their defaults.", {}, others=True),
             "assumptions": array(
                 "What the file does not say, and where the Jacobian of a function comes from, one sentence each.",
                 string(""),
@@ -285,34 +284,34 @@ DEFINITIONS = {
         record(
             "A part of the state.",
             {
-                "name": string("Name that it goes by."),
+                "name": string("Name."),
                 "size": integer("Number of variables.", minimum=1),
             },
         ),
     ),
     "finding": record(
-        "A conclusion.",
+        "A finding.",
         {
-            "code": string("A name that does not change, GS-...", pattern=CODE),
-            "level": choice("How bad it is.", "info", "warning", "error"),
-            "message": string("A sentence with the number."),
-            "remedy": string("What to do; empty where there is nothing to do."),
+            "code": string("Stable code, GS-...", pattern=CODE),
+            "level": choice("Severity.", "info", "warning", "error"),
+            "message": string("Message, with the number."),
+            "remedy": string("Suggested action; empty if none."),
         },
     ),
     "warning": record(
-        "A note on what was assumed, converted or left out.",
+        "A note on an assumption, conversion or omission.",
         {
-            "code": string("A name that does not change, GS-...", pattern=CODE),
-            "message": string("A sentence."),
-            "where": string("What it is about."),
+            "code": string("Stable code, GS-...", pattern=CODE),
+            "message": string("Message."),
+            "where": string("The part of the document or input concerned."),
         },
     ),
     "nonfinite": record(
-        "Numbers of one kind in one place.",
+        "Nonfinite values of one kind in one array.",
         {
             "path": string("The array: data, inputs, states, model.weights.NAME; or a field of this document."),
-            "kind": choice("What they are; the log10 of an exact zero is -inf.", "nan", "inf", "-inf"),
-            "count": integer("How many.", minimum=1),
+            "kind": choice("Kind of value; the log10 of an exact zero is -inf.", "nan", "inf", "-inf"),
+            "count": integer("Number of values.", minimum=1),
             "first": array(
                 "Index of the first one, from 0: of data (sequence, step, column), of inputs (step, input, "
                 "sequence), of states (step, unit, sequence).",
@@ -321,13 +320,13 @@ DEFINITIONS = {
         },
     ),
     "remedy": record(
-        "A change of the weights, and what it does.",
+        "A change of the weights and its effect.",
         {
             "change": string("The change in words, such as forget bias +1."),
             "state": choice("Verdict of the changed cell.", *STATES),
-            "rate": number("Mean slope of ln|dL/ds| on its way back, nats per step; negative: the gradient shrinks."),
+            "rate": number("Mean slope of ln|dL/ds| back in time, nats per step; negative: the gradient shrinks."),
             "rate_ci95": array(
-                "95 % confidence interval of the rate, nats per step; null where there is too little to tell.",
+                "95 % confidence interval of the rate, nats per step; null if not determined.",
                 number("", null=False),
                 null=True,
                 minItems=2,
@@ -342,7 +341,7 @@ DEFINITIONS = {
             ),
             "reach": integer(
                 "Largest lag, in steps, at which the median gradient norm is still at least reach_threshold of "
-                "its value at lag 0; null where that value is zero or not finite.",
+                "its value at lag 0; null if that value is zero or nonfinite.",
                 null=True,
                 minimum=0,
             ),
@@ -355,7 +354,7 @@ DEFINITIONS = {
         },
     ),
     "run": record(
-        "Where and when the numbers were made.",
+        "Place and time of the run.",
         {
             "started": string("Local time with offset, or UTC, ISO 8601.", format="date-time"),
             "duration_s": number("Wall time of the analysis, seconds.", null=False, minimum=0),
@@ -363,7 +362,7 @@ DEFINITIONS = {
             "numpy": string("Version of numpy."),
             "scipy": string("Version of scipy."),
             "blas": string("Name and version of numpy's BLAS."),
-            "threads": integer("BLAS threads that the environment asks for; null where it does not say.", null=True),
+            "threads": integer("BLAS threads set by the environment; null if not set.", null=True),
             "host": string("Name of the machine."),
         },
     ),
@@ -389,7 +388,7 @@ def schema() -> dict[str, Any]:
         "title": "Results of gradscope",
         "description": "What gradscope writes as JSON. Natural logs are called rate and are in nats per step; "
         "magnitudes are log10. A number that is not determined or not finite is null. "
-        "Within 1.x this schema only grows.",
+        "Within 1.x fields are only added.",
         "oneOf": [{"$ref": f"#/$defs/{kind}"} for kind in KINDS],
         "$defs": {name: field.node for name, field in definitions.items()},
     }

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from gradscope.report import section
 from gradscope.report.advice import MEASURED, keep_more
 from gradscope.report.case import Case
-from gradscope.report.model import Finding, times
+from gradscope.report.model import Finding, remaining, share, threshold, times
 from gradscope.report.tables import count
 
 DECADES = 3.0
@@ -52,23 +52,23 @@ def _state(case: Case) -> tuple[str, str]:
     reach, gain = case.reach, case.reach.log10_gain
     if reach.zero_from == 0:
         ends = case.answers["gradients"].loss_ends
-        there = f"after step {ends}: cut data and loss gradient there" if ends else "at the last step"
-        return "inconclusive", f"the loss has no gradient {there}"
+        there = f"after step {ends}: truncate data and loss gradient there" if ends else "at the last step"
+        return "inconclusive", f"the loss gradient is zero {there}"
     if reach.zero_from is not None:
-        where = "from the first step back" if reach.zero_from == 1 else f"from {reach.zero_from} steps back"
-        return "vanishing", f"the gradient is exactly zero {where}"
+        return "vanishing", f"the gradient is exactly zero at lag {reach.zero_from} and beyond"
     if gain is None:
-        return "nonfinite", "the gradient does not stay finite on its way back"
+        return "nonfinite", "the gradient becomes nonfinite during backpropagation"
     if reach.rate is None:  # the gains of some sequences are -inf, and a mean of those says nothing
         if math.isinf(gain):
-            return "inconclusive", "half of the sequences have no gradient at all at the first step, the others have"
-        text = f"the median gradient changes by a factor {times(gain)}, and some sequences have none at all"
+            return "inconclusive", "the gradient at the first step is exactly zero in half of the sequences"
+        text = f"the median gradient norm changes by a factor of {times(gain)}, and some gradients are exactly zero"
         return "inconclusive", text
     if reach.steps < SHORTEST:
         are = "is" if reach.steps == 1 else "are"
-        return "inconclusive", f"{count(reach.steps)} {are} too short to fit a rate"
+        return "inconclusive", f"{count(reach.steps)} {are} too few to fit a rate"
     if reach.interval is None:
-        return "inconclusive", f"one short sequence gives no error bar; the gradient changes by {times(gain)}"
+        text = f"one short sequence gives no error bar; the gradient norm changes by a factor of {times(gain)}"
+        return "inconclusive", text
     return _against_the_bar(case, reach.rate, reach.interval, gain)
 
 
@@ -79,16 +79,19 @@ def _against_the_bar(case: Case, rate: float, interval: tuple[float, float], gai
     low, high = (r * reach.steps / math.log(10.0) for r in interval)
     if high < -bar:
         far = reach.reach is not None and reach.reach < reach.steps
-        below = f" and is below {reach.threshold:g} after {reach.reach}" if far else ""
+        below = f" and is below {threshold(reach.threshold)} after {reach.reach}" if far else ""
         return "vanishing", f"the gradient halves every {_steps(reach.half_life)}{below}"
     if low > bar:
-        doubling = _steps(math.log(2) / rate)
-        return "exploding", f"the gradient doubles every {doubling} and grows {times(gain)} times"
+        doubling, fold = _steps(math.log(2) / rate), f"{times(gain)}-fold over {count(reach.steps)}"
+        return "exploding", f"the gradient doubles every {doubling} and grows {fold}"
     if -bar < low and high < bar:
-        return "stable", f"the gradient changes by a factor {times(gain)} over {reach.steps} steps"
-    span = f"between {times(low)} and {times(high)}"
+        if gain < 0 or times(gain) == "1":
+            return "stable", f"{remaining(gain)} of the gradient norm is left after {count(reach.steps)}"
+        return "stable", f"the gradient norm grows {times(gain)}-fold over {count(reach.steps)}"
+    span = f"{times(low)} to {times(high)}"
     crossed = times(-bar if low < -bar else bar)
-    return "inconclusive", f"the gradient changes by a factor {span} (95 % interval), across the bar of {crossed}"
+    text = f"the gradient norm changes by a factor of {span} (95 % interval), which includes the threshold {crossed}"
+    return "inconclusive", text
 
 
 def _steps(steps: float | None) -> str:
@@ -103,7 +106,7 @@ def _findings(case: Case) -> list[Finding]:
         return [_vanishing(case)]
     if case.state != "exploding" or gain is None:
         return []
-    text = f"The gradient at the first step is {times(gain)} times the one at the last."
+    text = f"The gradient norm at the first step is {times(gain)} times that at the last step."
     remedy = f"Clip the gradient norm, or use smaller recurrent weights{' (--gain below 1)' * case.sampled}."
     remedy += f" {MEASURED}." * case.measurable
     return [Finding("GS-EXPLODING", "warning", text, remedy)]
@@ -113,10 +116,11 @@ def _vanishing(case: Case) -> Finding:
     reach = case.reach
     if reach.zero_from is not None:
         text = f"In most sequences the gradient is exactly zero at lag {reach.zero_from} and beyond: "
-        text += "no scale of the loss brings it back."
+        text += "loss scaling cannot recover it."
     elif reach.reach is not None and reach.reach < reach.steps:
-        text = f"Dependencies beyond {reach.reach} steps back get less than {reach.threshold:g} of the gradient."
+        less = f"less than {share(reach.threshold)} of the gradient"
+        text = f"Dependencies longer than {count(reach.reach)} receive {less}."
     else:
-        left = times(reach.log10_gain or 0)
-        text = f"Of the gradient, {left} is left after {reach.steps} steps, where the run ends."
+        left = remaining(reach.log10_gain or 0)
+        text = f"{left} of the gradient norm is left after {count(reach.steps)}, the end of the run."
     return Finding("GS-VANISHING", "warning", text, keep_more(case))

@@ -17,7 +17,7 @@ def chain():
 
 @pytest.mark.parametrize("ask", [lyapunov, singular_values, eigenvalues])
 def test_the_bare_array(ask):
-    with pytest.raises(UsageError, match="a chain of Jacobians, not ndarray") as refusal:
+    with pytest.raises(UsageError, match="a JacobianChain, not ndarray") as refusal:
         ask(J)
     assert "from_arrays" in refusal.value.hint
 

@@ -66,8 +66,8 @@ def test_said_of_layers_below_the_threshold_and_of_no_others():
     never = [name for name, reach in reaches.items() if reach is None]
     assert 1 < len(never) < 4
     (finding,) = [f for f in result.verdict["findings"] if f["code"] == "GS-DEPTH"]
-    assert finding["message"].startswith(f"Layers {never[0]} to {never[-1]} get less than 0.001")
-    (table,) = [t for t in from_document(result.document).tables if t.title.startswith("Layer by layer")]
+    assert finding["message"].startswith(f"Layers {never[0]} to {never[-1]} receive less than 0.1 %")
+    (table,) = [t for t in from_document(result.document).tables if t.title.startswith("Gradient per layer")]
     assert [row[0] for row in table.rows] == ["l3", "l2", "l1", "l0"]
     assert [row[-1] == "never" for row in table.rows] == [reaches[row[0]] is None for row in table.rows]
     through = gradscope.analyze(stack(thin, residual=True), steps=20, batch=2, lags=0)
@@ -79,7 +79,7 @@ def test_a_layer_that_gets_nothing_at_all():
     cut = {n: c if n == "l0" else c.replace(W=np.zeros_like(c.W)) for n, c in network.layers.items()}
     result = gradscope.analyze(network.over(cut), steps=20, batch=2, lags=0)
     assert result.metrics["layers"][0]["log10_largest"] is None
-    (table,) = [t for t in result.report.tables if t.title.startswith("Layer by layer")]
+    (table,) = [t for t in result.report.tables if t.title.startswith("Gradient per layer")]
     assert table.rows[-1] == ("l0", "zero", "zero", 0, "never")
     assert [f["message"] for f in result.verdict["findings"] if f["code"] == "GS-DEPTH"][0].startswith("Layer l0 gets")
 

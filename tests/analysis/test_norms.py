@@ -96,7 +96,7 @@ def test_what_is_refused():
     chain = JacobianChain.from_arrays(np.eye(3)[None])
     with pytest.raises(GradscopeError, match="sequence must be between 0 and 0"):
         spectral_norms(chain, sequence=1)
-    with pytest.raises(GradscopeError, match="takes a chain"):
+    with pytest.raises(GradscopeError, match="expected a JacobianChain"):
         spectral_norms(np.eye(3))
 
 

@@ -1,4 +1,4 @@
-"""Which road the gradient took: the share is an elasticity, and the two shares are the whole."""
+"""Gradient paths: skip path vs. recurrent weights: the share is an elasticity, and the two shares are the whole."""
 
 import dataclasses
 

@@ -57,7 +57,7 @@ def planned(steps: int, *options: str) -> float:
     """Return what --dry-run says that the run will need at most, GiB."""
     command = [*GRADSCOPE, *LONG, str(steps), *options, "--dry-run"]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    found = re.search(r"in all about ([\d.]+) (MiB|GiB)", text)
+    found = re.search(r"total: about ([\d.]+) (MiB|GiB)", text)
     assert found is not None, text
     return float(found[1]) / {"MiB": 1024, "GiB": 1}[found[2]]
 

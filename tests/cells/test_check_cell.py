@@ -96,7 +96,7 @@ def test_changes_that_are_no_changes_of_the_cell():
             return {"float32": lambda: self.astype(np.float32)} if missing_factor < 1 else {}
 
     for cls, message in (
-        (Wider, "'more units' has another state"),
+        (Wider, "'more units' has a different state"),
         (InPlace, "touch U"),
         (Single, "another precision"),
     ):

@@ -164,8 +164,8 @@ CELL = create("gru", hidden_size=4, input_size=3)
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
-        ((CELL, np.zeros((7, 4))), InputError, "makes 7 numbers; the network has 3 inputs"),
-        ((CELL, np.zeros((3, 5))), InputError, "reads 5 units; the output of the network has 4"),
+        ((CELL, np.zeros((7, 4))), InputError, "has 7 outputs; the network has 3 inputs"),
+        ((CELL, np.zeros((3, 5))), InputError, "takes 5 units; the network output has 4"),
         ((CELL, np.zeros((4, 3))), InputError, "must be (3, 4)"),
         ((CELL, np.zeros(4)), InputError, "must be (3, 4)"),
         ((CELL, np.zeros((3, 4)), np.zeros(4)), InputError, "must be (3,)"),
@@ -173,7 +173,7 @@ CELL = create("gru", hidden_size=4, input_size=3)
         ((CELL, None, np.zeros(3)), UsageError, "needs its readout"),
         ((directions("rnn", hidden_size=3)["l0"],), UsageError, "bidirectional"),
         ((from_step(lambda x, s: s, state_size=2, input_size=1), np.ones((1, 2))), UsageError, "step function"),
-        ((closed_loop(CELL),), UsageError, "closed already"),
+        ((closed_loop(CELL),), UsageError, "already closed"),
     ],
 )
 def test_refused(arguments, error, words):
@@ -188,7 +188,7 @@ def test_wrong_runs_are_refused():
         analyze(loop, np.zeros((2, 5, 3)))
     with pytest.raises(InputError, match="lead_in has shape"):
         analyze(loop, lead_in=np.zeros((2, 5, 4)))
-    with pytest.raises(InputError, match="2 sequences, and the run has 3"):
+    with pytest.raises(InputError, match="2 sequences, but the run has 3"):
         analyze(loop, lead_in=np.zeros((2, 5, 3)), batch=3)
-    with pytest.raises(UsageError, match="no lead-in"):
+    with pytest.raises(UsageError, match="no lead_in"):
         analyze(JacobianChain.from_arrays(np.ones((5, 1, 1))), lead_in=np.zeros((1, 5, 3)))

@@ -18,8 +18,8 @@ def test_cells(run):
     done = run("compare", "rnn", "lstm", "gru", *SIZE)
     assert (done.code, done.err) == (0, "")
     first = done.out.splitlines()[0]
-    assert first.startswith("REACH: ")
-    assert all(name in first for name in ("rnn", "lstm", "gru", "20 steps"))
+    assert " keeps 0.1 % of the gradient for " in first
+    assert all(name in first for name in ("RNN", "LSTM", "GRU", "20 steps"))
 
 
 def test_cells_checkpoints_and_results(run, checkpoint, saved):
@@ -51,8 +51,8 @@ def test_options_without_effect_on_some(run, functions, tmp_path):
     document = json.loads(done.out)
     notes = {w["message"] for w in document["warnings"] if w["code"] == "GS-NO-EFFECT"}
     assert notes == {
-        "--hidden has no effect on five.py: the file decides on that.",
-        "--gain has no effect on five.py, open.py:rate=0.1: the file decides on that.",
+        "--hidden has no effect on five.py: the file determines it.",
+        "--gain has no effect on five.py, open.py:rate=0.1: the file determines it.",
     }
     assert [r["model"]["hidden_size"] for r in document["results"]] == [5, 3, 3]
     (tmp_path / "options.toml").write_text("gain = 2.0\nhidden = 3\n")
@@ -62,15 +62,15 @@ def test_options_without_effect_on_some(run, functions, tmp_path):
 
 @pytest.mark.parametrize("option", [("--gain", "2"), ("--layers", "2"), ("--init", "gaussian")])
 def test_options_without_effect_on_all(functions, refused, checkpoint, saved, option):
-    refused(2, f"{option[0]} is for cells whose weights are drawn here", "compare", *functions, *option)
-    refused(2, f"{option[0]} is for cells", "compare", functions[0], checkpoint(), saved, *option)
+    refused(2, f"{option[0]} applies only to cells with random weights", "compare", *functions, *option)
+    refused(2, f"{option[0]} applies only to cells", "compare", functions[0], checkpoint(), saved, *option)
 
 
 def test_the_size_of_a_file(functions, refused, run):
     refused(2, "five.py says state_size = 5", "compare", functions[0], "--hidden", "3")
     done = run("compare", *functions, "--hidden", "3", "--steps", "20", "--lags", "0")
     assert done.code == 0
-    assert "note (GS-NO-EFFECT): --hidden has no effect on five.py: the file decides on that." in done.out
+    assert "note (GS-NO-EFFECT): --hidden has no effect on five.py: the file determines it." in done.out
 
 
 def test_the_same_name_twice(run):
@@ -153,7 +153,7 @@ def test_an_inspection_is_nothing_to_compare(run, refused, checkpoint, tmp_path)
     path = tmp_path / "i.json"
     assert run("inspect", checkpoint(), "-o", path).code == 0
     assert run("report", path).code == 0
-    refused(4, "no analysis to compare", "compare", path, "gru")
+    refused(4, "which cannot be compared", "compare", path, "gru")
 
 
 @pytest.mark.parametrize("name", ["text", "json", "csv", "md"])
@@ -183,7 +183,7 @@ def test_models_of_other_width_are_not_run_alike(run, tmp_path):
     path = tmp_path / "narrow.py"
     path.write_text("state_size, input_size = 3, 2\ndef step(x, s):\n    return 0.5 * s + x[0]\n", encoding="utf-8")
     done = run("compare", "rnn", str(path), "--steps", "12", "--batch", "2", "--lags", "0")
-    assert "The models were not run alike: inputs 32 and 2." in done.out
+    assert "The models were run with different settings: inputs 32 and 2." in done.out
 
 
 def test_it_takes_what_analyze_takes(run, tmp_path):

@@ -33,8 +33,8 @@ def table(rows=30, columns=3, separator=",", head=""):
         (RNG.standard_normal((3, 30)), ["30", "3", "transpose"]),
         (RNG.standard_normal(30), ["input size is 3"]),
         (RNG.standard_normal((2, 30, 3, 1)), ["4 axes"]),
-        (RNG.integers(0, 9, (2, 30)), ["needs embeddings", "--embedding"]),
-        (np.zeros((0, 3)), ["no numbers"]),
+        (RNG.integers(0, 9, (2, 30)), ["needs their embeddings", "--embedding"]),
+        (np.zeros((0, 3)), ["is empty"]),
         (RNG.standard_normal((30, 3)) + 1j, ["complex"]),
         (np.array([1, "a", None], dtype=object), ["object array"]),
     ],
@@ -120,7 +120,7 @@ def test_one_step(run, save, checkpoint):
     done = run("analyze", checkpoint(), "--data", save("x.npy", np.ones((1, 3))), "--lags", "4")
     assert done.code == 0
     assert "INCONCLUSIVE" in done.out
-    assert "too short to fit a rate" in done.out
+    assert "too few to fit a rate" in done.out
 
 
 def test_not_finite(run, refused, save, checkpoint):

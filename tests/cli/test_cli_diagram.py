@@ -32,7 +32,7 @@ def test_a_picture_that_exists_stays_unless_forced(run, refused, tmp_path):
 
 def test_what_cannot_be_drawn(refused, tmp_path):
     refused(2, "-o draws one cell", "cells", "-o", tmp_path / "all.png")
-    refused(2, ["is no picture", ".svg"], "cells", "gru", "-o", tmp_path / "gru.json")
+    refused(2, ["is not a picture", ".svg"], "cells", "gru", "-o", tmp_path / "gru.json")
     refused(2, "there is no cell named 'gro'", "cells", "gro", "-o", tmp_path / "gro.png")
     assert not list(tmp_path.iterdir())
 
@@ -54,7 +54,7 @@ def test_both_directions_are_drawn(run, tmp_path):
 
 def test_a_diagram_needs_a_picture(refused, run, tmp_path):
     for more in ([], ["-o", tmp_path / "x.json"], ["--format", "csv"]):
-        refused(2, "--diagram is for pictures", *GRU, "--diagram", *more)
+        refused(2, "--diagram applies only to pictures", *GRU, "--diagram", *more)
     assert run(*GRU, "--diagram", "--format", "svg").out.startswith("<?xml")
 
 
@@ -92,7 +92,7 @@ def test_what_of_a_saved_result_cannot_be_drawn(run, refused, tmp_path, projecte
     mine, saved, both, listed = (tmp_path / name for name in ("mine.py", "saved.json", "both.json", "listed.json"))
     mine.write_text("def step(x, s):\n    return s / 2\n")
     assert run("analyze", "--cell", mine, *QUICK, "-o", saved).code == 0
-    refused(2, "--diagram is for pictures", "report", saved, "--diagram")
+    refused(2, "--diagram applies only to pictures", "report", saved, "--diagram")
     refused(4, "does not hold the formulas of step", "report", saved, "--diagram", "-o", tmp_path / "x.png")
     assert run("compare", "rnn", mine, *QUICK, "-o", both).code == 0
     done = run("report", both, "--diagram", "-o", tmp_path / "x.png")
@@ -100,7 +100,7 @@ def test_what_of_a_saved_result_cannot_be_drawn(run, refused, tmp_path, projecte
     assert done.err.startswith("warning: mine.py is not drawn: a saved result does not hold the formulas of step")
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
     listed.write_text(run("inspect", projected, "--json").out)
-    refused(4, "an inspection measures no shares", "report", listed, "--diagram", "-o", tmp_path / "y.png")
+    refused(4, "an inspection holds no gradient shares", "report", listed, "--diagram", "-o", tmp_path / "y.png")
 
 
 # --- cells of one's own

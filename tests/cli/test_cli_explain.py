@@ -28,7 +28,7 @@ def test_case_and_prefix_do_not_matter(run, typed):
 
 @pytest.mark.parametrize(("typed", "meant"), [("vanishng", "GS-VANISHING"), ("GS-ROAD-CANCEL", "GS-ROADS-CANCEL")])
 def test_a_mistyped_code_is_guessed(refused, typed, meant):
-    refused(2, [f"there is no finding '{typed}'", f"did you mean {meant}?"], "explain", typed)
+    refused(2, [f"no finding is called '{typed}'", f"did you mean {meant}?"], "explain", typed)
 
 
 def test_an_unknown_code(refused):

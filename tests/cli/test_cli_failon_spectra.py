@@ -9,9 +9,9 @@ def test_exponents_can_be_asked_for(run):
 
 
 def test_what_is_left_out_cannot_hold(refused):
-    refused(2, ["lyapunov_1", "--lags 0 leaves it out"], *GRU, "--lags", "0", "--fail-on", "lyapunov_1 > 0")
+    refused(2, ["lyapunov_1", "--lags 0 does not measure"], *GRU, "--lags", "0", "--fail-on", "lyapunov_1 > 0")
     refused(2, "names no metric", *GRU, "--fail-on", "5 > 3")
-    refused(2, "none inside another", *GRU, "--fail-on", "underflow_lag.float16 < 40")
+    refused(2, "compares single numbers", *GRU, "--fail-on", "underflow_lag.float16 < 40")
 
 
 def test_what_was_not_measured_is_said(run):

@@ -10,7 +10,7 @@ PLAIN = ("--progress", "plain")
 # Long enough that a signal that is sent when a part begins comes while it is measured.
 RUN = ("--hidden", "12", "--steps", "4000", "--batch", "4", "--lags", "6", *PLAIN)
 SHORT = ("--hidden", "12", "--steps", "1000", "--batch", "4", "--lags", "2", *PLAIN)  # where much of it is done
-SPECTRA = ["products", "Lyapunov exponents", "eigenvalues of the product", "spectra of single steps"]
+SPECTRA = ["products", "Lyapunov exponents", "eigenvalues of the product", "single-step spectra"]
 GRU = "gru:hidden=200"
 INT, TERM = signal.SIGINT, signal.SIGTERM
 
@@ -82,7 +82,7 @@ def test_before_gradients_are_known(process, tmp_path):
 
 def test_the_second_time_it_stops_at_once(process, tmp_path):
     line = ("analyze", "--cell", "gru", *RUN, "-o", tmp_path / "r.png")
-    code, out, err = interrupted(process, INT, "products ...", *line, again=(INT, "interrupted: putting"))
+    code, out, err = interrupted(process, INT, "products ...", *line, again=(INT, "interrupted: writing"))
     assert (code, out, err[-1]) == (130, "", "interrupted")
     assert list(tmp_path.iterdir()) == []
 
@@ -99,7 +99,7 @@ def test_remedies_are_left_out(process):
     assert code == 130
     document = json.loads(out)
     assert "remedies" not in document
-    assert document["warnings"][-1]["message"].endswith("spectra of single steps, remedies.")
+    assert document["warnings"][-1]["message"].endswith("single-step spectra, remedies.")
     code, out, _ = interrupted(process, INT, "remedies", "analyze", "--cell", "gru", *SHORT, "--remedies", "--json")
     assert code == 130
     document = json.loads(out)

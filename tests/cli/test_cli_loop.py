@@ -144,12 +144,12 @@ def test_a_vocabulary(refused, generator):
 @pytest.mark.parametrize(
     ("code", "words", "name", "more"),
     [
-        (4, "reads 9 units; the output of the network has 8", "wide", {"wide": np.ones((3, 9))}),
+        (4, "takes 9 units; the network output has 8", "wide", {"wide": np.ones((3, 9))}),
         (4, "transpose it", "kernel", {"kernel": np.ones((8, 3))}),
         (4, "not a readout", "flat", {"flat": np.ones(3)}),
         (4, "not a readout", "whole", {"whole": np.ones((3, 8), int)}),
         (2, "did you mean head.weight?", "haed.weight", {}),
-        (2, "stands for several tensors", "a", {"a.x": np.ones((3, 8)), "a.y": np.ones((3, 8))}),
+        (2, "matches several tensors", "a", {"a.x": np.ones((3, 8)), "a.y": np.ones((3, 8))}),
     ],
 )
 def test_readouts_that_are_none(refused, generator, code, words, name, more):
@@ -159,11 +159,14 @@ def test_readouts_that_are_none(refused, generator, code, words, name, more):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["m.npz", "--readout", "head"], "--readout is for closed-loop operation"),
-        (["--cell", "gru", *SELF, "--readout", "head"], "--readout is for checkpoints"),
-        (["m.npz", *SELF, "--readout", "h", "--data", "x.npy", "--input-scale", "2"], "--input-scale is for synthetic"),
-        (["m.npz", "--data", "x.npy", "--drive", "zeros"], "--drive is for synthetic input"),
-        (["--cell", "gru", *SELF, "--bidirectional"], "a bidirectional network cannot feed itself"),
+        (["m.npz", "--readout", "head"], "--readout applies only to closed-loop operation"),
+        (["--cell", "gru", *SELF, "--readout", "head"], "--readout applies only to checkpoints"),
+        (
+            ["m.npz", *SELF, "--readout", "h", "--data", "x.npy", "--input-scale", "2"],
+            "--input-scale applies only to synthetic",
+        ),
+        (["m.npz", "--data", "x.npy", "--drive", "zeros"], "--drive applies only to synthetic input"),
+        (["--cell", "gru", *SELF, "--bidirectional"], "a bidirectional network cannot run in a closed loop"),
     ],
 )
 def test_options_that_do_not_go_together(refused, options, words):

@@ -192,6 +192,6 @@ def test_dry_run_writes_nothing(run, tmp_path):
     done = run(*GRU, "--dry-run", "-o", tmp_path / "r.json")
     assert (done.code, done.err) == (0, "")
     assert "70 steps with warm-up, 8 sequences" in done.out
-    assert "in all about" in done.out
-    assert re.search(r"  about \d\.\de\+\d\d floating-point operations: ", done.out)
+    assert "total: about" in done.out
+    assert re.search(r"  floating-point operations: about \d\.\de\+\d\d \(", done.out)
     assert list(tmp_path.iterdir()) == []

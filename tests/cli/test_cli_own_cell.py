@@ -124,7 +124,7 @@ def test_what_is_no_cell_of_a_file(text):
 
 @pytest.mark.parametrize("text", ["mine.py:", "mine.py:not a name", "mine.py:Mine:", "mine.py:Mine:Other"])
 def test_what_begins_as_one(text):
-    with pytest.raises(UsageError, match="names no cell of a file"):
+    with pytest.raises(UsageError, match="does not name a cell of a file"):
         named(text)
 
 
@@ -220,10 +220,10 @@ def test_a_function_that_makes_one(write, document):
 @pytest.mark.parametrize(
     ("option", "words"),
     [
-        (("--layers", "2"), "--layers is for cells"),
-        (("--gain", "2"), "--gain is for cells"),
-        (("--init", "gaussian"), "--init is for cells"),
-        (("--bidirectional",), "--bidirectional is for cells"),
+        (("--layers", "2"), "--layers applies only to cells"),
+        (("--gain", "2"), "--gain applies only to cells"),
+        (("--init", "gaussian"), "--init applies only to cells"),
+        (("--bidirectional",), "--bidirectional applies only to cells"),
         (("--dtype", "float32"), "float64"),
         (("--drive", "self"), "cannot feed itself"),
         (("--hidden", "9"), "state_size = 6"),
@@ -258,7 +258,7 @@ def test_compare(write, document):
 def test_no_file_is_run_unasked(write, refused, tmp_path):
     mark = tmp_path / "it-ran"
     path = write(f"open({str(mark)!r}, 'w').close()\n")
-    refused(2, ["a Python file, and no checkpoint", "--cell"], "analyze", path)
+    refused(2, ["a Python file, not a checkpoint", "--cell"], "analyze", path)
     refused(4, "", "inspect", path)
     assert not mark.exists()
     refused(2, "defines no cell", "analyze", "--cell", path)
@@ -375,8 +375,8 @@ BAD = [
     ("x = 1\n", 2, ["defines no cell", "step(x, s)"]),
     ("def rates(x, s):\n    return s\n", 2, ["defines no cell", "mine.py:rates"]),
     ("def step(x, s:\n", 4, ["mine.py, line 1: "]),
-    ("x = 1\nimport nothing_of_this_name\n", 4, ["mine.py, line 2, fails when it is run: ModuleNotFoundError: "]),
-    ("raise SystemExit(0)", 4, ["ends the program when it is run", "__main__"]),
+    ("x = 1\nimport nothing_of_this_name\n", 4, ["mine.py, line 2, fails when executed: ModuleNotFoundError: "]),
+    ("raise SystemExit(0)", 4, ["exits when it is run", "__main__"]),
     ("step = 3\n", 2, ["defines no cell"]),
     (CELL + "\n\nclass Other(Seep):\n    pass\n", 2, ["several cells: Seep, Other", "mine.py:Other"]),
     (CELL + STEP, 2, ["several cells: Seep, step"]),
@@ -388,7 +388,7 @@ BAD = [
     ("def step(x, s):\n    return s / s.sum()\n", 4, ["returns nan at index 0", "zero state"]),
     ("def step(x, s):\n    return s.nothing\n", 4, ["mine.py, line 2: the step fails", "AttributeError"]),
     ("import numpy as np\ndef step(x, s):\n    return np.ones((3, 3)) @ s\n", 4, ["line 3", "--hidden"]),
-    ("state_size = 0\ndef step(x, s):\n    return s\n", 4, ["state_size must be a whole number from 1 on, not 0"]),
+    ("state_size = 0\ndef step(x, s):\n    return s\n", 4, ["state_size must be an integer from 1 on, not 0"]),
     ("def make(hidden, rng):\n    return 3\n", 4, ["make returned something of type int"]),
     ("def make(hidden, depth):\n    return 3\n", 4, ["make takes hidden, depth", "input_size"]),
     ("def make(hidden):\n    pass\n", 4, ["mine.py: make returned None", "it must return a function"]),
@@ -406,7 +406,7 @@ BAD = [
         4,
         ["mine.py, line 2: the step fails", "ValueError: one two"],
     ),
-    ("parts = {'h': 4}\ndef step(x, s):\n    return s\n", 2, ["mine.py: the parts add up to 4, and the state has 5"]),
+    ("parts = {'h': 4}\ndef step(x, s):\n    return s\n", 2, ["mine.py: the parts add up to 4, but the state has 5"]),
     ("parts = ('h', 'c')\ndef step(x, s):\n    return s\n", 2, ["mine.py: parts must be a dict", "('h', 'c')"]),
     (
         "parts = {'h': 2.5, 'c': 2.5}\ndef step(x, s):\n    return s\n",
@@ -440,7 +440,7 @@ def test_files_that_cannot_be_read(write, refused, command, tmp_path):
     refused(4, "there is no file", *command, tmp_path / "missing.py")
     refused(4, "is a directory", *command, tmp_path / "folder.py")
     refused(2, ["no cell named 'Sep'", "there: Seep"], *command, f"{tmp_path / 'mine.py'}:Sep")
-    refused(2, "is a class, but no cell", *command, f"{tmp_path / 'mine.py'}:Partials")
+    refused(2, "is a class, but not a cell", *command, f"{tmp_path / 'mine.py'}:Partials")
     refused(2, "neither a cell nor a function", *command, f"{tmp_path / 'mine.py'}:np")
 
 
@@ -470,7 +470,7 @@ def test_a_function_is_looked_at(run, write):
     done = run("check-cell", write(STEP.replace("U @ s", "U @ np.abs(s)")))
     assert done.code == 0
     assert "by central differences" in done.out
-    assert "does not carry complex numbers through" in done.out
+    assert "does not support complex numbers" in done.out
 
 
 @pytest.mark.parametrize(
@@ -500,10 +500,10 @@ PURE = "def step(x, s):\n    return 0.9 * s\n"
     ids=["counter", "rng", "memory"],
 )
 def test_what_is_no_function_of_input_and_state_is_not_measured(write, refused, run, text):
-    words = ["mine.py: the step gives another result for the same input and state"]
+    words = ["mine.py: the step gives different results for the same input and state"]
     refused(4, words, "analyze", "--cell", write(text), "--hidden", "5", *LITTLE)
     done = run("check-cell", write(text))
-    assert (done.code, "WRONG: another one: it depends on more than x and s" in done.out) == (4, True)
+    assert (done.code, "WRONG: different: it depends on more than x and s" in done.out) == (4, True)
 
 
 def test_a_step_that_fails_late_says_where(write, refused):
@@ -622,7 +622,7 @@ def test_the_derivative_that_is_wrong_is_named(run, write, old, new, words):
     done = run("check-cell", write(CELL.replace(old, new)))
     assert done.code == 4
     assert words in done.err
-    assert ("not a right cell: Seep: " in done.err) == ("which is" not in words)
+    assert ("invalid cell: Seep: " in done.err) == ("which is" not in words)
 
 
 def test_swapped_gates_are_recognised():
@@ -667,5 +667,5 @@ def test_a_plan_says_what_is_kept_of_a_function(run, tmp_path):
     }
     for cell, words in kept.items():
         plan = run("analyze", "--cell", *cell, "--dry-run").out
-        assert f"kept of the run: {words}\n" in plan
+        assert f"stored: {words}\n" in plan
         assert ("pre-activations" in plan) == ("pre-activations" in words)

@@ -251,7 +251,9 @@ def test_who_turned_plug_ins_off_is_told_so(install):
     ):
         done = run("--no-plugins", *line)
         assert done.code == 2
-        assert "there is no cell named 'elsewhere' without plug-ins: it is a plug-in of elsewhere" in done.err
+        assert (
+            "there is no cell named 'elsewhere' without plug-ins: it is provided by the plug-in elsewhere" in done.err
+        )
         assert "hint: --no-plugins, or the variable GRADSCOPE_NO_PLUGINS, turns plug-ins off; known: " in done.err
     assert "without plug-ins" not in run("--no-plugins", "cells", "elsewhere2").err
 

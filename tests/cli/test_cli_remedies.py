@@ -60,8 +60,8 @@ def test_directions(run, quick):
 def test_compare(run, quick):
     done = run("compare", "rnn", "gru", *quick, "--remedies")
     assert done.code == 0
-    assert "What would help most, of what was tried" in done.out
-    assert "What would help" not in run("compare", "rnn", "gru", *quick).out
+    assert "Best change of each model" in done.out
+    assert "Remedies, best first" not in run("compare", "rnn", "gru", *quick).out
 
 
 def test_saved_results_are_not_run_again(run, refused, quick, tmp_path):
@@ -75,7 +75,7 @@ def test_saved_results_are_not_run_again(run, refused, quick, tmp_path):
 def test_dry_run_says_so(run, quick):
     line = ("analyze", "--cell", "gru", *quick, "--dry-run")
     assert "--remedies" not in run(*line).out
-    assert "one run for each change" in run(*line, "--remedies").out
+    assert "one run per change" in run(*line, "--remedies").out
 
 
 def test_config(run, quick, tmp_path):

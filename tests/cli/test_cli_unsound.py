@@ -52,9 +52,9 @@ def before_new(line):
 
 
 SLIPS = {
-    "gates a tuple": (with_gates('("h",)'), "gates of Seep must be a dict of gates, and not ('h',)"),
-    "no gates": (with_gates("{}"), "gates of Seep must be a dict of gates, and not {}"),
-    "a gate a word": (with_gates('{"h": "hidden"}'), "gates of Seep has 'hidden' for 'h', which is no Gate"),
+    "gates a tuple": (with_gates('("h",)'), "gates of Seep must be a dict of gates, not ('h',)"),
+    "no gates": (with_gates("{}"), "gates of Seep must be a dict of gates, not {}"),
+    "a gate a word": (with_gates('{"h": "hidden"}'), "gates of Seep has 'hidden' for 'h', which is not a Gate"),
     "keeps in words": (with_gates('{"h": Gate("hidden", keeps="up")}'), "gate h of Seep has keeps 'up'"),
     "a name of two words": (with_gates('{"h": Gate("hidden gate")}'), "gate h of Seep has name 'hidden gate'"),
     "a range turned round": (with_gates('{"h": Gate("hidden", (1, 0))}'), "gate h of Seep has interval (1, 0)"),
@@ -69,13 +69,13 @@ SLIPS = {
     "limits of no setting": (with_line('limits = {"form": "(0, 1]"}'), "'form', which is no setting"),
     "no advance": (CELL[:ADVANCE] + CELL[PARTIALS:], "seep.py: Seep must define advance"),
     "no partials": (CELL[:PARTIALS], "seep.py: Seep must define partials"),
-    "no kind": (CELL.replace("OneMapCell", "Cell"), "Seep is a Cell of no kind"),
+    "no kind": (CELL.replace("OneMapCell", "Cell"), "Seep is not a kind of Cell"),
     "no maps": (CELL.replace("OneMapCell", "MapsCell"), "seep.py: Seep must define maps"),
     "no default": (CELL.replace("rate: float = 0.25", "rate: float"), "the field rate of Seep has no default"),
-    "no dataclass": (CELL.replace("@dataclass(frozen=True, eq=False)\n", ""), "is no dataclass"),
+    "not a dataclass": (CELL.replace("@dataclass(frozen=True, eq=False)\n", ""), "is not a dataclass"),
     "arrays of no field": (
         CELL.replace("    def activations", DRAW.replace("{}", '{"bend": None}')),
-        "init_parameters of Seep returns 'bend', which is no field of it",
+        "init_parameters of Seep returns 'bend', which is not a field of the class",
     ),
     "no arrays": (
         CELL.replace("    def activations", DRAW.replace("{}", "None")),
@@ -100,7 +100,7 @@ SLIPS = {
     ),
     "one unit": (
         CELL.replace(NEW, '{"h": s["h"][:1]}'),
-        "advance of Seep returns shape (1, 2) for the part h, and units and sequences are (5, 2)",
+        "advance of Seep returns shape (1, 2) for the part h, (units, sequences) is (5, 2)",
     ),
     "a part too many": (before_new('h, c = s["h", "c"]'), "line 19: advance of Seep fails: KeyError: 'c'"),
     "a gate too many": (before_new('f, h = p["f", "h"]'), "line 19: advance of Seep fails: KeyError: 'f'"),
@@ -108,11 +108,11 @@ SLIPS = {
         before_new('raise ValueError("one\\n two")'),
         "advance of Seep fails: ValueError: one two",
     ),
-    "s written to": (before_new('s["h"] *= 0.5'), "line 19: advance of Seep writes into what it is given"),
-    "a part replaced": (before_new('s["h"] = s["h"] / 2'), "advance of Seep writes into what it is given: s['h']"),
+    "s written to": (before_new('s["h"] *= 0.5'), "line 19: advance of Seep writes into its arguments"),
+    "a part replaced": (before_new('s["h"] = s["h"] / 2'), "advance of Seep writes into its arguments: s['h']"),
     "p written to": (
         CELL.replace("        return Partials", '        p["h"] += 1\n        return Partials'),
-        ": partials of Seep writes into what it is given",
+        ": partials of Seep writes into its arguments",
     ),
     "a dict of derivatives": (CELL.replace("return Partials(", "return dict("), "partials of Seep returns something"),
     "None for no path": (

@@ -16,7 +16,7 @@ GRU = ("analyze", "--cell", "gru")
         (["--cell", "gru", "--dtype", "float16"], ["--dtype", "known: float64, float32"]),
         (["--cell", "gru", "--format", "jsn"], ["--format", "did you mean json?"]),
         (["--cell", "gru", "--set", "updte_bias=1"], ["no setting named 'updte_bias'", "did you mean update_bias?"]),
-        (["--cell", "gru", "--set", "update_bias"], ["written KEY=VALUE", "for instance"]),
+        (["--cell", "gru", "--set", "update_bias"], ["has the form KEY=VALUE", "for example"]),
         (["--cell", "gru", "--set", "update_bias=nan"], ["update_bias must be a finite number"]),
         (["--cell", "gru", "--set", "update_bias=much"], ["update_bias must be a number"]),
         (["--cell", "gru", "--stepz", "4"], ["no option '--stepz'", "did you mean --steps?"]),
@@ -36,10 +36,10 @@ def test_names(refused, typed, words):
     [
         ("--steps", "0", "--steps must be at least 1, not 0"),
         ("--steps", "-5", "--steps must be at least 1, not -5"),
-        ("--steps", "1.5", "--steps must be a whole number, not '1.5'"),
-        ("--steps", "nan", "whole number"),
-        ("--steps", "inf", "whole number"),
-        ("--steps", "many", "1000, 1e3, 1k and 1_000 are the same"),
+        ("--steps", "1.5", "--steps must be an integer, not '1.5'"),
+        ("--steps", "nan", "an integer"),
+        ("--steps", "inf", "an integer"),
+        ("--steps", "many", "1000, 1e3, 1k and 1_000 are equivalent"),
         ("--hidden", "0", "--hidden must be at least 1"),
         ("--layers", "0", "--layers must be at least 1"),
         ("--batch", "0", "--batch must be at least 1"),
@@ -49,7 +49,7 @@ def test_names(refused, typed, words):
         ("--spectrum", "0", "--spectrum must be at least 1"),
         ("--threads", "0", "--threads must be at least 1"),
         ("--seed", "-1", "--seed must be at least 0"),
-        ("--seed", "abc", "--seed must be a whole number, not 'abc'"),
+        ("--seed", "abc", "--seed must be an integer, not 'abc'"),
         ("--input-scale", "nan", "--input-scale must be a finite number, not nan"),
         ("--input-scale", "inf", "--input-scale must be a finite number, not inf"),
         ("--gain", "-inf", "--gain must be a finite number"),
@@ -57,9 +57,9 @@ def test_names(refused, typed, words):
         ("--gain", "big", "--gain must be a number, not 'big'"),
         ("--threshold", "0", "--threshold must lie between 0 and 1"),
         ("--threshold", "2", "--threshold must lie between 0 and 1"),
-        ("--step-spectra", "some", "--step-spectra must be a whole number"),
-        ("--max-memory", "lots", "not an amount of memory"),
-        ("--max-memory", "9" * 400, "write 500M or 2GiB"),
+        ("--step-spectra", "some", "--step-spectra must be an integer"),
+        ("--max-memory", "lots", "not a memory size"),
+        ("--max-memory", "9" * 400, "for example 500M or 2GiB"),
     ],
 )
 def test_numbers(refused, option, value, words):
@@ -121,13 +121,13 @@ def test_told_before_the_run(refused, conflict):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--cell", "gru", "--layer", "rnn"], "--layer is for checkpoints"),
-        (["--cell", "gru", "--gate-order", "rzn"], "--gate-order is for checkpoints"),
-        (["model.pt", "--gain", "2"], "--gain is for cells with random weights"),
-        (["model.pt", "--set", "forget_bias=1"], "--set is for cells with random weights"),
-        (["model.pt", "--hidden", "128"], "--hidden is for cells with random weights"),
-        (["model.pt", "--columns", "a"], "--columns is for real input"),
-        (["model.pt", "--data", "x.npy", "--drive", "sine"], "--drive is for synthetic input"),
+        (["--cell", "gru", "--layer", "rnn"], "--layer applies only to checkpoints"),
+        (["--cell", "gru", "--gate-order", "rzn"], "--gate-order applies only to checkpoints"),
+        (["model.pt", "--gain", "2"], "--gain applies only to cells with random weights"),
+        (["model.pt", "--set", "forget_bias=1"], "--set applies only to cells with random weights"),
+        (["model.pt", "--hidden", "128"], "--hidden applies only to cells with random weights"),
+        (["model.pt", "--columns", "a"], "--columns applies only to real input"),
+        (["model.pt", "--data", "x.npy", "--drive", "sine"], "--drive applies only to synthetic input"),
     ],
 )
 def test_options_that_would_do_nothing(refused, options, words):
@@ -135,8 +135,8 @@ def test_options_that_would_do_nothing(refused, options, words):
 
 
 def test_options_that_would_do_nothing_in_a_comparison(refused):
-    refused(2, "--layer is for checkpoints", "compare", "gru", "lstm", "--layer", "rnn")
-    refused(2, "--hidden is for cells", "compare", "a.pt", "b.pt", "--hidden", "8")
+    refused(2, "--layer applies only to checkpoints", "compare", "gru", "lstm", "--layer", "rnn")
+    refused(2, "--hidden applies only to cells", "compare", "a.pt", "b.pt", "--hidden", "8")
 
 
 def test_fail_on_suggests(refused):
@@ -146,7 +146,7 @@ def test_fail_on_suggests(refused):
 
 def test_standard_input_for_two_things(refused):
     refused(2, "standard input", "analyze", "-", "--data", "-")
-    refused(2, "once only", "compare", "-", "-")
+    refused(2, "only once", "compare", "-", "-")
 
 
 @pytest.mark.parametrize(

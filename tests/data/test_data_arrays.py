@@ -207,8 +207,8 @@ def test_row_61_layout(tmp_path):
 
 
 def test_row_62_tokens(tmp_path):
-    refused(save(tmp_path, np.arange(9)), 4, "needs embeddings")
-    refused(save(tmp_path, np.arange(8).reshape(2, 4)), 4, "needs embeddings")
+    refused(save(tmp_path, np.arange(9)), 4, "needs their embeddings")
+    refused(save(tmp_path, np.arange(8).reshape(2, 4)), 4, "needs their embeddings")
     inputs = load_inputs(save(tmp_path, np.arange(6).reshape(2, 3)), input_size=3)
     assert inputs.values.dtype == np.float64
     assert "converted from int64" in inputs.notes[0]
@@ -251,7 +251,7 @@ def test_row_64_policies(tmp_path):
     assert np.array_equal(dropped.values, np.delete(NOISE, 2, axis=1))
     assert dropped.values.flags.c_contiguous
     assert "1 of 7 steps" in dropped.warnings[0][1]
-    refused(save(tmp_path, np.full((2, 3), np.nan)), 4, "nothing is left", nan="drop")
+    refused(save(tmp_path, np.full((2, 3), np.nan)), 4, "no step is left", nan="drop")
     refused(path, 2, "--nan", nan="skip")
 
 

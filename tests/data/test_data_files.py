@@ -73,7 +73,7 @@ def test_no_permission(tmp_path, monkeypatch):
 def test_formats(tmp_path):
     path = tmp_path / "x.xyz"
     path.write_bytes(b"hello")
-    refused(path, "no known format", ".npy", ".npz", ".csv", ".tsv")
+    refused(path, "no supported format", ".npy", ".npz", ".csv", ".tsv")
     np.save(tmp_path / "y.npy", np.eye(3))
     wrong = (tmp_path / "y.npy").rename(tmp_path / "y.csv")
     inputs = load_inputs(wrong, input_size=3)

@@ -115,7 +115,7 @@ def test_empty_cells_are_nan(tmp_path):
 
 
 def test_index_column_is_pointed_out(tmp_path):
-    refused(tmp_path, ",p,q\n0,1.5,2\n1,3,4\n", 4, "3 features", "counts the rows", "--columns p,q")
+    refused(tmp_path, ",p,q\n0,1.5,2\n1,3,4\n", 4, "3 features", "numbers the rows", "--columns p,q")
     refused(tmp_path, "p,q,r\n0,1.5,2\n7,3,4\n", 4, "input size is 2", "columns: p, q, r")
 
 

@@ -49,7 +49,7 @@ def test_shapes():
     for few, warmup in ((np.zeros((B, 0, M)), 0), (INPUTS, T), (np.zeros((0, T, M)), 0)):
         with pytest.raises(InputError, match="no step is left"):
             run(cell, few, warmup=warmup)
-    with pytest.raises(InputError, match=f"{T} steps, of which {T} are warm-up"):
+    with pytest.raises(InputError, match=f"{T} steps, the warm-up takes {T}"):
         run(cell, INPUTS, warmup=T, keep=T)
 
 

@@ -126,7 +126,7 @@ def test_shares_that_cancel_are_dashed_and_said():
     dashed = [line for line in fig.axes[0].lines if line.get_linestyle() == "--"]
     assert len(dashed) == 2  # into the gate and out of it
     written = [t for t, _ in _texts(fig, renderer)]
-    assert "-25%" in written and "around 125%" in written
+    assert "-25%" in written and "skip 125%" in written
     assert any("dashed: negative" in t for t in written)
 
 

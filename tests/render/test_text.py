@@ -18,7 +18,7 @@ def test_piped_text_begins_with_the_sentence_and_wraps_nothing():
     lines = text.render(report).split("\n")
     assert lines[0] == report.sentence
     (reach,) = (line for line in lines if line.startswith("reach "))
-    assert reach.endswith("13  steps, down to 0.001 of what arrives at the last step")
+    assert reach.endswith("13  steps, at least 0.1 % of the gradient left")
     assert not set("─│╭|+") & set("".join(lines))
     assert lines[-2] == report.footer
 

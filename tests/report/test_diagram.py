@@ -70,7 +70,7 @@ def test_networks_are_drawn_as_fresh_ones():
     other = create("gru", hidden_size=8, input_size=3, layers=3, reset="before", residual=True, norm="rms")
     for cell in (plain, other, closed_loop(plain)):
         result = gradscope.analyze(cell, steps=6, batch=2, lags=0)
-        with pytest.raises(InputError, match="does not tell each layer"):
+        with pytest.raises(InputError, match="does not describe the layers"):
             saved_cell(result.document)
         result.document["model"]["source"] = "init"
         fresh, again = (with_diagrams(result.report, {"": c}).diagrams for c in (cell, saved_cell(result.document)))
@@ -85,7 +85,11 @@ def test_what_a_saved_result_does_not_hold():
     mine = Mine(**create("lstm", hidden_size=4, input_size=2).weights())
     own = from_step(lambda x, s: np.tanh(s), state_size=4, input_size=2)
     jacobians = gradscope.JacobianChain.from_arrays(np.tile(np.eye(3) / 2, (5, 1, 1)))
-    rows = [(mine, "the formulas of Mine"), (own, "the formulas of function"), (jacobians, "the step behind Jacobians")]
+    rows = [
+        (mine, "the formulas of Mine"),
+        (own, "the formulas of function"),
+        (jacobians, "does not hold the step function"),
+    ]
     for cell, words in rows:
         steps = {} if cell is jacobians else {"steps": 5}
         with pytest.raises(InputError, match=words):

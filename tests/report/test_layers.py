@@ -62,7 +62,7 @@ def test_the_table_of_norms_has_outputs_of_layers_where_all_parts_do_not_fit():
     series = gradscope.analyze(cell, steps=12, batch=2, lags=0).series["log10_gradient_norm"]
     table = norms_table(cell)
     assert [c.title for c in table.columns][1:-2] == ["state", "l0", "l2", "l4", "l5", "l7"]
-    assert table.title == "log10 |dL/ds|, and |dL/dh| of layers, median over sequences"
+    assert table.title == "log10 |dL/ds| and, per layer, |dL/dh|, median over sequences"
     assert table.rows[0][2] == series["l0.h_total"]["median"][-1] and table.rows[0][6] == series["l7.h"]["median"][-1]
     few = norms_table(create("gru", layers=3, **SIZES))
     assert [c.title for c in few.columns][1:-2] == ["state", "l0.h", "l1.h", "l2.h", "l0.h_total", "l1.h_total"]

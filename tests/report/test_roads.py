@@ -24,7 +24,7 @@ def test_the_large_roads_are_drawn_and_the_others_named(document):
     means |= dict.fromkeys(means, 0.5 * SLIGHT) | {"l0 to l1": 3 * SLIGHT, "l1.g": -0.5, "l1.f": 0.2}
     road = panel(document, "road")
     shares = document["series"]["paths"]["gate_share"]
-    assert [c.label for c in road.curves] == ["around", "l0 to l1", "through l1.f", "through l1.g"]
+    assert [c.label for c in road.curves] == ["skip path", "l0 to l1", "weights of l1.f", "weights of l1.g"]
     assert road.curves[3].y == shares["l1.g"][::-1]  # by steps back
     assert road.note.endswith("not drawn: l0.i, l0.f, l0.g, l0.o, l1.i, l1.o")
     kinds = [(c.role, c.style) for c in road.curves]
@@ -46,22 +46,24 @@ def test_crossings_are_drawn_where_they_can_be_seen(document):
     assert f"add up to {crossed['cancellation']:.3g}" in found.note
     one_sign = copy.deepcopy(document)
     one_sign["series"]["paths"]["crossings"]["cancellation"] = 1.0
-    assert f"{crossed['mean']:.3g} times in 60 steps" in panel(one_sign, "crossings").title
+    assert f"{crossed['mean']:.3g} on average in 60 steps" in panel(one_sign, "crossings").title
 
 
 def test_results_from_before_gates_were_told_apart(document):
     old = copy.deepcopy(document)
     del old["metrics"]["gate_share"], old["series"]["paths"]["gate_share"], old["series"]["paths"]["crossings"]
-    assert [c.label for c in panel(old, "road").curves] == ["around"]
+    assert [c.label for c in panel(old, "road").curves] == ["skip path"]
     assert panel(old, "crossings") is None
-    assert "Which road the gradient took" not in [t.title for t in from_document(old).tables]
+    assert "Gradient paths: skip path vs. recurrent weights" not in [t.title for t in from_document(old).tables]
 
 
 def test_the_table_adds_up(document):
-    (table,) = [t for t in from_document(document).tables if t.title == "Which road the gradient took"]
+    (table,) = [
+        t for t in from_document(document).tables if t.title == "Gradient paths: skip path vs. recurrent weights"
+    ]
     names, shares, _ = zip(*table.rows, strict=True)
-    assert names[0] == "around the weights"
-    assert "l0 to l1, through input weights" in names
+    assert names[0] == "skip path"
+    assert "input weights, l0 to l1" in names
     assert sum(shares[:-1]) == pytest.approx(1, abs=1e-12)
     assert names[-1] == "crossings, signed mean"
     assert shares[-1] == f"{document['series']['paths']['crossings']['mean']:.3g}"

@@ -36,7 +36,7 @@ def test_what_has_no_logarithm_is_said():
     t = document["series"]["time_constant"]["steps"]
     assert t[0] == t[1] == 0.0 and t[4] is None and t[5] is None
     np.testing.assert_allclose(t[2:4], -1 / math.log(0.5), rtol=1e-12)
-    assert drawn["times"].note == "some let nothing through; some do not forget; not drawn"
+    assert drawn["times"].note == "some are zero; some are infinite; not drawn"
     assert [y is None for y in drawn["times"].curves[0].y] == [True, True, False, False, True, True]
 
 
@@ -46,6 +46,6 @@ def test_cells_whose_units_see_one_another_have_none():
 
 
 def test_all_of_one_kind():
-    for factors, words in (((1.0, 1.0), "no unit forgets"), ((0.0, 0.0), "no unit lets anything through")):
+    for factors, words in (((1.0, 1.0), "all are infinite"), ((0.0, 0.0), "all are zero")):
         panel = found(decays(*factors), warmup=0)[1]["times"]
         assert panel.nothing == words and panel.note == ""

@@ -144,8 +144,8 @@ def test_bar_of_short_runs(steps, bar):
 def test_too_short():
     outcome = judge(evidence(-9, steps=1))
     assert outcome.state == "inconclusive"
-    assert outcome.sentence == "INCONCLUSIVE: 1 step is too short to fit a rate (GRU, 8 units)"
-    assert "9 steps are too short" in judge(evidence(-9, steps=SHORTEST - 1)).sentence
+    assert outcome.sentence == "INCONCLUSIVE: 1 step is too few to fit a rate (GRU, 8 units)"
+    assert "9 steps are too few" in judge(evidence(-9, steps=SHORTEST - 1)).sentence
     assert judge(evidence(-9, steps=SHORTEST)).state == "vanishing"
 
 
@@ -159,18 +159,16 @@ def test_without_an_error_bar():
 def test_sentences():
     e = evidence(-40, 1)
     assert judge(e).sentence == (
-        "VANISHING: the gradient halves every 1.5 steps and is below 0.001 after 15 (GRU, 8 units)"
+        "VANISHING: the gradient halves every 1.5 steps and is below 1e-3 after 15 (GRU, 8 units)"
     )
     # when the reach is the whole run there is no such lag
     assert "below" not in judge(replace(e, reach=200)).sentence
     assert judge(evidence(25)).sentence == (
-        "EXPLODING: the gradient doubles every 2.4 steps and grows 1.0e25 times (GRU, 8 units)"
+        "EXPLODING: the gradient doubles every 2.4 steps and grows 1.0e25-fold over 200 steps (GRU, 8 units)"
     )
-    assert (
-        judge(evidence(-0.5)).sentence == "STABLE: the gradient changes by a factor 0.32 over 200 steps (GRU, 8 units)"
-    )
+    assert judge(evidence(-0.5)).sentence == "STABLE: 32 % of the gradient norm is left after 200 steps (GRU, 8 units)"
     text = judge(evidence(-3, 1)).sentence
-    assert "between 1.0e-4 and 0.01 (95 % interval), across the bar of 1.0e-3" in text
+    assert "1.0e-4 to 0.01 (95 % interval), which includes the threshold 1.0e-3" in text
 
 
 @pytest.mark.parametrize(
@@ -220,8 +218,8 @@ def test_exact_zero():
     e = evidence(-40, log10_gain=-math.inf, rate=None, interval=None, half_life=None, zero_from=12, reach=11)
     outcome = judge(e)
     assert outcome.state == "vanishing"
-    assert "exactly zero from 12 steps back" in outcome.sentence
-    assert "from the first step back" in judge(replace(e, zero_from=1)).sentence
+    assert "exactly zero at lag 12 and beyond" in outcome.sentence
+    assert "exactly zero at lag 1 and beyond" in judge(replace(e, zero_from=1)).sentence
     (finding,) = outcome.findings
     assert finding.code == "GS-VANISHING"
     assert "at lag 12 and beyond" in finding.message
@@ -231,14 +229,14 @@ def test_exact_zero():
 def test_no_loss_gradient_at_the_last_step():
     e = evidence(log10_gain=None, rate=None, interval=None, zero_from=0)
     assert judge(e).state == "inconclusive"
-    assert "no gradient at the last step" in judge(e).sentence
+    assert "loss gradient is zero at the last step" in judge(e).sentence
     assert codes(e) == []
 
 
 def test_a_few_dead_sequences():
     e = evidence(-5, rate=None, interval=None, half_life=None)
     assert judge(e).state == "inconclusive"
-    assert "some sequences have none at all" in judge(e).sentence
+    assert "some gradients are exactly zero" in judge(e).sentence
 
 
 @pytest.mark.parametrize("decades", [-40, 0, 25])
@@ -269,7 +267,7 @@ def test_remedies():
         r: remedy(keep_gates={}, path_kinds=r, settings={"remedies": False})
         for r in ((False, True), (True, True), (True, False))
     }
-    assert [("A cell with a road" in text, "--remedies" in text) for text in other.values()] == [
+    assert [("A cell with a skip path" in text, "--remedies" in text) for text in other.values()] == [
         (True, True),
         (False, True),
         (False, False),
@@ -281,15 +279,15 @@ def test_remedies():
 
 def test_dependencies_beyond():
     (finding,) = judge(evidence(-40)).findings
-    assert finding.message == "Dependencies beyond 15 steps back get less than 0.001 of the gradient."
+    assert finding.message == "Dependencies longer than 15 steps receive less than 0.1 % of the gradient."
 
 
 def test_underflow():
     e = evidence(-40, underflow={"float32": 190, "bfloat16": None, "float16": 36})
     (_, finding) = judge(e).findings
     assert finding.code == "GS-UNDERFLOW"
-    assert "float32 from 190" in finding.message
-    assert "float16 from 36" in finding.message
+    assert "at lag 190 in float32" in finding.message
+    assert "at lag 36 in float16" in finding.message
     assert "bfloat16" not in finding.message
 
 
@@ -321,7 +319,7 @@ def test_saturated_gates():
     (finding,) = judge(evidence(gates={"z": (0.1, 0.6, None)})).findings
     assert finding.code == "GS-SATURATED"
     assert "70%" in finding.message
-    assert "open, it carries the gradient" in finding.message
+    assert "open, it lets the gradient pass" in finding.message
     (finding,) = judge(evidence(gates={"z": (0.6, 0.1, None)})).findings
     assert "carries" not in finding.message
     (finding,) = judge(evidence(gates={"r": (0.1, 0.6, None)})).findings
@@ -371,8 +369,8 @@ def test_states_of_scalars():
         assert state_of(np.full((100, 1, 1), factor)) == state
     result = of(np.full((100, 1, 1), 0.5))
     assert result.verdict["sentence"] == (
-        "VANISHING: the gradient halves every step and is below 0.001 after 9 "
-        "(own jacobians, state of 1, 100 steps, seed 0)"
+        "VANISHING: the gradient halves every step and is below 1e-3 after 9 "
+        "(Jacobians, state size 1, 100 steps, seed 0)"
     )
     assert finding_codes(result) == ["GS-VANISHING", "GS-UNDERFLOW"]
 
@@ -407,7 +405,7 @@ def test_dead_relu_is_exactly_zero():
     cell = cell_class("rnn")(W=np.eye(2), U=np.eye(2), b_ih=np.full(2, -100.0), b_hh=np.zeros(2), activation="relu")
     result = analyze(cell, steps=30, batch=4)
     assert result.verdict["state"] == "vanishing"
-    assert "exactly zero from the first step back" in result.verdict["sentence"]
+    assert "exactly zero at lag 1 and beyond" in result.verdict["sentence"]
     assert finding_codes(result) == ["GS-VANISHING", "GS-DEAD"]
     assert result.metrics["log10_gain"] is None
     places = {r["path"]: r for r in result.document["nonfinite"]}
@@ -425,7 +423,7 @@ def test_one_dead_sequence_of_many_is_not_nonfinite():
     J[20, 3] = 0
     result = of(J)
     assert result.verdict["state"] == "inconclusive"
-    assert "some sequences have none at all" in result.verdict["sentence"]
+    assert "some gradients are exactly zero" in result.verdict["sentence"]
 
 
 def test_zero_loss_gradient():
@@ -434,7 +432,7 @@ def test_zero_loss_gradient():
     padded[0, -1] = 0  # one sequence is shorter
     result = of(J, loss_gradient=np.zeros(1))
     assert result.verdict["state"] == "inconclusive"
-    assert "no gradient at the last step" in result.verdict["sentence"]
+    assert "loss gradient is zero at the last step" in result.verdict["sentence"]
     for gradient in (np.array([[0.0], [1.0], [1.0]]), padded):
         result = of(J, loss_gradient=gradient)  # the other two are followed, and the one is told of
         assert result.verdict["state"] == "stable"
@@ -449,14 +447,14 @@ def test_most_sequences_decide_on_exact_zero():
     J[20, :2] = 0
     assert of(J).verdict["state"] == "inconclusive"
     J[20, 2] = 0
-    assert "exactly zero from 30 steps back" in of(J).verdict["sentence"]
+    assert "exactly zero at lag 30 and beyond" in of(J).verdict["sentence"]
 
 
 def test_a_run_that_ends_before_the_reach_does_not_speak_of_what_is_beyond():
     result = of(np.full((20, 1, 1), 0.9))
     (found,) = (f for f in result.verdict["findings"] if f["code"] == "GS-VANISHING")
     assert result.metrics["reach"] == 20
-    assert found["message"] == "Of the gradient, 0.12 is left after 20 steps, where the run ends."
+    assert found["message"] == "12 % of the gradient norm is left after 20 steps, the end of the run."
 
 
 def test_identical_sequences_are_one():
@@ -501,7 +499,7 @@ def test_nan_in_jacobians():
 def test_saturated_and_dead_through_analyze():
     open_ = analyze(create("lstm", hidden_size=4, input_size=2, forget_bias=8), steps=30, lags=0)
     messages = [f["message"] for f in open_.verdict["findings"] if f["code"] == "GS-SATURATED"]
-    assert any("Gate f" in m and "carries the gradient" in m for m in messages)
+    assert any("Gate f" in m and "lets the gradient pass" in m for m in messages)
     assert not [f for f in finding_codes(analyze(create("lstm", hidden_size=4), steps=30, lags=0)) if "SATUR" in f]
 
 

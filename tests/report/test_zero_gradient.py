@@ -54,4 +54,4 @@ def test_one_road_is_no_panel():
 )
 def test_gates_are_told_from_hidden_units(name, layers, what):
     result = analyze(create(name, hidden_size=3, input_size=2, layers=layers), steps=12, batch=1, lags=0)
-    assert panels(result)["gates"].title == f"Values of the {what}"
+    assert panels(result)["gates"].title == f"Activations of the {what}"

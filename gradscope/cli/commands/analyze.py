@@ -34,13 +34,13 @@ def command(
     settings: Settings,
     output: Output,
 ) -> None:
-    """Measure how far gradients reach through one model: a cell with random weights, or a checkpoint.
+    """Measure how far gradients reach in one model: a cell with random weights, or a checkpoint.
 
-    Standard output begins with the answer in one sentence. A bad verdict is not an error: see --fail-on.
+    The first line of the output is the verdict. A bad verdict is not an error unless --fail-on is given.
     """
     if (target is None) == (settings.cell is None):
         what = "name a checkpoint or a cell, not both" if target else "name a checkpoint, or a cell with --cell"
-        raise UsageError(what, "for instance gradscope analyze --cell gru --steps 200")
+        raise UsageError(what, "example: gradscope analyze --cell gru --steps 200")
     if target is not None and str(target) != "-":
         existing_or_suggest(target)
     kind = "cell" if target is None else "checkpoint"

@@ -32,7 +32,7 @@ def command(
         str | None,
         typer.Argument(
             metavar="NAME|FILE.py[:NAME]",
-            help="A cell; a file of your own is executed.",
+            help="A cell, or a Python file with a user-defined cell, which is executed.",
             show_default=False,
             autocompletion=complete_cells(".py"),
         ),
@@ -40,7 +40,7 @@ def command(
     *,
     output: Output,
 ) -> None:
-    """List the cells, or give one cell's equations, state, gates, settings and sources, and draw it."""
+    """List the cells, or show and draw one: equations, state, gates, settings and sources."""
     user_file = fetch(name) if name is not None and is_user_file(name) else None
     if name is None:
         plugins.warn_shadowed("cells")
@@ -52,10 +52,8 @@ def command(
     if user_file is not None and user_file.cell_class is None:
         if output.output:
             return
-        hint = f"-o FILE.png draws it, and gradscope check-cell {shown(user_file.path)} says what it does"
-        raise UsageError(
-            f"{user_file.name} of {shown(user_file.path)} is a function, and there is no page of one", hint
-        )
+        hint = f"-o FILE.png draws it; gradscope check-cell {shown(user_file.path)} tests it"
+        raise UsageError(f"{user_file.name} of {shown(user_file.path)} is a function, which has no page", hint)
     rows = _all() if name is None else [_row_of_file(user_file) if user_file else describe(name)]
     width = terminal_width() if sys.stdout.isatty() else None
     if output.json:
@@ -83,10 +81,10 @@ def _summary(user_file: UserFile) -> str:
 
 def _draw(name: str | None, user_file: UserFile | None, output: Output) -> None:
     if name is None:
-        raise UsageError("-o draws one cell, and none is named", "for instance gradscope cells lstm -o lstm.png")
+        raise UsageError("-o draws one cell, and no cell is named", "for example gradscope cells lstm -o lstm.png")
     for path in output.output:
         if not is_picture(path.suffix[1:].lower()):
-            raise UsageError(f"{shown(path)} is no picture", "its suffix must be .png, .svg or .pdf")
+            raise UsageError(f"{shown(path)} is not a picture", "its suffix must be .png, .svg or .pdf")
     one_blas_thread()
     with Sink(output) as sink:
         with aside():

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from gradscope.checking.user_file import UserFile
 
 EPILOG = "Example: gradscope check-cell my_cell.py"
-OF_CLASSES = "docs/howto/write-a-cell.md says what a cell has to be"
-OF_FUNCTIONS = "docs/howto/write-a-cell.md says what a step has to be: a function of x and s alone"
+OF_CLASSES = "see docs/howto/write-a-cell.md for the requirements of a cell"
+OF_FUNCTIONS = "a step must be a function of x and s alone: see docs/howto/write-a-cell.md"
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def command(
         str,
         typer.Argument(
             metavar="FILE.py[:NAME]|NAME",
-            help="Your file, and the class or function where it has several; or a cell of the list, or a plug-in.",
+            help="A Python file, with the class or function if it defines several; or the name of a cell.",
             autocompletion=complete_cells(".py"),
         ),
     ],
@@ -54,7 +54,7 @@ def command(
     settings: Settings,
     output: Output,
 ) -> None:
-    """Check that a cell's Jacobian is the derivative of its step. Runs the file: it is your own code."""
+    """Check the Jacobian of a user-defined cell against the derivative of its step. Executes the file."""
     one_blas_thread()
     user_file = _user_cell(cell)
     if user_file is not None and user_file.cell_class is None:
@@ -74,7 +74,7 @@ def command(
     elif result.rows and not output.quiet:
         write_stdout(f"{result.name}\n{_table(result.rows)}\n")
     if result.fault:
-        raise InputError(f"not a right cell: {result.fault}", OF_FUNCTIONS if result.function else OF_CLASSES)
+        raise InputError(f"invalid cell: {result.fault}", OF_FUNCTIONS if result.function else OF_CLASSES)
     if not output.json:
         write_stdout(right_sentence(result.name, surrogate=result.surrogate) + "\n")
 
@@ -91,7 +91,7 @@ def _user_cell(cell: str) -> UserFile | None:
     if cell not in plugins.names("cells"):
         refuse_settings(cell)
         if exists(Path(cell)) or Path(cell).suffix:
-            raise InputError(f"{cell} is not a Python file", "its name has to end in .py")
+            raise InputError(f"{cell} is not a Python file", "its name must end in .py")
         plugins.load("cells", cell)  # raises, and names the known ones
     return None
 

@@ -24,8 +24,8 @@ def command(
         list[str],
         typer.Argument(
             metavar="NAME|FILE...",
-            help="Cells, with settings after a colon (lstm:forget_bias=1, gru:init=chrono,tmax=200), cells of your own "
-            "(mine.py:Mine:leak=0.1; the file is executed), checkpoints, and saved results (.json), mixed.",
+            help="Any mix of cells with settings after a colon (lstm:forget_bias=1, gru:init=chrono,tmax=200), "
+            "user-defined cells (mine.py:Mine:leak=0.1; the file is executed), checkpoints and saved results (.json).",
             show_default=False,
             autocompletion=complete_cells(""),
         ),
@@ -34,12 +34,13 @@ def command(
     settings: Settings,
     output: Output,
 ) -> None:
-    """Compare several models on the same inputs: who reaches how far.
+    """Compare how far gradients reach in several models, on the same inputs.
 
-    Models share seed and input; a model with another number of input features gets its own input, with a warning.
+    All models use the same seed and input. A model with a different number of input features gets different
+    input, with a warning.
     """
     if targets.count("-") > 1:
-        raise UsageError("standard input (-) can be read once only")
+        raise UsageError("standard input (-) can be read only once")
     refuse_idle(context, settings, {*kinds_of(targets), *output.kinds}, Settings, Output)
     of_cells = [n for n in typed(context) if n in table(Settings) and {BUILT, DRAWN} & {*table(Settings)[n].where}]
     run(

@@ -31,12 +31,12 @@ CORE = ("numpy", "scipy", "typer", "rich", "matplotlib")
 def command(
     selftest: Annotated[
         bool,
-        typer.Option("--selftest", help="Run all closed forms; takes a few seconds.", show_default=False),
+        typer.Option("--selftest", help="Run all closed-form checks; takes a few seconds.", show_default=False),
     ] = False,
     *,
     output: Output,
 ) -> None:
-    """Show versions, BLAS, threads and memory, and check the installation against closed forms."""
+    """Show versions, BLAS, threads and memory, and check the installation against closed-form results."""
     one_blas_thread()
     from gradscope.report import environment
     from gradscope.selftest import run_selftest
@@ -77,7 +77,7 @@ def _row(c: Check) -> dict[str, Any]:
 def _table(checks: list[Check]) -> list[str]:
     """Return one line a check; below one of what is allowed is right."""
     wide = max(len(c.name) for c in checks)
-    lines = [f"{'':<7}{'closed form':<{wide}}  residual / allowed: below 1 is right"]
+    lines = [f"{'':<7}{'closed form':<{wide}}  residual / tolerance (below 1: passed)"]
     width = terminal_width() if sys.stdout.isatty() else None
     for group, some in itertools.groupby(checks, key=lambda c: c.group):
         lines += ["", group] if group else []

@@ -30,7 +30,7 @@ def command(
         str | None,
         typer.Argument(
             metavar="CODE",
-            help="Code of a finding or note, in any case, with or without GS-.",
+            help="Code of a finding or note, case-insensitive, with or without GS-.",
             show_default=False,
             autocompletion=_complete,
         ),
@@ -38,7 +38,7 @@ def command(
     *,
     output: Output,
 ) -> None:
-    """List findings and notes, or explain one: what it means, how it is decided, what to do."""
+    """List the findings and notes, or explain one: meaning, criterion and remedy."""
     rows = list(codes().values()) if code is None else [find(code)]
     if output.json:
         shown = [dataclasses.asdict(r) for r in rows]
@@ -70,12 +70,12 @@ def _page(r: Code, width: int | None, bold: bool) -> list[str]:
         return [typer.style(line, bold=True) if bold else line for line in _wrapped(text, width)]
 
     lines = head(f"{r.code} ({r.level}): {r.summary}")
-    for title, text in (("What it means", r.means), ("How it is decided", r.decided), ("What to do", r.remedy)):
+    for title, text in (("Meaning", r.means), ("Criterion", r.decided), ("Remedy", r.remedy)):
         lines += ["", *head(title), *_wrapped(text.replace("`", ""), width, "  ")]
     return [
         *lines,
         "",
-        *head("Read more"),
+        *head("See also"),
         *(line for page in r.read for line in _wrapped(_page_name(page), width, "  ")),
     ]
 

@@ -24,7 +24,7 @@ def command(
         Path,
         typer.Argument(
             metavar="FILE",
-            help="A checkpoint: .pt .pth .ckpt .safetensors .npz, or a format of a plug-in; - is standard input.",
+            help="A checkpoint (.pt .pth .ckpt .safetensors .npz, or a plug-in format), or - for standard input.",
             show_default=False,
             readable=False,
         ),
@@ -33,11 +33,9 @@ def command(
     settings: Settings,
     output: Output,
 ) -> None:
-    """List the recurrent layers of a checkpoint, and what was assumed to read them. Nothing in it is executed."""
+    """List the recurrent layers of a checkpoint and the assumptions made in reading it. No code is executed."""
     if drawn := [path for path in output.output if is_picture(path.suffix[1:].lower())]:
-        raise UsageError(
-            f"there is nothing to draw of a list of layers: {shown(drawn[0])}", "write json, csv, tsv or md"
-        )
+        raise UsageError(f"a list of layers cannot be drawn: {shown(drawn[0])}", "write json, csv, tsv or md")
     one_blas_thread()
     with Sink(output) as sink:
         from gradscope.files.layouts._load import read_checkpoint

@@ -30,7 +30,7 @@ def command(
     *,
     output: Output,
 ) -> None:
-    """Show and draw a saved result again, without computing anything."""
+    """Show or draw a saved result again, without recomputing it."""
     refuse_idle(context, None, output.kinds, Output)
     with Sink(output) as sink:
         from gradscope.report.present import from_document

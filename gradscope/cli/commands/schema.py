@@ -17,10 +17,14 @@ EPILOG = "Example: gradscope schema analysis > analysis.schema.json"
 def command(
     kind: Annotated[
         str | None,
-        typer.Argument(metavar="KIND", help="analysis, comparison, inspection or check (all).", show_default=False),
+        typer.Argument(
+            metavar="KIND",
+            help="Kind of document: analysis, comparison, inspection or check (all).",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
-    """Print the JSON Schema (2020-12) that every document of this version follows."""
+    """Print the JSON Schema (2020-12) of the output documents."""
     from gradscope.report.schema import KINDS, schema  # with all sections, and so with all analyses
 
     document, kinds = schema(), list(KINDS)

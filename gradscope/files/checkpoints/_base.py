@@ -94,5 +94,5 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Tensors:
     except OSError as error:
         raise reading_error(path, error) from None
     if path.suffix and not path.name.lower().endswith(tuple(reader.SUFFIXES)):  # standard input has none
-        tensors.notes.append(f"{shown} was recognised as {name} by its content, in spite of its name")
+        tensors.notes.append(f"{shown} was recognised as {name} by its content, despite its suffix")
     return replace(tensors, format=name)

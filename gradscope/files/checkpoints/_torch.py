@@ -254,7 +254,9 @@ def read_tree(stream: Stream, world: TorchWorld) -> dict[tuple[str, ...], Tensor
 def _check_holds_tensors(root: Any, tensors: Collection[tuple[str, ...]], models: Sequence[str]) -> None:
     """Refuse a pickle of a whole model, or of another object without tensors."""
     if models and not any(map(_is_weight, tensors)):
-        raise InputError(f"it holds a whole model ({models[0]}), which would have to be executed", SAVE_STATE_DICT)
+        raise InputError(
+            f"it holds a whole model ({models[0]}), which can be loaded only by executing code", SAVE_STATE_DICT
+        )
     if not tensors and isinstance(root, Thing):
         raise InputError(f"it holds an object of type {root.name}, no tensors", SAVE_STATE_DICT)
 
@@ -299,5 +301,5 @@ def tensors_of(
     lines = [f"left out {printable(k)} ({n} tensors)" for k, n in left_out.items()]
     if world.foreign:
         names = ", ".join(sorted(world.foreign)[:5])
-        lines.append(f"left aside, never imported: {names}{' ...' if len(world.foreign) > 5 else ''}")
+        lines.append(f"ignored, never imported: {names}{' ...' if len(world.foreign) > 5 else ''}")
     return Tensors(arrays, [*notes, *lines], states=tuple(states) or ("",))

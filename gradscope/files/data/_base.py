@@ -80,7 +80,7 @@ def check_size(header: Header, held: int, options: DataOptions, what: str) -> No
         ResourceError: the array is over the memory limit.
     """
     if 0 in header.shape:
-        raise InputError(f"{what} has shape {header.shape}: it holds no numbers (an axis has length zero)")
+        raise InputError(f"{what} has shape {header.shape}: it is empty (an axis has length zero)")
     if held >= header.claimed:
         fit(header.claimed, options, what)
         if options.check is not None and options.columns is None:

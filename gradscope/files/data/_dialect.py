@@ -87,7 +87,7 @@ def _check_given(delimiter: str | None, decimal: str | None) -> None:
     if decimal not in (None, ".", ","):
         raise UsageError("--decimal must be '.' or ','")
     if delimiter == "," == decimal:
-        raise UsageError("the delimiter and the decimal sign are both ','", "give another --delimiter")
+        raise UsageError("the delimiter and the decimal separator are both ','", "give another --delimiter")
 
 
 def _decimal(rows: list[list[str]], delimiter: str) -> str:

@@ -154,7 +154,7 @@ def _read(path: Path, options: DataOptions) -> RawData:
     if options.key is not None and name != "npz":
         raise UsageError(f"{shown} is not an .npz file and has no arrays to choose from")
     if name != "csv" and (options.delimiter is not None or options.decimal is not None):
-        raise UsageError(f"--delimiter and --decimal are for text tables, and {shown} is {name}")
+        raise UsageError(f"--delimiter and --decimal apply only to text tables, and {shown} is {name}")
     try:
         with plugin_errors("data", name):
             raw: RawData = reader.read(path, options)
@@ -164,5 +164,5 @@ def _read(path: Path, options: DataOptions) -> RawData:
         raise reading_error(path, error) from error
     if path.name.lower().endswith(tuple(reader.SUFFIXES)):
         return raw
-    note = f"{shown} was recognised as {name} by its content, in spite of its name"
+    note = f"{shown} was recognised as {name} by its content, despite its suffix"
     return replace(raw, notes=(note, *raw.notes))

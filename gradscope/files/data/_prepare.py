@@ -71,9 +71,9 @@ def shaped(raw: RawData, size: int, what: str, layout: str | None, notes: list[s
     shape = array.shape
     if array.ndim == 0 or array.ndim > 3:
         hint = "give (steps, features), or (sequences, steps, features)"
-        raise InputError(f"{what} has {array.ndim} axes (shape {shape}); 1 to 3 are understood", hint)
+        raise InputError(f"{what} has {array.ndim} axes (shape {shape}); 1 to 3 are supported", hint)
     if 0 in shape:
-        raise InputError(f"{what} has shape {shape}: it holds no numbers (an axis has length zero)")
+        raise InputError(f"{what} has shape {shape}: it is empty (an axis has length zero)")
     width = shape[-1] if array.ndim > 1 else 1
     if width != size:
         raise _misfit(raw, size, what)
@@ -82,7 +82,7 @@ def shaped(raw: RawData, size: int, what: str, layout: str | None, notes: list[s
             notes.append(f"shape {shape} was read as (sequence, step, feature); --layout tbf puts the steps first")
         return array.swapaxes(0, 1) if layout == "tbf" else array
     if layout is not None:
-        notes.append(f"--layout says nothing about an array with {array.ndim} axes: it is one sequence")
+        notes.append(f"--layout has no effect on an array with {array.ndim} axes: it is one sequence")
     return array.reshape(1, shape[0], width)
 
 
@@ -90,10 +90,8 @@ def _misfit(raw: RawData, size: int, what: str) -> InputError:
     """Return the error for an array whose last axis is not the model's input size, with what may have been meant."""
     array, shape = raw.array, raw.array.shape
     if array.dtype.kind in "iu" and array.ndim < 3:
-        message = f"{what} holds integers of shape {shape}; a model with input size {size} needs embeddings of them"
-        hint = (
-            f"pass --embedding KEY, a matrix of the checkpoint; or look the tokens up and save (steps, {size}) numbers"
-        )
+        message = f"{what} holds integers of shape {shape}; a model with input size {size} needs their embeddings"
+        hint = f"pass --embedding KEY, a matrix of the checkpoint; or embed the tokens and save (steps, {size}) numbers"
         return InputError(message, hint)
     if array.ndim == 1:
         message = f"{what} is one column (shape {shape}), but the model's input size is {size}"
@@ -132,7 +130,7 @@ def converted(array: Array, dtype: DTypeLike, what: str, notes: list[str]) -> ND
         notes.append(f"converted from {array.dtype.newbyteorder('=')} to {wanted}")
         grew = int(np.count_nonzero(np.isinf(values))) - int(np.count_nonzero(np.isinf(array)))
         if grew:
-            notes.append(f"{grew} numbers are too large for {wanted} and became infinite")
+            notes.append(f"{grew} numbers overflow {wanted} and became infinite")
     return values
 
 
@@ -156,7 +154,7 @@ def _repaired(
     if not (whole == whole[0]).all():
         raise InputError(f"{message}; the steps differ between sequences and cannot be dropped", "use --nan zero")
     if not whole[0].any():
-        raise InputError(f"{message}; every step holds one, so nothing is left", "clean the data, or use --nan zero")
+        raise InputError(f"{message}; every step holds one, so no step is left", "clean the data, or use --nan zero")
     dropped = int(np.count_nonzero(~whole[0]))
     warnings.append(("GS-DATA-NONFINITE", f"{message}; {dropped} of {len(whole[0])} steps were dropped"))
     return values[:, whole[0]]
@@ -164,7 +162,7 @@ def _repaired(
 
 def _no_drive(values: Array, what: str) -> Iterable[tuple[str, str]]:
     if not values.any():
-        return [("GS-NO-DRIVE", f"{what} is zero everywhere: nothing drives the cell")]
+        return [("GS-NO-DRIVE", f"{what} is zero everywhere: the cell runs autonomously")]
     if values.shape[1] > 1 and (values == values[:, :1]).all():
-        return [("GS-NO-DRIVE", f"{what} is constant in time: nothing drives the cell but a fixed offset")]
+        return [("GS-NO-DRIVE", f"{what} is constant in time: the cell runs autonomously with a fixed offset")]
     return []

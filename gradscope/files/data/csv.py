@@ -153,7 +153,7 @@ class _Table:
         hint = f"choose columns of numbers: --columns {self._labels(good)}" if good else ""
         if not good or re.search(r"\d[,;.]\d", cell):
             hint += "; " if hint else ""
-            hint += "if numbers or cells are written differently, pass --delimiter and --decimal"
+            hint += "if the table uses another format, pass --delimiter and --decimal"
         return InputError(message, hint)
 
     def _labels(self, columns: Sequence[int]) -> str:
@@ -170,14 +170,14 @@ class _Table:
         if dialect.decimal == ",":
             notes.append("numbers have a decimal comma")
         if dialect.trailing:
-            notes.append("an empty last column was left out")
+            notes.append("an empty last column was ignored")
         return tuple(notes)
 
     def _warnings(self) -> tuple[tuple[str, str], ...]:
         first = [cell.strip() for cell in self.dialect.rows[0]]
         if self.dialect.header or len(first) < 3 or first != [str(i) for i in range(len(first))]:
             return ()
-        sentence = f"the first row of {self.what} is 0 to {len(first) - 1} and was read as data; is it a header?"
+        sentence = f"the first row of {self.what} is 0 to {len(first) - 1} and was read as data; it may be a header"
         return (("GS-HEADER", sentence),)
 
     def _hint(self, values: np.ndarray) -> str:
@@ -186,6 +186,6 @@ class _Table:
         known = f" (columns: {listing(self.names)})" if self.names else ""
         hint = f"choose with --columns{known}"
         if self.width == self.options.input_size + 1 and len(values) > 1 and (np.diff(values[:, 0]) == 1).all():
-            hint = f"the first column counts the rows; leave it out: --columns {self._labels(range(1, self.width))}"
+            hint = f"the first column numbers the rows; exclude it: --columns {self._labels(range(1, self.width))}"
         comma = self.dialect.delimiter == "," and self.options.delimiter is None
         return hint + ("; if commas are decimal signs, pass --decimal ','" if comma else "")

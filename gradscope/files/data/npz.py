@@ -71,8 +71,8 @@ def _choose(archive: zipfile.ZipFile, arrays: dict[str, zipfile.ZipInfo], option
     if len(fitting) == 1:
         return fitting[0]
     count = len(fitting) or "none"
-    message = f"{count} of its arrays fit an input size of {options.input_size}; it holds {listing(shown)}"
-    raise InputError(message, f"say which: {printable(file)}:KEY")
+    message = f"{count} of its arrays fit the input size {options.input_size}; it holds {listing(shown)}"
+    raise InputError(message, f"choose one: {printable(file)}:KEY")
 
 
 def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, options: DataOptions, what: str) -> Array:

@@ -81,7 +81,7 @@ def _letters(order: str | None) -> str:
 def _check_order(order: str) -> None:
     if sorted(_letters(order)) not in [sorted(o) for o in ORDERS.values()]:
         known = "an LSTM has i f g o, a GRU has r z n, each once"
-        raise UsageError(f"gate order '{printable(order)}' is not an order of gates", known)
+        raise UsageError(f"gate order '{printable(order)}' is invalid", known)
 
 
 def floating(name: str, arrays: Iterable[Array], dtype: Any) -> np.dtype[Any]:

@@ -113,7 +113,7 @@ def choose_layers(layers: Sequence[RecurrentLayer], name: str | None) -> list[Re
     if prefix and not suffix:
         return prefix
     known = [layer.name for layer in layers]
-    problem = "stands for several layers" if suffix else "is no layer of this file"
+    problem = "matches several layers" if suffix else "is not a layer of this file"
     raise UsageError(f"'{printable(name)}' {problem}", f"{plugins.suggest(name, known)}known: {', '.join(known)}")
 
 
@@ -200,7 +200,7 @@ def _matrix(arrays: dict[str, Array], hits: list[str], name: str, option: str, w
     """
     if len(hits) != 1:
         matrices = [printable(k) for k, v in arrays.items() if v.ndim == 2]
-        wrong = "stands for several tensors" if hits else "is no tensor of this file"
+        wrong = "matches several tensors" if hits else "is not a tensor of this file"
         hint = f"{plugins.suggest(name, matrices)}matrices: {', '.join(matrices[:12])}"
         raise UsageError(f"{option}: '{printable(name)}' {wrong}", hint)
     matrix = arrays[hits[0]]

@@ -63,7 +63,7 @@ def _combine(name: str, parts: dict[str, Array]) -> Array:
         if parts.keys() == {magnitude, direction}:
             return _scaled(shown, _wide(parts[magnitude]), _wide(parts[direction]))
     hint = "remove the parametrisation before saving: torch.nn.utils.parametrize.remove_parametrizations"
-    raise InputError(f"{shown} consists of pieces of an unknown kind ({', '.join(parts)})", hint)
+    raise InputError(f"{shown} consists of unknown parts ({', '.join(parts)})", hint)
 
 
 def _scaled(shown: str, g: Array, v: Array) -> Array:

@@ -173,10 +173,12 @@ def _sentences(module: Module, kind: str, options: LayoutOptions) -> tuple[list[
     name = module.name
     assumptions, notes = [], []
     if kind == "rnn" and options.activation is None:
-        assumptions.append(f"{name}: tanh is assumed, the file does not say; pass --activation relu if it is relu")
+        assumptions.append(
+            f"{name}: the file does not state the activation, tanh is assumed; pass --activation relu otherwise"
+        )
     if module.strangers:
         beside = ", ".join(printable(s) for s in module.strangers[:5])
-        assumptions.append(f"{name}: {beside} beside its weights are not of a PyTorch module and were ignored")
+        assumptions.append(f"{name}: {beside} are not parameters of a PyTorch module and were ignored")
     if kind in ORDERS:
         given = options.order(kind)
         source = "as given" if given else "as PyTorch orders them"
@@ -184,7 +186,7 @@ def _sentences(module: Module, kind: str, options: LayoutOptions) -> tuple[list[
     if kind == "gru":
         notes.append(f"{name}: the reset gate acts after the matrix product, as in PyTorch")
     if module.has_pieces():
-        notes.append(f"{name}: weight_norm or pruning was combined into plain weights")
+        notes.append(f"{name}: weight_norm or pruning was folded into plain weights")
     return assumptions, notes
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from gradscope.report.case import Case
 from gradscope.report.curves import back, lags, layer_outputs
 from gradscope.report.fields import array, integer, number, record, string
-from gradscope.report.model import Column, Finding, Heat, Panel, Table
+from gradscope.report.model import Column, Finding, Heat, Panel, Table, share
 from gradscope.report.numbers import LN10
 from gradscope.report.tables import count
 
@@ -16,18 +16,17 @@ if TYPE_CHECKING:
 
 METRICS = {
     "layers": array(
-        "What arrives at the output of each layer, bottom first: medians over sequences of |dL/dh_t|, with "
-        "what goes up within the step, relative to the top layer's at the last step; of a network of several "
-        "layers.",
+        "Gradient of each layer's output, bottom first: medians over sequences of the total |dL/dh_t|, relative "
+        "to that of the top layer at the last step. Only if the network has several layers.",
         record(
             "",
             {
                 "name": string("Name of the layer."),
                 "log10_last": number("At the last step, log10; null: exactly zero."),
-                "log10_largest": number("The largest of all steps, log10; null: exactly zero at all of them."),
-                "lag_of_largest": integer("How many steps back that is.", minimum=0),
+                "log10_largest": number("Maximum over steps, log10; null: exactly zero at every step."),
+                "lag_of_largest": integer("Lag of that step.", minimum=0),
                 "reach": integer(
-                    "Largest lag, in steps, at which it is at least reach_threshold; null where it never is.",
+                    "Largest lag, in steps, at which it is at least reach_threshold; null if there is none.",
                     null=True,
                     minimum=0,
                 ),
@@ -58,19 +57,19 @@ def findings(layers: tuple[LayerGradient, ...], case: Case) -> list[Finding]:
     unreached = [x.name for x in layers if x.reach is None]
     if not unreached:
         return []
-    text = f"{_named(unreached, [x.name for x in layers])} less than {case.reach.threshold:g} of the gradient that "
-    text += "the loss gives the top layer, at every step: it dies on its way down."
-    advice = f"Residual connections{' (--residual)' * case.sampled} give the loss a way to every layer; "
-    advice += f"a norm{' (--norm layer)' * case.sampled} keeps the inputs of layers from shrinking."
+    text = f"{_named(unreached, [x.name for x in layers])} less than {share(case.reach.threshold)} of the "
+    text += "loss gradient of the top layer, at every step."
+    advice = f"Residual connections{' (--residual)' * case.sampled} let the gradient reach every layer; "
+    advice += f"normalisation{' (--norm layer)' * case.sampled} keeps the inputs of the layers from shrinking."
     return [Finding("GS-DEPTH", "warning", text, advice)]
 
 
 def _named(some: list[str], layers: list[str]) -> str:
     """Begin a sentence on some of the layers."""
     if len(some) == 1:
-        return f"Layer {some[0]} gets"
+        return f"Layer {some[0]} receives"
     following = some == layers[layers.index(some[0]) :][: len(some)]
-    return f"Layers {f'{some[0]} to {some[-1]}' if following else ', '.join(some)} get"
+    return f"Layers {f'{some[0]} to {some[-1]}' if following else ', '.join(some)} receive"
 
 
 def tables(document: Document) -> list[Table]:
@@ -80,15 +79,15 @@ def tables(document: Document) -> list[Table]:
     columns = (
         Column("layer", numeric=False),
         Column("last step", ".2f"),
-        Column("largest", ".2f"),
-        Column("steps back", "d"),
-        Column(f"reach, down to {document['metrics']['reach_threshold']:g}", numeric=False),
+        Column("maximum", ".2f"),
+        Column("at lag", "d"),
+        Column(f"reach ({share(document['metrics']['reach_threshold'])})", numeric=False),
     )
     rows = []
     for x in reversed(document["metrics"]["layers"]):
         ends = ["zero" if x[key] is None else x[key] for key in ("log10_last", "log10_largest")]
         rows.append((x["name"], *ends, x["lag_of_largest"], "never" if x["reach"] is None else count(x["reach"])))
-    title = "Layer by layer: log10 |dL/dh| beside the loss's own, median over sequences"
+    title = "Gradient per layer: log10 |dL/dh| relative to the loss gradient, median over sequences"
     return [Table(title, columns, tuple(rows))]
 
 
@@ -103,7 +102,7 @@ def panels(document: Document) -> list[Panel]:
         tuple(n.rpartition(".")[0] for n in names),
         steps_back[::every],
         tuple(back(series[n]["median"])[::every] for n in names),
-        "|dL/dh| of the layer's output",
+        "|dL/dh| of the layer output",
     )
     note = "grey: exactly zero" if any(v is None for row in heat.values for v in row) else ""
-    return [Panel("layers", "Gradient norm in every layer, median", "steps back", "", heat=heat, note=note)]
+    return [Panel("layers", "Gradient norm per layer, median", "steps back", "", heat=heat, note=note)]

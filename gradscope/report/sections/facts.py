@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 METRICS = {
     "of_cell": mapping(
-        "Numbers that only this cell has, by name, from the last 256 steps at most.",
+        "Quantities specific to this cell, by name, from at most the last 256 steps.",
         record(
             "",
             {
-                "value": number("The number."),
-                "meaning": string("What it is, with its unit."),
+                "value": number("Value of the quantity."),
+                "meaning": string("Its meaning and unit."),
             },
         ),
         optional=True,

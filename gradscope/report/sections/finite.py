@@ -14,5 +14,5 @@ if TYPE_CHECKING:
 
 def findings(records: tuple[NonFinite, ...], case: Case) -> list[Finding]:
     """Say where values stop being finite, one finding a record."""
-    advice = "Look there first: nothing after it is meaningful."
+    advice = "Fix this first: all other numbers are meaningless."
     return [Finding("GS-NONFINITE", "error", f"{place(r)}.", advice) for r in records]

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
 SERIES = {
     "gates": mapping(
-        "Where the values of each gate lie, over units, steps and sequences, by name of the gate; empty where "
-        "there is none.",
+        "Values of each gate, over units, steps and sequences, by name of the gate; empty if there is none.",
         ref("One gate.", "gate"),
     ),
 }
@@ -28,7 +27,7 @@ DEFINITIONS = {
                 "Share of values in the lowest twentieth of the range; for relu, exactly zero.", minimum=0, maximum=1
             ),
             "high_share": number(
-                "Share of values in the highest twentieth of the range; 0 where it has no upper end.",
+                "Share of values in the highest twentieth of the range; 0 if the range has no upper end.",
                 minimum=0,
                 maximum=1,
             ),
@@ -77,13 +76,13 @@ def findings(gates: dict[str, GateStatistics], case: Case) -> list[Finding]:
             if never > DEAD:
                 text = f"{percent(never)} of the units are zero at every step of every sequence: they pass no gradient."
                 entries.append(
-                    Finding("GS-DEAD", "warning", text, "Use a smaller step size, a positive bias, or tanh.")
+                    Finding("GS-DEAD", "warning", text, "Use a smaller learning rate, a positive bias, or tanh.")
                 )
         elif low + high > SATURATED:
-            text = f"Gate {gate} sits at the ends of its range in {percent(low + high)} of its values "
+            text = f"Gate {gate} is saturated in {percent(low + high)} of its values "
             text += f"({percent(low)} low, {percent(high)} high)."
             if high > low and gate in case.keep_gates:
-                text += " It keeps the state: open, it carries the gradient."
+                text += " This gate keeps the state: open, it lets the gradient pass."
             entries.append(Finding("GS-SATURATED", "info", text))
     return entries
 
@@ -107,10 +106,10 @@ def panels(document: Document) -> list[Panel]:
     return [
         Panel(
             "gates",
-            "Values of the hidden units" if set(gates) <= parts else "Values of the gates",
+            "Activations of the hidden units" if set(gates) <= parts else "Activations of the gates",
             "value",
             "share of units and steps",
             bars=tuple(bars),
-            note=f"and {more} more gates, in the table" if more else "",
+            note=f"{more} more gates: see the table" if more else "",
         )
     ]

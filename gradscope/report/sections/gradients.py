@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 SERIES = {
     "timestep": array(
-        "0, 1, ..., T; where T is above 100 000, every so many, and T. Other series have the entries of these steps.",
+        "0, 1, ..., T; if T is above 100 000, evenly spaced steps and T. Other series have the entries of these steps.",
         integer(""),
     ),
     "log10_gradient_norm": record(
         "log10 |dL/ds_t| with the parts of s_t as independent inputs of the rest of the network, by part of "
-        "the state: `state` is the whole of it, `h`, `c` and `layer.part` are parts, and a name that ends in "
+        "the state: `state` is the whole state, `h`, `c` and `layer.part` are parts, and a name that ends in "
         "`_total` is the total derivative, which also goes through the other parts of the same step, as "
         "frameworks report it.",
         {
@@ -31,8 +31,8 @@ SERIES = {
         others=ref("Of one part of the state, length T + 1.", "band"),
     ),
     "log10_last_step_gradient_norm": record(
-        "The same for the loss at the last step alone, where other steps have a loss too: reach and rate are "
-        "read from it.",
+        "The same for the loss of the last step alone, if other steps have a loss too: reach and rate are "
+        "computed from it.",
         {
             "state": ref("Of the whole state, length T + 1.", "band"),
         },
@@ -76,7 +76,7 @@ def findings(gradients: Gradients, case: Case) -> list[Finding]:
     """Say where the loss of earlier steps is in the curves and not in the verdict."""
     if gradients.last is None:
         return []
-    text = "Every step has a loss of its own; verdict, rate and reach are those of the last step's loss alone."
+    text = "Every step has a loss; verdict, rate and reach refer to the loss of the last step alone."
     return [Finding("GS-LOSS-EVERYWHERE", "info", text)]
 
 
@@ -102,7 +102,7 @@ def tables(document: Document) -> list[Table]:
     what = "log10 |dL/ds|"
     if len(names) > COLUMNS and len(outputs := layer_outputs(document)) > 1:
         titles = {"state": "state"} | {n: n.rpartition(".")[0] for n in _spread(outputs, COLUMNS - 1)}
-        what += ", and |dL/dh| of layers"
+        what += " and, per layer, |dL/dh|"
     elif len(names) > COLUMNS:
         titles = {n: n for n in ("state", *single[1 - COLUMNS :])}
     names = list(titles)
@@ -157,8 +157,8 @@ def panels(document: Document) -> list[Panel]:
     alone = document["series"].get("log10_last_step_gradient_norm")
     if alone:
         y, role = back(alone["state"]["median"]), len(names)
-        curves.append(Curve("last step's loss alone", steps_back, y, role=role, style=STYLES[role % 4]))
-    title = "Gradient norm on its way back, median and 5-95 % of the sequences"
+        curves.append(Curve("loss of the last step", steps_back, y, role=role, style=STYLES[role % 4]))
+    title = "Gradient norm by lag, median and 5-95 % of the sequences"
     return [_decay(title, "|dL/ds|", curves, levels=True, note=_zero_from(document))]
 
 
@@ -168,7 +168,7 @@ def comparison(results: list[Document]) -> list[Panel]:
         Curve(r["name"], lags(r), *relative(followed(r)), role=role, style=STYLES[role % len(STYLES)])
         for role, r in enumerate(results)
     ]
-    title = "Gradient on its way back, median and 5-95 % of the sequences"
+    title = "Relative gradient norm by lag, median and 5-95 % of the sequences"
     levels = all(_starts_at_one(r) for r in results)
     return [_decay(title, "|dL/ds| relative to the last step", curves, levels=levels)]
 
@@ -200,5 +200,5 @@ def _zero_from(document: Document) -> str:
     median, steps_back = back(document["series"]["log10_gradient_norm"]["state"]["median"]), lags(document)
     lost = [lag for lag, x in zip(steps_back, median, strict=True) if x is None]
     if len(lost) < len(steps_back) - steps_back.index(lost[0]):  # not from there to the end
-        return "exactly zero where nothing is drawn"
+        return "gaps: exactly zero"
     return f"exactly zero from {count(lost[0])} back"

@@ -26,48 +26,44 @@ if TYPE_CHECKING:
 
 METRICS = {
     "lyapunov_1": number(
-        "Largest Lyapunov exponent, nats per step; null: not determined, or no direction is left (see nonfinite).",
+        "Largest Lyapunov exponent, nats per step; null: not determined, or minus infinity (see nonfinite).",
         optional=True,
     ),
-    "lyapunov_1_se": number(
-        "Its standard error, nats per step; null where there is too little to tell.", optional=True, minimum=0
-    ),
+    "lyapunov_1_se": number("Its standard error, nats per step; null if not determined.", optional=True, minimum=0),
     "kaplan_yorke_dimension": number(
-        "Kaplan-Yorke dimension; null where more exponents would have to be known.", optional=True, minimum=0
+        "Kaplan-Yorke dimension; null if more exponents are needed.", optional=True, minimum=0
     ),
     "entropy_rate": number(
-        "Sum of the positive Lyapunov exponents, an upper bound on the entropy rate, nats per step; null where "
-        "more would have to be known.",
+        "Sum of the positive Lyapunov exponents, an upper bound on the entropy rate, nats per step; null if "
+        "more exponents are needed.",
         optional=True,
         minimum=0,
     ),
 }
 SERIES = {
     "lyapunov": record(
-        "Lyapunov exponents, largest first: mean rates of growth of perturbations, over steps and sequences.",
+        "Lyapunov exponents, largest first: mean growth rates of perturbations, over steps and sequences.",
         {
-            "units": constant("Of all numbers here that are rates.", "nats/step"),
+            "units": constant("Unit of all rates here.", "nats/step"),
             "exponents": numbers("Nats per step; null: not determined, or -inf (see nonfinite)."),
-            "standard_errors": numbers("Of the exponents; null where there is too little to tell."),
+            "standard_errors": numbers("Of the exponents; null if not determined."),
             "ci95": array(
-                "95 % confidence intervals: by Student's t, and by how much the first 16 depend on the "
-                "direction they began in.",
+                "95 % confidence intervals: by Student's t, and by the dependence of the first 16 on their initial "
+                "direction.",
                 array("", number(""), null=True, minItems=2, maxItems=2),
             ),
             "errors_over": choice(
-                "What the standard errors are over: independent sequences, or batches of steps of one.",
+                "What the standard errors are computed over: independent sequences, or batches of steps of one.",
                 "sequences",
                 "batches",
                 None,
             ),
-            "sequences": integer("How many sequences were followed.", minimum=1),
-            "burn_in": integer("Steps, before those that are counted, that only turned the frame.", minimum=0),
-            "drifts": array(
-                "Whether the second half of the run differs from the first by more than chance.", boolean("")
-            ),
-            "steps": array("Marks: how many steps were counted.", integer("")),
-            "running": numbers("At each mark, the exponents up to there.", rows="At one mark."),
-            "local": numbers("At each mark, the finite-time exponents since the one before.", rows="At one mark."),
+            "sequences": integer("Number of sequences.", minimum=1),
+            "burn_in": integer("Number of first steps that are discarded (QR transient).", minimum=0),
+            "drifts": array("Whether the two halves of the run differ significantly, per exponent.", boolean("")),
+            "steps": array("Numbers of steps at which the running values are given.", integer("")),
+            "running": numbers("Exponents up to each of these steps.", rows="At one step."),
+            "local": numbers("Finite-time exponents between consecutive ones of these steps.", rows="At one step."),
             "determinant_error": number(
                 "Largest difference between the sum of all exponents and the mean of ln|det J|, nats per step; "
                 "only for complete spectra.",
@@ -83,7 +79,7 @@ SERIES = {
 AGREES = 1e-9  # nats per step by which the sum of the exponents may miss ln|det J|, beside rounding
 INDEPENDENT = 100  # times the correlation time that one orbit should last, for an error bar over batches
 FORGOTTEN = 2.0  # nats by which a difference at the start shrinks, or grows, half way through the run
-LONGER = "Measure more steps, or warm up for longer."
+LONGER = "Measure more steps, or use a longer warm-up."
 NAMED = 3  # exponents that have a row of their own, beside the last
 DRAWN = 3  # exponents whose way to their value is drawn
 MINUS = "all minus infinity"
@@ -125,20 +121,21 @@ def findings(g: LyapunovSpectrum, case: Case) -> list[Finding]:
     """Say whether the exponents can be trusted."""
     entries = []
     if g.determinant_error is not None and not g.determinant_error <= g.determinant_allowed(AGREES):
-        text = "The sum of the Lyapunov exponents misses the mean of ln|det J| by "
-        text += f"{g.determinant_error:.2g} nats per step: the smallest exponents are not right."
-        entries.append(Finding("GS-DETERMINANT", "error", text, "Run gradscope doctor --selftest, and report it."))
+        text = "The sum of the Lyapunov exponents differs from the mean of ln|det J| by "
+        text += f"{g.determinant_error:.2g} nats per step: the smallest exponents are wrong."
+        advice = "Run gradscope doctor --selftest and report its output."
+        entries.append(Finding("GS-DETERMINANT", "error", text, advice))
     lost = int(np.isnan(g.exponents).sum())
     if lost:
-        text = f"{lost} of {len(g.exponents)} Lyapunov exponents are not determined: rounding decides them."
+        text = f"{lost} of {len(g.exponents)} Lyapunov exponents are not determined: rounding errors dominate them."
         entries.append(Finding("GS-NOT-DETERMINED", "info", text))
     entries += _convergence(g)
     steps = int(g.steps[-1])
     if g.over == "batches" and g.correlation is not None and steps < INDEPENDENT * g.correlation:
-        text = "The error bar of the first Lyapunov exponent is over batches of one orbit, and may be too small: "
-        text += f"{steps} steps, whose growth is correlated over about {g.correlation:.2g}."
+        text = "The error bar of the first Lyapunov exponent may be too small: it is computed over batches of one "
+        text += f"orbit of {steps} steps, whose growth rates are correlated over about {g.correlation:.2g} steps."
         wanted = f"{math.ceil(INDEPENDENT * g.correlation):,}".replace(",", " ")
-        entries.append(Finding("GS-FEW-STEPS", "info", text, f"Measure {wanted} steps, or eight sequences and more."))
+        entries.append(Finding("GS-FEW-STEPS", "info", text, f"Measure {wanted} steps, or at least eight sequences."))
     return entries + ([] if case.warmup is None else _start(g, case.warmup))
 
 
@@ -147,12 +144,12 @@ def _convergence(g: LyapunovSpectrum) -> list[Finding]:
     late = np.flatnonzero(g.drift)
     if late.size:
         which = "The first Lyapunov exponent" if late[0] == 0 else f"Lyapunov exponent {late[0] + 1}"
-        others = f", and {late.size - 1} more of {len(g.exponents)}" if late.size > 1 else ""
-        text = f"{which} has not converged{others}: the two halves of the run differ by more than chance."
+        others = f" (and {late.size - 1} more of {len(g.exponents)})" if late.size > 1 else ""
+        text = f"{which} has not converged{others}: the two halves of the run differ significantly."
         return [Finding("GS-NOT-CONVERGED", "warning" if late[0] == 0 else "info", text, LONGER)]
     if g.depends_on_start:
-        text = f"The first Lyapunov exponent changes by {g.beginning[0]:.2g} nats per step if its direction begins "
-        text += "elsewhere: the run is too short for directions to be forgotten. Its interval allows for that."
+        text = f"The first Lyapunov exponent changes by {g.beginning[0]:.2g} nats per step with the initial direction: "
+        text += "the run is too short to forget it. The confidence interval includes this uncertainty."
         return [Finding("GS-NOT-CONVERGED", "info", text, LONGER)]
     return []
 
@@ -163,9 +160,9 @@ def _start(g: LyapunovSpectrum, warmup: int) -> list[Finding]:
     steps = warmup + int(g.steps[-1]) // 2
     if not abs(first * steps) < FORGOTTEN:
         return []
-    text = f"Half way through the run, a small difference at the start is still about {math.exp(first * steps):.2g} "
-    text += "times as large: if the network began far from where it settles, exponents and error bars are of its way "
-    return [Finding("GS-NOT-SETTLED", "info", f"{text}there.", "Compare with a longer warm-up.")]
+    text = f"Halfway through the run, a small initial perturbation is still about {math.exp(first * steps):.2g} times "
+    text += "its size: if the network started far from its attractor, exponents and error bars describe the transient."
+    return [Finding("GS-NOT-SETTLED", "info", text, "Compare with a longer warm-up.")]
 
 
 def tables(document: Document) -> list[Table]:
@@ -181,17 +178,17 @@ def tables(document: Document) -> list[Table]:
         value = "-inf" if values[k] is None and _is_lost(document, k) else values[k]
         interval = g["ci95"][k]
         known = interval is not None and None not in interval
-        errors = f"nats/step, 95 % {between(*interval)}" if known else "nats/step"
+        errors = f"nats/step, 95 % CI {between(*interval)}" if known else "nats/step"
         rows.append((f"exponent {k + 1}", value, errors if value is not None else "not determined"))
-    rows.append(("entropy rate", m["entropy_rate"], "nats/step at most: sum of the positive exponents"))
+    rows.append(("entropy rate", m["entropy_rate"], "nats/step at most (sum of positive exponents)"))
     rows.append(("Kaplan-Yorke dimension", m["kaplan_yorke_dimension"], f"of {size}"))
     if "determinant_error" in g:
         lost = _is_lost(document, len(values) - 1)
-        error = (None, "both are -inf") if lost else (g["determinant_error"], "nats/step: zero, up to rounding")
+        error = (None, "both are -inf") if lost else (g["determinant_error"], "nats/step, zero up to rounding")
         rows.append(("sum - ln|det J|", *error))
-    rows.append(("surviving directions", m.get("surviving_directions"), f"of {size}, over all steps"))
-    rows.append(("condition", m.get("product_condition"), "times more than itself, rounding of one step does"))
-    over = {"sequences": f", {g['sequences']} sequences", "batches": ", one orbit, batches of steps"}
+    rows.append(("surviving directions", m.get("surviving_directions"), f"of {size}, after all steps"))
+    rows.append(("condition number", m.get("product_condition"), "of the product: amplification of rounding errors"))
+    over = {"sequences": f", {g['sequences']} sequences", "batches": ", one orbit, errors over batches of steps"}
     return [Table(f"Lyapunov exponents{over.get(g['errors_over'] or '', '')}", QUANTITY, tuple(rows))]
 
 
@@ -222,7 +219,7 @@ def _spectrum(document: Document) -> Panel:
     return Panel(
         "lyapunov",
         f"Lyapunov exponents: {len(x)} of {sum(s['size'] for s in document['model']['state'])}",
-        "number, largest first",
+        "index, largest first",
         "nats per step",
         curves=(Curve("", x, g["exponents"], low, high, role=2, at_end=False),),
         levels=(Level(0.0, ""),) if max((e for e in g["exponents"] if e is not None), default=-1.0) > 0 else (),
@@ -239,11 +236,11 @@ def _running(document: Document) -> Panel:
         curves.append(Curve(f"λ{k + 1}", g["steps"], y, role=k, style=STYLES[k % 4], weight="thin" if k else "strong"))
     return Panel(
         "convergence",
-        "Lyapunov exponents as steps are added",
-        "steps counted",
+        "Convergence of the Lyapunov exponents",
+        "number of steps",
         "nats per step",
         curves=tuple(curves),
-        note=f"after {g['burn_in']} steps that only turned the frame",
+        note=f"first {g['burn_in']} steps discarded (QR transient)",
         nothing=MINUS if kinds(document, "series.lyapunov.exponents") == {"-inf"} else NOTHING,
     )
 
@@ -255,5 +252,5 @@ def comparison(results: list[Document]) -> list[Panel]:
         if "lyapunov" in r["series"]:
             y, style = r["series"]["lyapunov"]["exponents"], STYLES[role % len(STYLES)]
             curves.append(Curve(r["name"], list(range(1, len(y) + 1)), y, role=role, style=style))
-    axes = ("number, largest first", "nats per step")
+    axes = ("index, largest first", "nats per step")
     return [Panel("lyapunov", "Lyapunov exponents", *axes, curves=tuple(curves))] if curves else []

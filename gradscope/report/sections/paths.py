@@ -20,45 +20,44 @@ if TYPE_CHECKING:
 
 METRICS = {
     "around_share": number(
-        "Share of the gradient that passes around the recurrent weights, mean over steps, dimensionless; left "
-        "out where the cell has no such road.",
+        "Share of the gradient along the skip path, around the recurrent weights, mean over steps, dimensionless; "
+        "left out if the cell has no skip path.",
         optional=True,
     ),
     "gate_share": mapping(
         "Share of the gradient that passes through the recurrent weights of each gate, mean over steps and "
-        'sequences, dimensionless, by name of the gate; "l0 to l1" is what crosses the input weights of the '
-        'next layer instead, "readout" what is fed back as input. With around_share (0 where it is left out) '
-        "they add up to 1. Left out where there is only one road.",
-        number("One road."),
+        'sequences, dimensionless, by name of the gate; "l0 to l1" is the share through the input weights of the '
+        'next layer, "readout" the share that is fed back as input. With around_share (0 if it is left out) '
+        "they add up to 1. Left out if there is only one path.",
+        number("One path."),
         optional=True,
     ),
 }
 SERIES = {
     "paths": record(
-        "Which road the gradient took at each step.",
+        "Shares of the gradient by path, per step.",
         {
             "around_share": numbers(
-                "Share of the gradient that passes around the recurrent weights on its way from t + 1 to t, "
-                "median over sequences, length T, dimensionless; may leave [0, 1] where the roads cancel."
+                "Share of the gradient along the skip path from t + 1 to t, median over sequences, length T, "
+                "dimensionless; may leave [0, 1] where paths cancel."
             ),
             "gate_share": mapping(
-                "Shares through the recurrent weights of each gate, likewise. With around_share they add up to "
+                "The same through the recurrent weights of each gate. With around_share they add up to "
                 "1 in each sequence; medians need not.",
-                numbers("One road."),
+                numbers("One path."),
                 optional=True,
             ),
             "crossings": record(
                 "The gradient of one sequence, by the number of steps at which its paths cross weights; left "
-                "out where it is too much work, where no gradient arrives, or where rounding decides.",
+                "out if it is too expensive, if no gradient arrives, or if rounding errors dominate.",
                 {
                     "sequence": integer("Which sequence, from 0."),
                     "count": array(
-                        "Numbers of crossings, without those at both ends whose shares are all below 1e-6 of "
-                        "the largest.",
+                        "Numbers of crossings, without both ends, where all shares are below 1e-6 of the largest.",
                         integer(""),
                     ),
                     "share": array(
-                        "Share of the gradient, dimensionless. All of them, with those left out, add up to 1; "
+                        "Share of the gradient, dimensionless. All shares, with those left out, add up to 1; "
                         "single ones may be negative or above 1.",
                         number("", null=False),
                     ),
@@ -67,7 +66,7 @@ SERIES = {
                     ),
                     "mean": number("Mean number of crossings, dimensionless.", null=False),
                     "cancellation": number(
-                        "Sum of the absolute shares, dimensionless: 1 where all have one sign.", null=False
+                        "Sum of the absolute shares, dimensionless: 1 if all have the same sign.", null=False
                     ),
                 },
                 optional=True,
@@ -123,18 +122,18 @@ def findings(paths: Paths, case: Case) -> list[Finding]:
     """Say where roads, or paths that cross the weights more and less often, cancel."""
     text, crossings = "", case.answers.get("crossings")
     if not math.isnan(paths.mean) and not -CANCEL <= paths.mean <= 1 + CANCEL:
-        text = f"The share of the gradient around the weights is {paths.mean:.2f}: the two roads cancel in part."
+        text = f"The share of the skip path is {paths.mean:.2f}: skip path and recurrent weights cancel in part."
     if crossings is not None and crossings.cancellation > OPPOSED:
-        text += f"{' ' * bool(text)}Paths that cross the weights more and less often contribute with opposite signs: "
-        text += f"the absolute values add up to {times(math.log10(crossings.cancellation))} times the gradient "
-        text += "(one sequence)."
+        text += f"{' ' * bool(text)}Paths with different numbers of weight crossings contribute with opposite signs: "
+        text += f"their absolute contributions add up to {times(math.log10(crossings.cancellation))} times the "
+        text += "gradient (one sequence)."
     return [Finding("GS-ROADS-CANCEL", "info", text)] if text else []
 
 
 def rows(document: Document) -> list[tuple[Any, ...]]:
     """Return the row of the share around the weights in the first table."""
     m = document["metrics"]
-    return [("around the weights", m["around_share"], "share of the gradient")] if "around_share" in m else []
+    return [("skip path", m["around_share"], "share of the gradient")] if "around_share" in m else []
 
 
 def tables(document: Document) -> list[Table]:
@@ -142,22 +141,22 @@ def tables(document: Document) -> list[Table]:
     m, steps = document["metrics"], document["series"]["timestep"][-1]
     if not m.get("gate_share"):
         return []
-    around = [("around the weights", m["around_share"], "")] if "around_share" in m else []
+    around = [("skip path", m["around_share"], "")] if "around_share" in m else []
     rows: list[tuple[Any, ...]] = [*around, *((_label(n), share, "") for n, share in m["gate_share"].items())]
     by_count = document["series"]["paths"].get("crossings")
     if by_count:
         which = "one sequence" if by_count["sequence"] else "first sequence"
         signs = ", shares of both signs" if by_count["cancellation"] > MIXED else ""
-        label = "crossings, signed mean" if signs else "mean crossings"
+        label = "weight crossings, signed mean" if signs else "mean weight crossings"
         rows.append((label, f"{by_count['mean']:.3g}", f"of {count(steps)}, {which}{signs}"))
-    columns = (Column("road", numeric=False), Column("mean share", ".3f"), Column("", numeric=False))
-    return [Table("Which road the gradient took", columns, tuple(rows))]
+    columns = (Column("path", numeric=False), Column("mean share", ".3f"), Column("", numeric=False))
+    return [Table("Gradient paths: skip path vs. recurrent weights", columns, tuple(rows))]
 
 
 def _label(name: str) -> str:
     if name == "readout":
-        return "through the readout, back in as input"
-    return f"{name}, through input weights" if " to " in name else f"through the weights of {name}"
+        return "readout, fed back as input"
+    return f"input weights, {name}" if " to " in name else f"recurrent weights of {name}"
 
 
 def panels(document: Document) -> list[Panel]:
@@ -176,22 +175,22 @@ def _shares(document: Document) -> Panel:
     steps_back = [lag + 1 for lag in lags(document)[:-1]]  # of the step that ends there
     curves = []
     if "around_share" in metrics:
-        curves.append(Curve("around", steps_back, back(paths["around_share"]), role=4))
+        curves.append(Curve("skip path", steps_back, back(paths["around_share"]), role=4))
     others = iter(range(5, 5 + DRAWN))
     for name in [n for n in means if n in drawn]:
         role = gates.index(name) if name in gates else next(others)
-        label, y = name if " to " in name else f"through {name}", back(paths["gate_share"][name])
+        label, y = name if " to " in name else f"weights of {name}", back(paths["gate_share"][name])
         curves.append(Curve(label, steps_back, y, role=role, style=STYLES[role % 4], weight="thin"))
     rest = [n for n in means if n not in drawn]
     share = metrics.get("around_share")
-    where = f": {share:.2f} around the weights" if share is not None else "" if drawn else ": not determined"
+    where = f": {share:.2f} along the skip path" if share is not None else "" if drawn else ": not determined"
     return Panel(
         "road",
-        f"Which road the gradient took{where}",
+        f"Gradient paths{where}",
         "steps back",
         "share of the gradient",
         curves=tuple(curves),
-        note=f"less than {SLIGHT:g} on average, not drawn: {', '.join(rest)}" if rest and drawn else "",
+        note=f"mean share below {SLIGHT:g}, not drawn: {', '.join(rest)}" if rest and drawn else "",
     )
 
 
@@ -201,13 +200,13 @@ def _by_crossings(document: Document) -> Panel:
     seen = [i for i, x in enumerate(c["share"]) if abs(x) >= bar]
     number, share = (c[key][seen[0] : seen[-1] + 1] for key in ("count", "share"))
     mixed = c["cancellation"] > MIXED
-    cancel = f"; without their signs the shares add up to {c['cancellation']:.3g}" if mixed else ""
+    cancel = f"; absolute shares add up to {c['cancellation']:.3g}" if mixed else ""
     return Panel(
         "crossings",
-        "Share of the gradient by how often its paths cross the weights"
+        "Share of the gradient by number of weight crossings"
         if mixed
-        else f"Paths cross the weights {c['mean']:.3g} times in {count(steps)}, on average",
-        "crossings of the weights on the whole way",
+        else f"Weight crossings: {c['mean']:.3g} on average in {count(steps)}",
+        "weight crossings along the path",
         "share of the gradient",
         curves=(Curve("", number, share, weight="thin"),),
         points=(Points("", number, share),),

@@ -26,30 +26,30 @@ if TYPE_CHECKING:
 
 METRICS = {
     "log10_product": record(
-        "Four quantities over the whole run that are not the same, log10; the norm of the product decides.",
+        "Norm and radius of the Jacobian product over the whole run, and products of per-step radii and norms, log10.",
         {
             "spectral_norm": number("Spectral norm of the product of all Jacobians, log10."),
             "spectral_radius": number("Spectral radius of the product of all Jacobians, log10."),
             "sum_of_step_radii": number(
-                "Product of the spectral radii of the steps, log10: extrapolated from the steps that were measured.",
+                "Product of the per-step spectral radii, log10: extrapolated from the measured steps.",
                 optional=True,
             ),
             "sum_of_step_norms": number(
-                "Product of the spectral norms of the steps, log10, an upper bound: extrapolated from the "
-                "steps that were measured.",
+                "Product of the per-step spectral norms, log10, an upper bound of spectral_norm: extrapolated from the "
+                "measured steps.",
                 optional=True,
             ),
         },
         optional=True,
     ),
     "product_condition": number(
-        "How much more than itself rounding of one step can do to the product of all: max_t |J_T..J_t+1| |J_t| "
-        "|J_t-1..J_1| / |P|, dimensionless; null where it is not known, or the product is zero.",
+        "Condition number of the product, the amplification of the rounding errors of one step: max_t |J_T..J_t+1| "
+        "|J_t| |J_t-1..J_1| / |P|, dimensionless; null if it is not known, or the product is zero.",
         optional=True,
     ),
     "surviving_directions": integer(
         "Singular values of the product over all steps that are above 10^-3.5 and within a decade of the "
-        "largest; null where more would have to be known.",
+        "largest; null if more singular values are needed.",
         null=True,
         optional=True,
         minimum=0,
@@ -60,7 +60,7 @@ SERIES = {
         "Product of the Jacobians of the last `lag` steps, ds_T/ds_(T-lag), log10; medians over sequences.",
         {
             "lag": array("Steps back.", integer("")),
-            "sequences": integer("Of how many sequences the product was taken.", minimum=1),
+            "sequences": integer("Number of sequences.", minimum=1),
             "log10_spectral_norm": numbers("Spectral norm, log10."),
             "log10_frobenius_norm": numbers("Frobenius norm, log10."),
             "log10_spectral_radius": numbers("Spectral radius, log10."),
@@ -68,7 +68,7 @@ SERIES = {
         optional=True,
     ),
     "reached_from_start": record(
-        "The product over the first steps, ds_t/ds_0: what a perturbation of the first state becomes.",
+        "Product over the first steps, ds_t/ds_0: growth of an initial perturbation.",
         {
             "lag": array("Steps forward.", integer("")),
             "log10_spectral_norm": numbers("Largest singular value, log10."),
@@ -80,17 +80,17 @@ SERIES = {
         {
             "lag": array("Steps back.", integer("")),
             "log10_values": numbers(
-                "One row a lag; null where rounding decides, or the value is exactly zero (see nonfinite).",
+                "One row per lag; null if rounding errors dominate, or the value is exactly zero (see nonfinite).",
                 rows="At one lag.",
             ),
             "log10_floor": number(
-                "Only in results of before Lyapunov spectra: smallest ratio to the largest singular value that "
-                "is determined, log10.",
+                "Only in results of early versions: smallest ratio to the largest singular value that is "
+                "determined, log10.",
                 optional=True,
             ),
             "surviving_directions": array(
-                "At each lag, how many are above 10^-3.5 and within a decade of the largest; null where more "
-                "values would have to be known.",
+                "At each lag, the number above 10^-3.5 and within a decade of the largest; null if more values are "
+                "needed.",
                 integer("", null=True),
                 optional=True,
             ),
@@ -171,24 +171,23 @@ def findings(p: Products, case: Case) -> list[Finding]:
     entries = []
     condition = float(p.log_condition.max())
     if condition > -math.log(DIGITS * float(np.finfo(case.dtype).eps)):
-        text = f"Rounding of one step can change the product of all steps by {times(condition / LN10)} times as much: "
-        text += "it is not determined by the data."
-        entries.append(Finding("GS-NOT-DETERMINED", "warning", text, "Trust short lags and the rates of single steps."))
+        text = f"The product of all steps can amplify the rounding errors of one step {times(condition / LN10)}-fold: "
+        text += "the product is not determined."
+        advice = "Trust only short lags and the rates of single steps."
+        entries.append(Finding("GS-NOT-DETERMINED", "warning", text, advice))
     for logs, where in ((p.log_norm, "back from the last step"), (p.log_from_start, "forward from the first step")):
         power = _power_law(p.lags, logs.mean(axis=1))
         if power is not None:
-            text = f"The norm of the product falls off like t^-{power:.2f} {where}, not exponentially: "
-            entries.append(Finding("GS-ALGEBRAIC", "info", f"{text}a rate depends on how long the run is."))
+            text = f"The norm of the product decays like t^-{power:.2f} {where}, not exponentially: "
+            entries.append(Finding("GS-ALGEBRAIC", "info", f"{text}the rate depends on the length of the run."))
             break
     top = p.log_norm.mean(axis=1)
     if np.isfinite(top).all() and not case.reach.transient:
         lag, most = int(p.lags[top.argmax()]), float(top.max())
         if most / LN10 > max(0.0, float(top[-1]) / LN10) + TRANSIENT:
-            text = (
-                f"In its best direction a gradient is {times(most / LN10)} times as large {count(lag)} back as at the "
-            )
-            text += "last step, and smaller at the first: the rate over the whole run hides it."
-            entries.append(Finding("GS-TRANSIENT", "info", text, "Read the decay curve, not the rate."))
+            text = f"In the most amplified direction, a gradient {count(lag)} back is {times(most / LN10)} times as "
+            text += "large as at the last step, and smaller at the first: the rate over the whole run hides this peak."
+            entries.append(Finding("GS-TRANSIENT", "info", text, "Use the decay curve, not the rate."))
     return entries
 
 
@@ -214,15 +213,15 @@ def tables(document: Document) -> list[Table]:
     some = len(document["series"].get("step_spectral_radius", {"timestep": []})["timestep"])
     steps = document["series"]["timestep"][-1]
     sampled = f"estimated from {some} of {steps} steps" if some < steps else "every step"
-    bound = f"{sampled}; bounds the first line" if some < steps else "bounds the first line"
+    bound = f"upper bound of the first row, {sampled}"
     rows = (
-        ("norm of the product", m["spectral_norm"], "the most that its gradient can gain"),
+        ("norm of the product", m["spectral_norm"], "largest possible gain of a gradient"),
         ("radius of the product", m["spectral_radius"], ""),
-        ("product of the radii", m.get("sum_of_step_radii"), sampled),
-        ("product of the norms", m.get("sum_of_step_norms"), bound),
+        ("product of per-step radii", m.get("sum_of_step_radii"), sampled),
+        ("product of per-step norms", m.get("sum_of_step_norms"), bound),
     )
     columns = (Column("over the whole run", numeric=False), Column("log10", ".2f"), Column("", numeric=False))
-    return [Table("Four quantities that are not the same (first sequence)", columns, rows)]
+    return [Table("Jacobian product vs. products of per-step norms and radii (first sequence)", columns, rows)]
 
 
 def panels(document: Document) -> list[Panel]:
@@ -231,7 +230,7 @@ def panels(document: Document) -> list[Panel]:
     if "reached_from_start" in document["series"]:
         p = document["series"]["reached_from_start"]
         curve = Curve("norm", [0, *p["lag"]], [0.0, *p["log10_spectral_norm"]], role=3)
-        title = "Product forward from the first step: what is left of a perturbation"
+        title = "Forward Jacobian product: growth of an initial perturbation"
         axes = ("steps forward", "norm of ds_t/ds_0")
         entries.append(Panel("start", title, *axes, curves=(curve,), log10=True, note="first sequence"))
     return entries
@@ -248,12 +247,12 @@ def _back(document: Document) -> Panel:
         if sum(v is not None for v in y) > 2:
             curves.append(Curve(f"σ{k}", lag, y, role=1, weight="thin"))
     lost = any(v is None for row in s["log10_values"] for v in row)
-    ends = "; values end where they are zero or rounding decides" if lost else ""
+    ends = "; values end where they are zero or not determined" if lost else ""
     radius = [(k, r) for k, r in zip(lag, [0.0, *p["log10_spectral_radius"]], strict=True) if r is not None]
     if len(radius) > 1:
         xs, ys = [k for k, _ in radius], [r for _, r in radius]
         curves.append(Curve("radius", xs, ys, role=2, style="dashed", weight="thin"))
-    title = "Product back from the last step: norm, singular values, radius"
+    title = "Backward Jacobian product: norm, singular values, radius"
     note = "first sequence" + ends
     return Panel("product", title, "steps back", "size", curves=tuple(curves), log10=True, note=note)
 
@@ -265,5 +264,5 @@ def comparison(results: list[Document]) -> list[Panel]:
         if "product" in r["series"]:
             p, style = r["series"]["product"], STYLES[role % len(STYLES)]
             curves.append(Curve(r["name"], p["lag"], p["log10_spectral_norm"], role=role, style=style))
-    title = "Norm of the Jacobian product"
+    title = "Norm of the backward Jacobian product"
     return [Panel("product", title, "steps back", "spectral norm", curves=tuple(curves), log10=True)] if curves else []

@@ -9,7 +9,7 @@ import numpy as np
 from gradscope.report import section
 from gradscope.report.case import Case
 from gradscope.report.fields import array, integer, number, record
-from gradscope.report.model import Finding, Table, times
+from gradscope.report.model import Finding, Table, share, times
 from gradscope.report.numbers import LN10
 from gradscope.report.tables import QUANTITY, between, count
 
@@ -19,26 +19,26 @@ if TYPE_CHECKING:
 METRICS = {
     "log10_gain": number("Median over sequences of log10(|dL/ds_0| / |dL/ds_T|), decades over the whole run."),
     "log10_gain_sd": number(
-        "Standard deviation of the same over sequences, decades; null for one sequence.", minimum=0
+        "Standard deviation of log10_gain over sequences, decades; null for one sequence.", minimum=0
     ),
-    "rate": number("Mean slope of ln|dL/ds| on its way back, nats per step; negative: the gradient shrinks."),
+    "rate": number("Mean slope of ln|dL/ds| back in time, nats per step; negative: the gradient shrinks."),
     "rate_ci95": array(
-        "95 % confidence interval of the rate, nats per step; null where there is too little to tell.",
+        "95 % confidence interval of the rate, nats per step; null if not determined.",
         number("", null=False),
         null=True,
         minItems=2,
         maxItems=2,
     ),
     "half_life": number(
-        "Steps in which the gradient halves at this rate; null where it does not shrink.", exclusiveMinimum=0
+        "Number of steps in which the gradient halves; null if it does not shrink.", exclusiveMinimum=0
     ),
     "reach": integer(
         "Largest lag, in steps, at which the median gradient norm is still at least reach_threshold of its "
-        "value at lag 0; null where that value is zero or not finite.",
+        "value at lag 0; null if that value is zero or nonfinite.",
         null=True,
         minimum=0,
     ),
-    "reach_threshold": number("The fraction of the gradient that reach asks for, dimensionless.", null=False),
+    "reach_threshold": number("Fraction of the gradient norm that defines the reach, dimensionless.", null=False),
     "underflow_lag": record(
         "First lag, in steps, at which a gradient that is one at lag 0 is zero in this number format; null "
         "where that does not happen within the run.",
@@ -75,15 +75,15 @@ def findings(reach: Reach, case: Case) -> list[Finding]:
     entries = []
     lags = {name: lag for name, lag in reach.underflow.items() if lag is not None}
     if lags and case.zero_from is None:
-        text = ", ".join(f"{name} from {lag}" for name, lag in lags.items())
-        text = f"At lower precision, what comes from the last step's loss is exactly zero: {text} steps back on."
-        advice = "Loss scaling moves these lags; it does not change the rate."
+        text = ", ".join(f"at lag {lag} in {name}" for name, lag in lags.items())
+        text = f"At lower precision, the gradient of the last step's loss underflows to zero: {text}."
+        advice = "Loss scaling moves these lags but does not change the rate."
         entries.append(Finding("GS-UNDERFLOW", "warning", text, advice))
     if reach.transient:
         lag, top = reach.transient
-        text = f"The gradient is largest {count(lag)} back, {times(top / LN10)} times what it is at the last step, "
-        text += "and smaller at the first: the rate over the whole run hides it."
-        advice = "Read the decay curve, not the rate; clip if the peak is large."
+        text = f"The gradient is largest {count(lag)} back, {times(top / LN10)} times its norm at the last step, and "
+        text += "decays from there to the first step: the rate over the whole run hides this peak."
+        advice = "Use the decay curve, not the rate; clip the gradient if the peak is large."
         entries.append(Finding("GS-TRANSIENT", "info", text, advice))
     return entries
 
@@ -93,11 +93,11 @@ def warnings(reach: Reach, case: Case) -> list[Document]:
     batch = len(reach.log_gain)
     if reach.orbits == batch:
         return []
-    text = f"The {batch} sequences run along "
+    text = f"The {batch} sequences follow "
     if reach.orbits == 1:
-        text += "one orbit: they count as one, and the interval of the rate is over blocks of steps."
+        text += "the same orbit: they count as one, and the interval of the rate is computed over blocks of steps."
     else:
-        text += f"{reach.orbits} orbits: sequences on the same one count once in the interval of the rate."
+        text += f"{reach.orbits} distinct orbits: each orbit counts once in the interval of the rate."
     return [{"code": "GS-ONE-ORBIT", "message": text, "where": "states"}]
 
 
@@ -106,15 +106,15 @@ def tables(document: Document) -> list[Table]:
     m = document["metrics"]
     steps = document["series"]["timestep"][-1]
     interval = m["rate_ci95"]
-    known = f"nats/step, 95 % {between(*interval)}" if interval else "nats/step, no interval"
-    whole, followed = m["reach"] == steps, m["reach"] is not None
+    known = f"nats/step, 95 % CI {between(*interval)}" if interval else "nats/step, no confidence interval"
+    whole, followed, bar = m["reach"] == steps, m["reach"] is not None, share(m["reach_threshold"])
     first: list[tuple[Any, ...]] = [
-        ("reach", m["reach"], f"steps{' (the whole run)' if whole else ''}, down to {m['reach_threshold']:g}"),
+        ("reach", m["reach"], "steps (the whole run)" if whole else f"steps, at least {bar} of the gradient left"),
         ("half-life", m["half_life"], "steps"),
         ("rate", m["rate"], known),
         ("log10 gain", m["log10_gain"], f"decades over {count(steps)}"),
     ]
-    first += [(f"zero in {name}", lag, _zero(lag, steps, followed)) for name, lag in m["underflow_lag"].items()]
+    first += [(f"underflow in {name}", lag, _zero(lag, steps, followed)) for name, lag in m["underflow_lag"].items()]
     return [Table("How far gradients reach", QUANTITY, (*first, *section.rows(document)))]
 
 
@@ -122,4 +122,4 @@ def _zero(lag: int | None, steps: int, followed: bool) -> str:
     """Say from where on a gradient is zero: its norm decides, and single entries may be zero before."""
     if lag is not None:
         return f"step{'s'[: lag != 1]} back, at the latest"
-    return f"not for certain within {count(steps)}" if followed else ""
+    return f"none guaranteed within {count(steps)}" if followed else ""

@@ -19,14 +19,14 @@ def tables(document: Document) -> list[Table]:
         Column("change", numeric=False),
         Column("verdict", numeric=False),
         Column("rate", ".3g"),
-        Column("95 %", numeric=False),
+        Column("95 % CI", numeric=False),
         Column("reach", "d"),
         Column("log10 gain", ".2f"),
         Column("helps", numeric=False),
     )
-    rows = [_row("as it is", document["verdict"]["state"], m, "")]
+    rows = [_row("none", document["verdict"]["state"], m, "")]
     rows += [_row(r["change"], r["state"], r, r["helps"]) for r in tried]
-    title = "What would help" if any(r["helps"] for r in tried) else "What was tried, and does not help"
+    title = "Remedies, best first" if any(r["helps"] for r in tried) else "Changes tried: none helps"
     return [Table(title, columns, tuple(rows))]
 
 

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 METRICS = {
     "step_spectral_radius": record(
-        "Spectral radius of one step's Jacobian, over the steps and sequences it was taken of, dimensionless.",
+        "Spectral radius of single-step Jacobians, over the measured steps and sequences, dimensionless.",
         {
             "median": number("Median over steps and sequences.", minimum=0),
-            "min": number("Smallest of them.", minimum=0),
-            "max": number("Largest of them.", minimum=0),
+            "min": number("Minimum over steps.", minimum=0),
+            "max": number("Maximum over steps.", minimum=0),
         },
         optional=True,
     ),
@@ -32,11 +32,11 @@ SERIES = {
     ),
     "step_spectral_norm": ref("Spectral norm of one step's Jacobian, dimensionless.", "spread_at", optional=True),
     "eigenvalues": record(
-        "Eigenvalues of one step's Jacobian, of the first sequence, at evenly spaced steps: enough to draw.",
+        "Eigenvalues of single-step Jacobians of the first sequence, at evenly spaced steps.",
         {
-            "timestep": array("Which steps.", integer("")),
-            "real": numbers("Real parts, one row a step, dimensionless.", rows="Of one step."),
-            "imag": numbers("Imaginary parts, one row a step, dimensionless.", rows="Of one step."),
+            "timestep": array("Steps t, 1 to T.", integer("")),
+            "real": numbers("Real parts, one row per step, dimensionless.", rows="Of one step."),
+            "imag": numbers("Imaginary parts, one row per step, dimensionless.", rows="Of one step."),
             "outside_share": number(
                 "Share of all measured eigenvalues that lie outside the unit circle.", minimum=0, maximum=1
             ),
@@ -46,9 +46,9 @@ SERIES = {
 }
 DEFINITIONS = {
     "spread_at": record(
-        "A quantity over sequences, at the steps it was taken of.",
+        "A quantity over sequences, at the measured steps.",
         {
-            "timestep": array("Which steps t, 1 to T.", integer("")),
+            "timestep": array("Steps t, 1 to T.", integer("")),
             "median": numbers("Median over sequences."),
             "p05": numbers("5th percentile over sequences."),
             "p95": numbers("95th percentile over sequences."),
@@ -109,8 +109,9 @@ def findings(steps: StepSpectra, case: Case) -> list[Finding]:
         return []
     if not ((radius - 1) * rate < 0 and abs(radius - 1) > CLEAR):
         return []
-    text = f"One step's spectral radius is {radius:.3g} (median), yet the gradient is {case.state}: "
-    return [Finding("GS-RADIUS-MISLEADS", "info", f"{text}the product decides, not the radius of a step.")]
+    text = f"The median spectral radius of a step is {radius:.3g}, yet the gradient is {case.state}: "
+    text += "the Jacobian product decides, not the radius of single steps."
+    return [Finding("GS-RADIUS-MISLEADS", "info", text)]
 
 
 def rows(document: Document) -> list[tuple[Any, ...]]:
@@ -118,7 +119,7 @@ def rows(document: Document) -> list[tuple[Any, ...]]:
     r = document["metrics"].get("step_spectral_radius")
     if not r:
         return []
-    known = f"of one step, {r['min']:.3g} to {r['max']:.3g}" if r["median"] is not None else "of one step"
+    known = f"median of steps, {r['min']:.3g} to {r['max']:.3g}" if r["median"] is not None else "of one step"
     return [("spectral radius", r["median"], known)]
 
 
@@ -132,7 +133,7 @@ def panels(document: Document) -> list[Panel]:
         for role, (key, label) in enumerate((("step_spectral_norm", "norm"), ("step_spectral_radius", "radius"))):
             s = document["series"][key]
             curves.append(Curve(label, s["timestep"], s["median"], s["p05"], s["p95"], role=role, style=STYLES[role]))
-        title = "One step's Jacobian: norm and spectral radius"
+        title = "Single-step Jacobians: norm and spectral radius"
         entries.append(Panel("step", title, "time step", "size", curves=tuple(curves)))
     return entries
 
@@ -144,10 +145,10 @@ def _eigenvalues(document: Document) -> Panel:
     flat = [[x for row in e[k] for x in row] for k in ("real", "imag")]
     return Panel(
         "eigenvalues",
-        f"Eigenvalues of one step's Jacobian: {where}",
+        f"Eigenvalues of single-step Jacobians: {where}",
         "real part",
         "imaginary part",
         points=(Points("", flat[0], flat[1]),),
         unit_circle=True,
-        note=f"first sequence; {len(e['timestep'])} of {document['series']['timestep'][-1]} steps are drawn",
+        note=f"first sequence; {len(e['timestep'])} of {document['series']['timestep'][-1]} steps",
     )

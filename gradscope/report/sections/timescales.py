@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 METRICS = {
     "time_constant": record(
-        "How long units remember by themselves, over units and sequences, in steps; of cells whose units do "
-        "not see one another. null with a record in nonfinite: a unit that does not forget.",
+        "Intrinsic time constants, over units and sequences, in steps; only for cells with diagonal recurrence. "
+        "null with a record in nonfinite: infinite, the unit does not forget.",
         {
-            "min": number("The shortest, steps."),
+            "min": number("Minimum, steps."),
             "p05": number("5 % quantile, steps."),
             "median": number("Median, steps."),
             "p95": number("95 % quantile, steps."),
-            "max": number("The longest, steps."),
+            "max": number("Maximum, steps."),
             "near_one_share": number(
-                "Share of the factors of all steps, units and sequences that lie within 0.001 of 1, dimensionless.",
+                "Share of the decay factors of all steps, units and sequences within 0.001 of 1, dimensionless.",
                 null=False,
             ),
         },
@@ -35,11 +35,10 @@ METRICS = {
 }
 SERIES = {
     "time_constant": record(
-        "How long units remember by themselves, from the shortest time constant to the longest; of cells whose "
-        "units do not see one another.",
+        "Intrinsic time constants of the units, in ascending order; only for cells with diagonal recurrence.",
         {
-            "share": array("Share of units and sequences that remember no longer, 0 to 1.", number("", null=False)),
-            "steps": numbers("Time constant, steps; null with a record in nonfinite: a unit that does not forget."),
+            "share": array("Share of units with at most this time constant, 0 to 1.", number("", null=False)),
+            "steps": numbers("Time constant, steps; null with a record in nonfinite: infinite."),
         },
         optional=True,
     ),
@@ -72,9 +71,9 @@ def findings(times: TimeScales, case: Case) -> list[Finding]:
     """Say where low precision cannot tell a factor from 1."""
     if times.near_one < CLOSE:
         return []
-    text = f"{percent(times.near_one)} of the factors by which units forget lie within 0.001 of 1. "
-    advice = "Keep the recurrence, and the logarithm of its factor, in float32."
-    return [Finding("GS-NEAR-ONE", "info", f"{text}bfloat16 cannot tell them from 1.", advice)]
+    text = f"{percent(times.near_one)} of the decay factors of the units lie within 0.001 of 1: "
+    advice = "Compute the recurrence and the logarithm of its factor in float32."
+    return [Finding("GS-NEAR-ONE", "info", f"{text}bfloat16 cannot distinguish them from 1.", advice)]
 
 
 def rows(document: Document) -> list[tuple[Any, ...]]:
@@ -94,18 +93,18 @@ def panels(document: Document) -> list[Panel]:
     known = [x if x is None or x > 0 else None for x in t["steps"]]  # zero has no logarithm
     endless = kinds(document, "series.time_constant.steps") == {"inf"}
     zeros = 0.0 in t["steps"]
-    notes = ["some let nothing through"] * zeros + ["some do not forget"] * endless
-    nothing = "units forget at once, or never" if zeros and endless else "no unit forgets" if endless else NOTHING
+    notes = ["some are zero"] * zeros + ["some are infinite"] * endless
+    nothing = "all are zero or infinite" if zeros and endless else "all are infinite" if endless else NOTHING
     y = [None if x is None else math.log10(x) for x in known]
     return [
         Panel(
             "times",
-            "How long units remember by themselves",
+            "Intrinsic time constants of the units",
             "share of units and sequences",
             "time constant, steps",
             curves=(Curve("", t["share"], y, role=3, at_end=False),),
             log10=True,
             note="; ".join([*notes, "not drawn"]) if notes and any(x is not None for x in known) else "",
-            nothing="no unit lets anything through" if zeros and not endless else nothing,
+            nothing="all are zero" if zeros and not endless else nothing,
         )
     ]

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 from gradscope._version import __version__
 
 if TYPE_CHECKING:
+    from gradscope.analysis._norms import spectral_norms
+    from gradscope.analysis._singular import singular_values
     from gradscope.analysis.eigen import eigenvalues
     from gradscope.analysis.lyapunov import lyapunov
-    from gradscope.analysis.singular import singular_values
     from gradscope.api import analyze, compare
     from gradscope.checking.create import create
     from gradscope.checking.function import from_step
@@ -48,6 +49,7 @@ __all__ = [
     "load",
     "lyapunov",
     "singular_values",
+    "spectral_norms",
     "stack",
 ]
 
@@ -65,7 +67,8 @@ _HOMES = {
     "from_step": "gradscope.checking.function",
     "load": "gradscope.files.layouts._load",
     "lyapunov": "gradscope.analysis.lyapunov",
-    "singular_values": "gradscope.analysis.singular",
+    "singular_values": "gradscope.analysis._singular",
+    "spectral_norms": "gradscope.analysis._norms",
     "stack": "gradscope.networks.stack",
 }
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import operator
 from typing import Any
 
-from gradscope.analysis.finite import check_finite
 from gradscope.dynamics.chain import JacobianChain
-from gradscope.errors import UsageError
+from gradscope.errors import InputError, UsageError
 
 
 def check_chain(chain: Any) -> None:
@@ -21,6 +20,19 @@ def check_chain(chain: Any) -> None:
         text = f"expected a JacobianChain, not {type(chain).__name__}"
         raise UsageError(text, "create one from an array (T, n, n): gradscope.JacobianChain.from_arrays(J)")
     check_finite(chain)
+
+
+def check_finite(chain: JacobianChain) -> None:
+    """Refuse a chain with a Jacobian that is not finite.
+
+    Raises:
+        InputError: it says which.
+    """
+    if chain.first_nonfinite is not None:
+        raise InputError(
+            f"the Jacobian of step {chain.first_nonfinite} is not finite",
+            "check what the network computes at this step",
+        )
 
 
 def check_count(what: str, value: Any, least: int, most: int | None = None) -> None:

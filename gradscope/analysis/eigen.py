@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gradscope.analysis._arguments import check_chain, check_count
-from gradscope.analysis.singular import SETTLED_NATS, SPARE_COLUMNS, jvp_factors
+from gradscope.analysis._singular import SETTLED_NATS, SPARE_COLUMNS, jvp_factors
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.dynamics.progress import REPORT_STEPS, Progress, no_progress
 from gradscope.errors import UsageError

@@ -8,7 +8,6 @@ import numpy as np
 
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.dynamics.trajectory import Trajectory
-from gradscope.errors import InputError
 from gradscope.maps.jacobian import Array
 from gradscope.numerics.nonfinite import NonFinite, nonfinite_in
 
@@ -56,19 +55,6 @@ def nonfinite_jacobian(chain: JacobianChain, t: int) -> NonFinite:
     with np.errstate(over="ignore", invalid="ignore"):
         seen = chain.at(t).jvp(np.ones((chain.size, chain.batch)))
     return NonFinite("jacobians", "nan" if np.isnan(seen).any() else "inf", 1, (t,))
-
-
-def check_finite(chain: JacobianChain) -> None:
-    """Refuse a chain with a Jacobian that is not finite.
-
-    Raises:
-        InputError: it says which.
-    """
-    if chain.first_nonfinite is not None:
-        raise InputError(
-            f"the Jacobian of step {chain.first_nonfinite} is not finite",
-            "check what the network computes at this step",
-        )
 
 
 def measure(run: Run, settings: Settings) -> tuple[NonFinite, ...]:

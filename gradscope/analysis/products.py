@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gradscope.analysis.finite import check_finite
-from gradscope.analysis.singular import SETTLED_NATS, determined, largest, surviving, vjp_factors
+from gradscope.analysis._arguments import check_finite
+from gradscope.analysis._singular import SETTLED_NATS, determined, largest, surviving, vjp_factors
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.dynamics.progress import REPORT_STEPS, Progress, no_progress
 from gradscope.kernels.matrices import DenseJacobians

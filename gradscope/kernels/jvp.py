@@ -3,18 +3,18 @@
 `Linear.jvp` makes a dozen small arrays a step. Here the coefficients of a chunk of steps are taken in at once. A frame
 is stored by its columns: (S, k, n), row j of sequence s is column j of its frame, so that units lie side by side.
 
-J = through . U + around has two ways to J V. Either U V, once for all sequences, and then the coefficients; or the
-matrix through . U is gathered first, one for every sequence: that drops what the gates have more rows than the state
-(a GRU's product with V is a third), and pays where V has enough columns.
+With J = through . U + around there are two ways to compute J V. Either U V for all sequences in one product, then the
+coefficients; or first the matrix through . U of each sequence. The second product has as many rows as the state instead
+of as many as all gates (a third for a GRU), and pays for many columns.
 
-`kernels.vjp` is the transpose for one cotangent a sequence. It shares no code with this: there a step is a list of
-calls on (units, sequences), here one product with all columns, and each stores its coefficients accordingly.
+`kernels.vjp` is the transpose for one cotangent a sequence; it lists calls on (units, sequences). The two share no code
+because they store coefficients differently.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, singledispatch
 from itertools import product
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -35,9 +35,11 @@ if TYPE_CHECKING:
 CHUNK_STEPS = 64  # steps whose coefficients are taken in at once: enough to hide the loop over gates
 CHUNK_BYTES = 32 << 20  # of their Jacobians
 
-GATHERED_COST = 4  # multiplications of a product that cost what one of gathering a matrix does: memory, not arithmetic
-SLAB_MATRICES = 16  # that are gathered at once: more are no faster
-SLAB_BYTES = 8 << 20  # of these matrices: more would not stay in the cache until they are used
+# A slab holds the gathered matrices through . U + around of a few steps.
+GATHERED_COST = 4  # a multiplication while gathering costs as much as four in a product: it is bound by memory
+SLAB_MATRICES = 16  # in a slab: more are no faster
+SLAB_BYTES = 8 << 20  # of a slab: more would not stay in the cache until it is used
+NO_ROWS_SAVED = 1e-9  # rows, in place of none: the number of columns from which gathering pays is then out of reach
 
 
 class FrameJvp(Protocol):
@@ -47,7 +49,10 @@ class FrameJvp(Protocol):
         """Write J[i] times the columns of `frame`, (S, k, old size), to `out`, (S, k, new size)."""
 
     def factors(self, i: int) -> list[tuple[FrameJvp, int, bool]]:
-        """Return (map, its step, whether it is steep) of the factors of J[i], the first one first; [] for J itself."""
+        """Return J[i] as factors, applied first to last: (map, step in it, whether its rows differ in size).
+
+        [] if J[i] is used whole.
+        """
 
     def log_abs_det(self, i: int) -> Array:
         """Return log|det J[i]| of every sequence, (S,), by elimination."""
@@ -105,9 +110,10 @@ class FrameJvps:
             yield from (StepJacobian(chunk, i) for i in range(chunk.steps))
 
 
-Slabs = dict[str, tuple[str, Array]]  # {name of a FrameJvp: (what was written to the array, the array)}
+Slabs = dict[str, tuple[str, Array]]  # {name: (which blocks were written, the array)}: reused if these are the same
 
 
+@singledispatch
 def frame_jvp(block: Linear, steps: int, sequences: int, slabs: Slabs, name: str = "") -> FrameJvp:
     """Return the Jacobians of a chunk of steps as they act on frames.
 
@@ -118,13 +124,22 @@ def frame_jvp(block: Linear, steps: int, sequences: int, slabs: Slabs, name: str
         slabs: arrays that earlier chunks have left, by name.
         name: of what is returned, among these.
     """
-    if isinstance(block, Jacobian):
-        return _Diagonals(block, steps, sequences) if block.U is None else _Grid(block, steps, sequences, slabs, name)
-    if isinstance(block, Dense) and block.matrix.ndim == 4:
-        return _Matrices(block.matrix)
-    if isinstance(block, Composite):
-        return _InARow(block, steps, sequences, slabs, name)
     return PlainFrameJvp(block, sequences)
+
+
+@frame_jvp.register(Jacobian)
+def _(block: Jacobian, steps: int, sequences: int, slabs: Slabs, name: str = "") -> FrameJvp:
+    return _Diagonals(block, steps, sequences) if block.U is None else _Structured(block, steps, sequences, slabs, name)
+
+
+@frame_jvp.register(Dense)
+def _(block: Dense, steps: int, sequences: int, slabs: Slabs, name: str = "") -> FrameJvp:
+    return _Matrices(block.matrix) if block.matrix.ndim == 4 else PlainFrameJvp(block, sequences)
+
+
+@frame_jvp.register(Composite)
+def _(block: Composite, steps: int, sequences: int, slabs: Slabs, name: str = "") -> FrameJvp:
+    return _Composite(block, steps, sequences, slabs, name)
 
 
 class PlainFrameJvp:
@@ -161,7 +176,7 @@ class _OneStep(PlainFrameJvp):
         return self._block
 
 
-class _InARow(PlainFrameJvp):
+class _Composite(PlainFrameJvp):
     """Several maps in a row."""
 
     def __init__(self, block: Composite, steps: int, sequences: int, slabs: Slabs, name: str) -> None:
@@ -217,7 +232,7 @@ class _Diagonals(PlainFrameJvp):
                     np.multiply(part, entry[i][:, None], out=to)
 
 
-class _Grid(PlainFrameJvp):
+class _Structured(PlainFrameJvp):
     """J = through . U + around.
 
     Matrices are gathered for several steps at once: unit by unit, that is a product of all coefficients with a row of
@@ -232,7 +247,7 @@ class _Grid(PlainFrameJvp):
         self._read = self._old[self._reads]
         self._U = block.U.astype(float, copy=False)
         self._gates = len(block.through[0])
-        # 1. coefficients in front of U: of each new part, from the first gate that it has to the last
+        # 1. coefficients in front of U, for each new part: its gates from the first to the last, absent ones as zero
         spans = _spans(block.through)
         self._through = {
             p: (span, _coefficients(block.through[p][span], steps, sequences, block.new[p]))
@@ -247,7 +262,7 @@ class _Grid(PlainFrameJvp):
         self._not_gathered = [x for x in self._around if x[1] != self._reads]
         # 3. columns from which gathering pays: it costs a pass over `terms` gates, and saves rows of the product
         terms = sum(span.stop - span.start for span in spans.values())
-        self._fewest_columns = GATHERED_COST * terms / max(self._gates - len(spans), 1e-9)
+        self._fewest_columns = GATHERED_COST * terms / max(self._gates - len(spans), NO_ROWS_SAVED)
         self._products, self._spare = np.zeros((0, 0, 0, 0)), np.zeros((0, 0, 0))
         self._first, self._count = 0, 0  # steps in the slab
         self._slab_log_dets: Array | None = None
@@ -341,12 +356,15 @@ class _Grid(PlainFrameJvp):
 
     @cached_property
     def _factors(self) -> list[tuple[FrameJvp, bool]]:
-        """What one new part gives another comes last: rows of the rest may differ in size, and none is rounded off."""
+        """J = (1 + within) . M, as (map, whether its rows differ in size).
+
+        M comes first, and its rows are made orthonormal before `within` mixes small rows with large ones.
+        """
         block, within = self._jacobian, self._jacobian.grids.within
         through, around = without_same_step(block.through, block.around, within)
         first = Jacobian(Grids(through, around), block.U, None, block.reads, block.old, block.new)
         maps: list[tuple[FrameJvp, bool]] = [
-            (_Grid(first, self._steps, self._sequences, self._slabs, f"{self._name}/"), True)
+            (_Structured(first, self._steps, self._sequences, self._slabs, f"{self._name}/"), True)
         ]
         if within is not None:
             last = Jacobian(Grids([[0]] * len(block.new), identity_plus(within)), None, None, 0, block.new, block.new)

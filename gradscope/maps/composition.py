@@ -116,6 +116,7 @@ def _copied_part(m: Jacobian, new: int) -> int | None:
     if len(present) != 1 or not all(map(absent, m.through[new])):
         return None
     entry = m.around[new][present[0]]
+    # only the integer: an array may be one at this step and another number at the next
     same = isinstance(entry, int) and entry == 1 and m.old[present[0]] == m.new[new]
     return present[0] if same else None
 

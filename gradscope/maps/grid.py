@@ -1,6 +1,16 @@
 """Grids of diagonals: the derivatives of an element-wise map, and their products with blocks of a vector.
 
-The two products at the end are the product rule of every structured Jacobian: everything in `maps.jacobian` calls them.
+The two products at the end are the product rule of every structured Jacobian: in `maps.jacobian`, `jvp`, `vjp`,
+`path_shares`, the derivatives in the input and the weights' part of `dense` call them. What reads the same grids without
+them, and changes with the rule:
+
+- `Jacobian.dense` writes the skip path as diagonals: multiplied by an identity, one nan would spread along its row;
+- `Jacobian.unit_blocks` returns the diagonals of `around` as they are;
+- `Jacobian.log_abs_det` (`maps.determinant`) adds logarithms of diagonals, so that nothing underflows;
+- `maps.row_scaling` divides rows by their size;
+- `kernels` has products and bounds for many steps (`jvp`, `vjp`, `bound`).
+
+`check_cell` compares the matrix and the determinant with J v, and `tests/contracts/test_kernels.py` the kernels.
 """
 
 from __future__ import annotations
@@ -15,7 +25,7 @@ from gradscope.numerics.formats import Array
 
 __all__ = ["Array", "Entry", "Grid", "Grids", "absent", "combine", "grid_jvp", "grid_vjp"]
 
-Entry = Any  # an array (..., H, B), or a number; the integer 0 means that there is no path
+Entry = Any  # an array (..., H, B), or a number; the integer 0: there is no path, the integer 1: a part is copied
 Grid = Sequence[Sequence[Entry]]
 
 

@@ -140,15 +140,13 @@ class Jacobian(Linear):
         if self.states > 1:
             return super().dense(dtype, skip=skip)
         matrix = np.zeros(self.shape, self.dtype if dtype is None else dtype)
-        for p, (row, rows) in enumerate(zip(self.through, self._new, strict=True)):
-            present = [g for g, e in enumerate(row) if not absent(e)]
-            if self.U is not None and present:
-                span = slice(present[0], present[-1] + 1)
-                gates = np.array([np.broadcast_to(np.ravel(e), self.new[p]) for e in row[span]], matrix.dtype)
-                weights = self.U.reshape(len(row), self.new[p], -1)[span]
-                np.einsum("gi,gij->ij", gates, weights, out=matrix[rows, self._old[self.reads]])
-            for e, columns in zip(self.around[p], self._old, strict=True):
-                if skip and not absent(e):
+        if self.U is not None:
+            read = matrix[:, self._old[self.reads]]
+            # U times the identity is U
+            read[:] = self._jvp_through(self._by_gate(self.U.astype(matrix.dtype, copy=False)), read)
+        for row, rows in zip(self.around if skip else (), self._new, strict=False):
+            for e, columns in zip(row, self._old, strict=True):
+                if not absent(e):
                     np.einsum("ii->i", matrix[rows, columns])[...] += np.ravel(e)
         return matrix
 

@@ -1,7 +1,8 @@
 """What any Jacobian of one step can do.
 
 A type of Jacobian defines its shape, number of states and dtype, the two products `jvp` and `vjp`, and how one step
-(`at`) and one sequence (`column`) are chosen. All else follows, or has a default that is right where no more is known.
+(`at`) and one sequence (`column`) are chosen; for a network with input, `jvp_input` and `vjp_input`, too. All else
+follows, or has a default that is right where no more is known.
 
 Layout: a vector of the state is feature-major, shape (n, B) for B independent columns. Before `at` has chosen a
 step, entries carry a leading time axis.
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gradscope.errors import UsageError
 from gradscope.maps.grid import Array
 
 __all__ = ["Array", "Linear", "PathShares", "Transposed", "ranges"]
@@ -70,7 +72,14 @@ class Linear(ABC):
     # The derivative in the input
 
     def jvp_input(self, x: Array) -> Array:
-        """Return (ds'/dx) x; (inputs, B) -> (rows, B). Zeros where there is no input."""
+        """Return (ds'/dx) x; (inputs, B) -> (rows, B).
+
+        Raises:
+            UsageError: there is an input, and the type of Jacobian does not say how the new state depends on it.
+        """
+        if len(x):  # zeros would be a wrong derivative that nobody sees
+            text = f"{type(self).__name__} has no derivative in the input"
+            raise UsageError(text, "a network with input needs Jacobians with jvp_input and vjp_input")
         return np.zeros((self.shape[0], x.shape[1]), self.dtype)
 
     def vjp_input(self, u: Array) -> Array:

@@ -8,8 +8,8 @@ import numpy as np
 from scipy.integrate import quad
 from scipy.optimize import brentq
 
+from gradscope.analysis._singular import singular_values
 from gradscope.analysis.lyapunov import lyapunov
-from gradscope.analysis.singular import singular_values
 from gradscope.checking.create import create
 from gradscope.dynamics.chain import JacobianChain, linearise
 from gradscope.dynamics.drive import drive

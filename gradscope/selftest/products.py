@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from gradscope.analysis._cotangents import gradient_norms
+from gradscope.analysis._singular import singular_values
 from gradscope.analysis.eigen import eigenvalues
 from gradscope.analysis.products import products
-from gradscope.analysis.singular import singular_values
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.dynamics.loss import given_loss
 from gradscope.maps.jacobian import Array

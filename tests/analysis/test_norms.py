@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from gradscope import GradscopeError, JacobianChain, create
-from gradscope.analysis.norms import spectral_norms
+from gradscope import GradscopeError, JacobianChain, create, spectral_norms
 from gradscope.analysis.products import products
 from gradscope.dynamics.chain import linearise
 from gradscope.dynamics.trajectory import run

@@ -5,7 +5,7 @@ import pytest
 import reference
 
 from gradscope import GradscopeError, JacobianChain, create, singular_values
-from gradscope.analysis.singular import largest, surviving, vjp_factors
+from gradscope.analysis._singular import largest, surviving, vjp_factors
 from gradscope.dynamics.chain import linearise
 from gradscope.dynamics.drive import drive
 from gradscope.dynamics.trajectory import run

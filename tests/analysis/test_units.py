@@ -5,10 +5,10 @@ import pytest
 
 import gradscope
 from gradscope import JacobianChain, create
+from gradscope.analysis._singular import singular_values
 from gradscope.analysis.eigen import eigenvalues
 from gradscope.analysis.lyapunov import lyapunov
 from gradscope.analysis.products import products
-from gradscope.analysis.singular import singular_values
 from gradscope.analysis.steps import step_spectra
 from gradscope.checking.create import directions
 from gradscope.dynamics.chain import linearise

@@ -24,7 +24,7 @@ NUMERICS = (
     "plugins.py",
     "errors.py",
 )
-ROOMS = ("cells", "inits", "render", "checkpoints", "layouts", "data", "sections")
+ROOMS = ("cells", "inits", "render", "checkpoints", "layouts", "data", "analysis", "sections")
 OPTIONAL = ("typer", "rich", "matplotlib", "joblib", "dask", "torch", "h5py", "onnx", "pandas", "click")
 
 
@@ -90,6 +90,12 @@ def test_one_plug_in_never_imports_another(room):
     for name in plugins.names(room):
         found = set(imports(tree(f"{plugins.ROOMS[room].folder}/{name}.py"))) & others
         assert not found, f"{name} imports {found}"
+
+
+def test_what_is_no_analysis_has_an_underscore():
+    assert [
+        n for n in plugins.names("analysis") if "\ndef measure(" not in (PACKAGE / f"analysis/{n}.py").read_text()
+    ] == []
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if inside(n, "analysis")])

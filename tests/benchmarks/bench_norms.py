@@ -9,7 +9,7 @@ import numpy as np
 from bench_timing import Line, paired, rounds_of
 
 import gradscope
-from gradscope.analysis.norms import spectral_norms
+from gradscope import spectral_norms
 from gradscope.dynamics.chain import linearise
 from gradscope.dynamics.trajectory import run
 

@@ -11,6 +11,7 @@ from gradscope.analysis.lyapunov import lyapunov
 from gradscope.analysis.products import products
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.dynamics.loss import random_loss
+from gradscope.errors import UsageError
 from gradscope.kernels.bound import sum_bound
 from gradscope.kernels.columns import jvp_columns
 from gradscope.maps import Linear
@@ -76,6 +77,8 @@ def test_defaults(matrices):
     assert not J.vjp_within(u).any()
     assert J.vjp_input(u).shape == (0, BATCH)
     assert not J.jvp_input(np.zeros((0, BATCH))).any()
+    with pytest.raises(UsageError, match="Least has no derivative in the input"):
+        J.jvp_input(np.ones((2, BATCH)))
     assert J.log_abs_det() is None
     assert not J.diagonal
     assert [f.map for f in factors(J)] == [J]

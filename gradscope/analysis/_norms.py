@@ -17,8 +17,7 @@ import math
 
 import numpy as np
 
-from gradscope.analysis._arguments import check_chain, check_count
-from gradscope.analysis.finite import check_finite
+from gradscope.analysis._arguments import check_chain, check_count, check_finite
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.numerics.bidiagonal import LargestSingularValue
 from gradscope.numerics.formats import LN2, Array

@@ -1,8 +1,8 @@
 """Grids of diagonals: the derivatives of an element-wise map, and their products with blocks of a vector.
 
 The two products at the end are the product rule of every structured Jacobian: in `maps.jacobian`, `jvp`, `vjp`,
-`path_shares`, the derivatives in the input and the weights' part of `dense` call them. What reads the same grids without
-them, and changes with the rule:
+`path_shares`, the derivatives in the input and the weights' part of `dense` call them. What reads the same grids
+without them, and changes with the rule:
 
 - `Jacobian.dense` writes the skip path as diagonals: multiplied by an identity, one nan would spread along its row;
 - `Jacobian.unit_blocks` returns the diagonals of `around` as they are;

@@ -77,7 +77,7 @@ class Partials:
     """Derivatives of the new parts of a state, unit by unit: arrays (..., H, B), or numbers.
 
     A path that is not there is a name that is not there. The integer 1 in `around` says that a map only copies the old
-    part: contributions within a step are then followed to the map that computes it. (1.0, or an array of ones, does not.)
+    part: contributions within a step are then followed to the map that computes it. 1.0, or an array of ones, does not.
 
     Attributes:
         through: {new part: {name of a preactivation: derivative}}; of a split gate n, by "n" and by "n_x".

@@ -111,7 +111,7 @@ def test_every_code_is_explained():
 
 def test_findings_page_is_in_step(generate):
     page = (DOCS / "reference" / "findings.md").read_text("utf-8")
-    assert page == generate.findings(), "python docs/generate.py writes it anew"
+    assert page == generate.findings(), ".venv/bin/python docs/generate.py writes it anew"
 
 
 @pytest.mark.parametrize("code", codes())
@@ -195,6 +195,75 @@ def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", prose):
         if "://" not in target and "generated/" not in target:
             assert (page.parent / target).exists(), target
+
+
+AUTHORS = ("CONTRIBUTING.md", "docs/explanation/architecture.md", "docs/howto/plug-ins.md", "docs/howto/write-a-cell.md")
+FOLDERS = ("gradscope", "tests", "docs")
+FILES = [*ROOT.glob("*.*"), ROOT / "Makefile"]
+FILES += [p for f in FOLDERS for p in sorted((ROOT / f).rglob("*")) if not {*BUILT, "__pycache__"} & set(p.parts)]
+PATHS = {f"/{p.relative_to(ROOT).as_posix()}" for p in FILES} | {f"/{f}" for f in FOLDERS}
+BUILT_LATER = {"docs/reference/generated", "docs/gallery/generated", "docs/_build"}
+PLACEHOLDERS = {"FILE.py", "FILE.npz", "NAME.py", "my_package.drip"}
+
+
+def terms(page):
+    """Return what a page has in backticks, without its blocks of code."""
+    text = re.sub(r"^ *```.*?^ *```", "", (ROOT / page).read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+    return re.findall(r"`([^`]+)`", re.sub(r"\s*\n\s*", " ", text))
+
+
+@pytest.fixture(scope="module")
+def source():
+    """All words of the code, of the tests, and of the options that are typed."""
+    files = [p for p in FILES if p.suffix in {".py", ".toml"} or p.name == "Makefile"]
+    return set(re.findall(r"\w+", "\n".join(p.read_text("utf-8") for p in files if p.is_file())))
+
+
+@pytest.mark.parametrize("page", AUTHORS)
+def test_every_path_for_authors_is_there(page):
+    """A path may begin at the package, or be a file's bare name; NAME stands for a new one in a folder that is there."""
+    for term in terms(page):
+        if not re.fullmatch(r"[\w./-]+(\.(py|md|toml|json|rst)|/|(?<=/)\w+)", term) or term in PLACEHOLDERS | BUILT_LATER:
+            continue
+        wanted = term.rstrip("/")
+        if "NAME" in Path(wanted).name:
+            wanted = Path(wanted).parent.as_posix()
+        assert any(path.endswith(f"/{wanted}") for path in PATHS), term
+
+
+@pytest.mark.parametrize("page", AUTHORS)
+def test_every_module_for_authors_is_there(page):
+    for term in terms(page):
+        if not (dotted := re.fullmatch(r"(gradscope(?:\.\w+)+)(?:\(.*\))?", term)) or plugin_group(dotted[1]):
+            continue
+        module, _, name = dotted[1].rpartition(".")
+        try:
+            importlib.import_module(dotted[1])
+        except ImportError:
+            assert hasattr(importlib.import_module(module), name), term
+
+
+def plugin_group(name):
+    return name in {room.group for room in plugins.ROOMS.values()}
+
+
+@pytest.mark.parametrize("page", AUTHORS[:2])
+def test_every_name_for_authors_is_in_the_code(page, source):
+    for term in terms(page):
+        if re.fullmatch(r"[A-Za-z_]\w+(\.[A-Za-z_]\w*)*(\(.*\))?", term) and term not in PLACEHOLDERS:
+            parts = term.partition("(")[0].split(".")
+            assert set(parts) <= source | {"NAME"}, term
+
+
+def test_names_are_in_the_file_that_contributing_gives():
+    text = " ".join((ROOT / "CONTRIBUTING.md").read_text("utf-8").split())
+    pairs = re.findall(r"`(\w+)`(?: \([^)]*\))?,? (?:in|of) `([\w./]+\.py)`", text)
+    for path, names in re.findall(r"`([\w./]+\.py)` \(((?:`\w+`(?:, | and )?)+)\)", text):
+        pairs += [(name, path) for name in re.findall(r"\w+", names) if name != "and"]
+    assert len(pairs) > 15
+    for name, path in pairs:
+        if name != "NAME" and "NAME" not in path:
+            assert re.search(rf"\b{name}\b", (ROOT / path).read_text("utf-8")), (name, path)
 
 
 def test_pictures_are_small():

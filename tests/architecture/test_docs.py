@@ -197,13 +197,17 @@ def test_links_lead_somewhere(page):
             assert (page.parent / target).exists(), target
 
 
-AUTHORS = ("CONTRIBUTING.md", "docs/explanation/architecture.md", "docs/howto/plug-ins.md", "docs/howto/write-a-cell.md")
+AUTHORS = (
+    "CONTRIBUTING.md",
+    *(f"docs/{p}.md" for p in ("explanation/architecture", "howto/plug-ins", "howto/write-a-cell")),
+)
 FOLDERS = ("gradscope", "tests", "docs")
 FILES = [*ROOT.glob("*.*"), ROOT / "Makefile"]
 FILES += [p for f in FOLDERS for p in sorted((ROOT / f).rglob("*")) if not {*BUILT, "__pycache__"} & set(p.parts)]
 PATHS = {f"/{p.relative_to(ROOT).as_posix()}" for p in FILES} | {f"/{f}" for f in FOLDERS}
 BUILT_LATER = {"docs/reference/generated", "docs/gallery/generated", "docs/_build"}
-PLACEHOLDERS = {"FILE.py", "FILE.npz", "NAME.py", "my_package.drip"}
+PLACEHOLDERS = {"FILE.py", "FILE.npz", "NAME.py", "model.weights.json"}
+PATH = re.compile(r"[\w./-]+(\.(py|md|toml|json|rst)|/|(?<=/)\w+)")
 
 
 def terms(page):
@@ -221,14 +225,11 @@ def source():
 
 @pytest.mark.parametrize("page", AUTHORS)
 def test_every_path_for_authors_is_there(page):
-    """A path may begin at the package, or be a file's bare name; NAME stands for a new one in a folder that is there."""
-    for term in terms(page):
-        if not re.fullmatch(r"[\w./-]+(\.(py|md|toml|json|rst)|/|(?<=/)\w+)", term) or term in PLACEHOLDERS | BUILT_LATER:
-            continue
-        wanted = term.rstrip("/")
-        if "NAME" in Path(wanted).name:
-            wanted = Path(wanted).parent.as_posix()
-        assert any(path.endswith(f"/{wanted}") for path in PATHS), term
+    """A path may begin at the package, or be a file's bare name; NAME stands for a new file of its folder."""
+    for term in filter(PATH.fullmatch, {*terms(page)} - PLACEHOLDERS - BUILT_LATER):
+        path = Path(term)
+        wanted = (path.parent if "NAME" in path.name else path).as_posix()
+        assert any(known.endswith(f"/{wanted}") for known in PATHS), term
 
 
 @pytest.mark.parametrize("page", AUTHORS)

@@ -90,5 +90,5 @@ def _checked(lead_in: Array, width: int, sequences: int | None) -> Array:
     if lead_in.ndim != 3 or lead_in.shape[2] != width or not lead_in.size:
         raise InputError(f"lead_in has shape {lead_in.shape}; this network needs (sequences, steps, {width})")
     if len(lead_in) > 1 and sequences not in (None, len(lead_in)):
-        raise InputError(f"lead_in has {len(lead_in)} sequences, and the run has {sequences}")
+        raise InputError(f"lead_in has {len(lead_in)} sequences, but the run has {sequences}")
     return lead_in

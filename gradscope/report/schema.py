@@ -132,7 +132,7 @@ INSPECTION: Fields = {
         record(
             "A tensor.",
             {
-                "name": string("Name."),
+                "name": string("Name of the tensor."),
                 "shape": array("Its shape.", integer("")),
                 "dtype": string("Type of its numbers."),
             },
@@ -284,7 +284,7 @@ DEFINITIONS = {
         record(
             "A part of the state.",
             {
-                "name": string("Name."),
+                "name": string("Name of the part."),
                 "size": integer("Number of variables.", minimum=1),
             },
         ),

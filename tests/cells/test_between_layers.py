@@ -233,7 +233,7 @@ def cells(*sizes):
         (lambda: stack([]), UsageError, "at least one layer"),
         (lambda: stack(["gru"]), UsageError, "layer l0 is not a cell but a str"),
         (lambda: stack({"a to b": cells(2, 3)[0]}), UsageError, "may hold letters"),
-        (lambda: stack(cells(2, 3) + cells(4, 3)), InputError, "l1 has 4 inputs, and l0 below it has 3"),
+        (lambda: stack(cells(2, 3) + cells(4, 3)), InputError, "l1 has 4 inputs, but l0 below it has 3"),
         (lambda: stack(cells(2, 3, 4), residual=True), UsageError, "3 of l0, 4 of l1"),
         (lambda: stack(cells(2, 3, 3), norm=3), UsageError, "a norm is none, layer, rms or a gradscope.Norm, not 3"),
         (lambda: stack(cells(2, 3, 3), norm={"l1": Norm}), UsageError, "a norm is none, layer, rms"),

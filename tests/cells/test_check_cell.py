@@ -98,7 +98,7 @@ def test_changes_that_are_no_changes_of_the_cell():
     for cls, message in (
         (Wider, "'more units' has a different state"),
         (InPlace, "touch U"),
-        (Single, "another precision"),
+        (Single, "a different precision"),
     ):
         with pytest.raises(AssertionError, match=message):
             check_cell(cls)

@@ -190,5 +190,5 @@ def test_wrong_runs_are_refused():
         analyze(loop, lead_in=np.zeros((2, 5, 4)))
     with pytest.raises(InputError, match="2 sequences, but the run has 3"):
         analyze(loop, lead_in=np.zeros((2, 5, 3)), batch=3)
-    with pytest.raises(UsageError, match="no lead_in"):
+    with pytest.raises(UsageError, match="takes no lead_in"):
         analyze(JacobianChain.from_arrays(np.ones((5, 1, 1))), lead_in=np.zeros((1, 5, 3)))

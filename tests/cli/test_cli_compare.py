@@ -67,7 +67,7 @@ def test_options_without_effect_on_all(functions, refused, checkpoint, saved, op
 
 
 def test_the_size_of_a_file(functions, refused, run):
-    refused(2, "five.py says state_size = 5", "compare", functions[0], "--hidden", "3")
+    refused(2, "five.py sets state_size = 5", "compare", functions[0], "--hidden", "3")
     done = run("compare", *functions, "--hidden", "3", "--steps", "20", "--lags", "0")
     assert done.code == 0
     assert "note (GS-NO-EFFECT): --hidden has no effect on five.py: the file determines it." in done.out

@@ -93,11 +93,21 @@ def test_what_of_a_saved_result_cannot_be_drawn(run, refused, tmp_path, projecte
     mine.write_text("def step(x, s):\n    return s / 2\n")
     assert run("analyze", "--cell", mine, *QUICK, "-o", saved).code == 0
     refused(2, "--diagram applies only to pictures", "report", saved, "--diagram")
-    refused(4, "does not hold the formulas of step", "report", saved, "--diagram", "-o", tmp_path / "x.png")
+    refused(
+        4,
+        "does not hold the formulas of the user-defined cell step",
+        "report",
+        saved,
+        "--diagram",
+        "-o",
+        tmp_path / "x.png",
+    )
     assert run("compare", "rnn", mine, *QUICK, "-o", both).code == 0
     done = run("report", both, "--diagram", "-o", tmp_path / "x.png")
     assert done.code == 0
-    assert done.err.startswith("warning: mine.py is not drawn: a saved result does not hold the formulas of step")
+    assert done.err.startswith(
+        "warning: mine.py is not drawn: a saved result does not hold the formulas of the user-defined cell step"
+    )
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
     listed.write_text(run("inspect", projected, "--json").out)
     refused(4, "an inspection holds no gradient shares", "report", listed, "--diagram", "-o", tmp_path / "y.png")

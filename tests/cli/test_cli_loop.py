@@ -137,7 +137,7 @@ def test_nothing_fits(refused, checkpoint):
 
 def test_a_vocabulary(refused, generator):
     path = generator(**{"head.weight": np.ones((97, 8)), "head.bias": np.ones(97)})
-    words = ["makes 97 numbers", "3 inputs", "sampling or argmax, which has no derivative"]
+    words = ["has 97 outputs", "3 inputs", "sampling or argmax, which has no derivative"]
     refused(4, words, "analyze", path, *SELF, "--readout", "head")
 
 

@@ -225,7 +225,7 @@ def test_a_function_that_makes_one(write, document):
         (("--init", "gaussian"), "--init applies only to cells"),
         (("--bidirectional",), "--bidirectional applies only to cells"),
         (("--dtype", "float32"), "float64"),
-        (("--drive", "self"), "cannot feed itself"),
+        (("--drive", "self"), "cannot run in a closed loop"),
         (("--hidden", "9"), "state_size = 6"),
         (("--input-size", "9"), "input_size = 3"),
         (("--set", "leak=1"), "no setting named 'leak'"),
@@ -339,7 +339,7 @@ def test_what_a_cell_prints_while_it_is_checked(write, run, text):
 
 def test_a_plan_is_all_there_is_of_a_plan(write, run):
     options = ("--dry-run", *LITTLE)
-    assert run("analyze", "--cell", write(chatty(STEP)), *options).out.startswith("step of mine.py, state of 6: ")
+    assert run("analyze", "--cell", write(chatty(STEP)), *options).out.startswith("step of mine.py, state size 6: ")
 
 
 @pytest.mark.parametrize("change", ["", "abs", "jacobian"])
@@ -363,8 +363,8 @@ def test_a_plan_counts_the_calls_of_a_function(change):
 
 
 def test_only_calls_of_functions_are_counted(write, run):
-    assert "  about 14000 calls of the function\n" in run("analyze", "--cell", write(STEP), "--dry-run").out
-    assert "calls of the function" not in run("analyze", "--cell", write(CELL), "--dry-run").out
+    assert "  function calls: about 14000\n" in run("analyze", "--cell", write(STEP), "--dry-run").out
+    assert "function calls" not in run("analyze", "--cell", write(CELL), "--dry-run").out
 
 
 # --- files that are wrong
@@ -388,7 +388,7 @@ BAD = [
     ("def step(x, s):\n    return s / s.sum()\n", 4, ["returns nan at index 0", "zero state"]),
     ("def step(x, s):\n    return s.nothing\n", 4, ["mine.py, line 2: the step fails", "AttributeError"]),
     ("import numpy as np\ndef step(x, s):\n    return np.ones((3, 3)) @ s\n", 4, ["line 3", "--hidden"]),
-    ("state_size = 0\ndef step(x, s):\n    return s\n", 4, ["state_size must be an integer from 1 on, not 0"]),
+    ("state_size = 0\ndef step(x, s):\n    return s\n", 4, ["state_size must be an integer of at least 1, not 0"]),
     ("def make(hidden, rng):\n    return 3\n", 4, ["make returned something of type int"]),
     ("def make(hidden, depth):\n    return 3\n", 4, ["make takes hidden, depth", "input_size"]),
     ("def make(hidden):\n    pass\n", 4, ["mine.py: make returned None", "it must return a function"]),
@@ -406,7 +406,11 @@ BAD = [
         4,
         ["mine.py, line 2: the step fails", "ValueError: one two"],
     ),
-    ("parts = {'h': 4}\ndef step(x, s):\n    return s\n", 2, ["mine.py: the parts add up to 4, but the state has 5"]),
+    (
+        "parts = {'h': 4}\ndef step(x, s):\n    return s\n",
+        2,
+        ["mine.py: the parts add up to 4, but the state size is 5"],
+    ),
     ("parts = ('h', 'c')\ndef step(x, s):\n    return s\n", 2, ["mine.py: parts must be a dict", "('h', 'c')"]),
     (
         "parts = {'h': 2.5, 'c': 2.5}\ndef step(x, s):\n    return s\n",
@@ -477,7 +481,7 @@ def test_a_function_is_looked_at(run, write):
     ("change", "words"),
     [
         (("    return (1", "    s[0] = 0\n    return (1"), "arguments: s written to"),
-        (("    return (1", "    U[0, 0] += 1\n    return (1"), "later: another one"),
+        (("    return (1", "    U[0, 0] += 1\n    return (1"), "later: different"),
     ],
 )
 def test_a_function_of_more_than_its_arguments(run, write, change, words):
@@ -593,11 +597,11 @@ def test_a_declared_surrogate_passes(run, write):
     done = run("check-cell", path)
     assert (done.code, done.err) == (0, "")
     assert "a surrogate: off the complex step by 1.0e+00, relative" in done.out
-    assert "its Jacobian is a surrogate" in done.out
+    assert "the Jacobian is a declared surrogate" in done.out
     assert "is the derivative" not in done.out
     document = json.loads(run("check-cell", path, "--json").out)
     assert document["verdict"]["passed"]
-    assert "its Jacobian is a surrogate" in document["verdict"]["sentence"]
+    assert "the Jacobian is a declared surrogate" in document["verdict"]["sentence"]
     write(SURROGATE.replace("surrogate = True", ""))
     assert run("check-cell", path).code == 4
     write(SURROGATE.replace("    return (U", "    s[0] = 1\n    return (U"))
@@ -607,7 +611,7 @@ def test_a_declared_surrogate_passes(run, write):
 
 SPOILT = [
     ('{"h": 1 - self.rate}', '{"h": self.rate - 1}', "d h'/d h around has relative error 2 (wrong sign)"),
-    (', around={"h": {"h": 1 - self.rate}}', "", "d h'/d h around has relative error 1 (nothing is written"),
+    (', around={"h": {"h": 1 - self.rate}}', "", "d h'/d h around has relative error 1 (not stated"),
     ('through = {"h": self', 'through = {"h": 0.5 * self', "d h'/d p_h through has relative error 0.5 (0.5 t"),
     (
         '{"h": 1 - self.rate}',

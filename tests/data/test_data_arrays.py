@@ -291,7 +291,7 @@ def test_row_67_complex(tmp_path):
 def test_float32_that_overflows(tmp_path):
     inputs = load_inputs(save(tmp_path, np.array([[1e300, 1, 2]])), input_size=3, dtype=np.float32)
     assert inputs.values.dtype == np.float32
-    assert any("too large for float32" in note for note in inputs.notes)
+    assert any("overflow float32" in note for note in inputs.notes)
     assert inputs.nonfinite[0].kind == "inf"
     refused(save(tmp_path, NOISE), 2, "float32 or float64", dtype=np.int32)
 

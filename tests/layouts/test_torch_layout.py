@@ -143,7 +143,7 @@ def test_pruning_is_combined_and_others_are_refused():
     w = tensors.pop("weight_hh_l0")
     mask = (np.arange(64).reshape(16, 4) % 2).astype("f4")
     assert np.array_equal(one(tensors | {"weight_hh_l0_orig": w, "weight_hh_l0_mask": mask}).cell.U, w * mask)
-    assert "unknown kind" in refused(tensors | {"parametrizations.weight_hh_l0.original": w})
+    assert "unknown parts" in refused(tensors | {"parametrizations.weight_hh_l0.original": w})
     assert "do not fit" in refused(tensors | {"weight_hh_l0_g": w, "weight_hh_l0_v": w[:3]})
     assert "weight_ih without weight_hh" in refused(tensors | {"weight_hh_l0_g": w})
 

@@ -86,8 +86,8 @@ def test_what_a_saved_result_does_not_hold():
     own = from_step(lambda x, s: np.tanh(s), state_size=4, input_size=2)
     jacobians = gradscope.JacobianChain.from_arrays(np.tile(np.eye(3) / 2, (5, 1, 1)))
     rows = [
-        (mine, "the formulas of Mine"),
-        (own, "the formulas of function"),
+        (mine, "the formulas of the user-defined cell Mine"),
+        (own, "the formulas of the user-defined cell function"),
         (jacobians, "does not hold the step function"),
     ]
     for cell, words in rows:

@@ -65,5 +65,5 @@ def test_the_table_adds_up(document):
     assert names[0] == "skip path"
     assert "input weights, l0 to l1" in names
     assert sum(shares[:-1]) == pytest.approx(1, abs=1e-12)
-    assert names[-1] == "crossings, signed mean"
+    assert names[-1] == "weight crossings, signed mean"
     assert shares[-1] == f"{document['series']['paths']['crossings']['mean']:.3g}"

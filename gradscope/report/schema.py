@@ -302,7 +302,7 @@ DEFINITIONS = {
         "A note on an assumption, conversion or omission.",
         {
             "code": string("Stable code, GS-...", pattern=CODE),
-            "message": string("Message."),
+            "message": string("Message, one sentence."),
             "where": string("The part of the document or input concerned."),
         },
     ),

@@ -81,7 +81,9 @@ def test_a_layer_that_gets_nothing_at_all():
     assert result.metrics["layers"][0]["log10_largest"] is None
     (table,) = [t for t in result.report.tables if t.title.startswith("Gradient per layer")]
     assert table.rows[-1] == ("l0", "zero", "zero", 0, "never")
-    assert [f["message"] for f in result.verdict["findings"] if f["code"] == "GS-DEPTH"][0].startswith("Layer l0 gets")
+    assert [f["message"] for f in result.verdict["findings"] if f["code"] == "GS-DEPTH"][0].startswith(
+        "Layer l0 receives"
+    )
 
 
 def test_a_loss_that_ends_before_the_run():

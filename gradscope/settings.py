@@ -111,7 +111,7 @@ class Settings:
         Count(),
         where=(BUILT,),
         record=NEVER,
-        usual="32; with real data, theirs",
+        usual="32; with real data, the number in the data",
     )
     layers: int = model(1, "Number of layers", Count(), where=(DRAWN,), record=ALWAYS)
     residual: bool = model(

@@ -67,7 +67,7 @@ def noted(result):
 
 def test_a_fixed_point_is_one_orbit_and_chaos_is_not():
     calm = closed_loop(create("gru", hidden_size=8, input_size=2))
-    assert "8 sequences run along one orbit" in noted(analyze(calm, steps=60, lags=0))[0]
+    assert "8 sequences follow the same orbit" in noted(analyze(calm, steps=60, lags=0))[0]
     wild = closed_loop(create("rnn", hidden_size=64, input_size=2, init="gaussian", gain=3))
     assert noted(analyze(wild, steps=60, lags=0)) == []
 
@@ -79,7 +79,7 @@ def test_two_fixed_points_are_two_orbits():
     )
     loop = closed_loop(cell, np.zeros((1, 1)))
     result = analyze(loop, lead_in=np.array([0.3, -0.2, 0.1, 0.5])[:, None, None], steps=40, lags=0)
-    assert "4 sequences run along 2 orbits" in noted(result)[0]
+    assert "4 sequences follow 2 distinct orbits" in noted(result)[0]
     # log(2 / cosh^2(2 h)) at the fixed point h = tanh(2 h)
     assert result.metrics["rate"] == pytest.approx(-1.793528506542, abs=1e-9)
 
@@ -87,4 +87,4 @@ def test_two_fixed_points_are_two_orbits():
 def test_the_same_data_eight_times():
     x = np.random.default_rng(0).standard_normal((30, 3))
     cell = create("lstm", hidden_size=6, input_size=3)
-    assert "8 sequences run along one orbit" in noted(analyze(cell, np.stack([x] * 8), lags=0))[0]
+    assert "8 sequences follow the same orbit" in noted(analyze(cell, np.stack([x] * 8), lags=0))[0]

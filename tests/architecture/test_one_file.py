@@ -143,7 +143,7 @@ def test_analyzed(python, copy):
     settings = ["--init", "chrono", "--set", "tmax=100", "--layers", "2"]
     out = python("-m", "gradscope", "analyze", "--cell", "onegate", *settings, *size)
     assert "ONEGATE, 8 units, 2 layers" in out
-    assert "around the weights" in out
+    assert "skip path" in out
     out = python("-m", "gradscope", "compare", "onegate:forget_bias=2", "onegate:init=signs", *size, "--format", "word")
     assert out == "comparison\n"
     path = copy / "verdict.word"

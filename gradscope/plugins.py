@@ -34,6 +34,8 @@ __all__ = [
     "module_of",
     "names",
     "outline",
+    "pictures",
+    "suffixes",
     "suggest",
     "warn_shadowed",
 ]
@@ -95,8 +97,8 @@ class Outline(NamedTuple):
         summary: first line of the file's docstring.
         doc: the file's docstring.
         class_doc: docstring of the last public class.
-        constants: literals assigned in that class, or in the file where there is none.
-        settings: those of `constants` that are fields of an instance and have a default other than None.
+        constants: literals assigned in the file, and in that class, which takes precedence.
+        settings: those of the class that are fields of an instance and have a default other than None.
     """
 
     summary: str
@@ -251,9 +253,21 @@ def outline(room: str, name: str) -> Outline:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     doc = ast.get_docstring(tree) or ""
     public = [n for n in tree.body if isinstance(n, ast.ClassDef) and not n.name.startswith("_")]
-    constants, settings = _literals(public[-1].body if public else tree.body)
+    constants, _ = _literals(tree.body)
+    of_class, settings = _literals(public[-1].body if public else [])
     class_doc = (ast.get_docstring(public[-1]) or "") if public else ""
-    return Outline(doc.split("\n")[0], doc, class_doc, constants, settings)
+    return Outline(doc.split("\n")[0], doc, class_doc, constants | of_class, settings)
+
+
+def suffixes(room: str) -> tuple[str, ...]:
+    """Return the suffixes of the files that the built-in readers of a room read, without importing them."""
+    stated = (suffix for name in _builtin(room) for suffix in outline(room, name).constants["SUFFIXES"])
+    return tuple(dict.fromkeys(stated))
+
+
+def pictures() -> tuple[str, ...]:
+    """Return the names of the built-in output formats that draw, without importing them."""
+    return tuple(name for name in _builtin("render") if outline("render", name).constants.get("PICTURE"))
 
 
 def _literals(body: list[ast.stmt]) -> tuple[dict[str, Any], dict[str, Any]]:

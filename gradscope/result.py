@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gradscope import plugins
-from gradscope.errors import InputError
+from gradscope.errors import InputError, UsageError
 from gradscope.report.model import Report
 from gradscope.report.present import from_document
 
@@ -62,17 +62,24 @@ class Result:
         return rendered
 
     def save(self, path: str | Path) -> None:
-        """Write the result in the format of the suffix (.json, .png, .svg, .pdf, .csv, .md), replacing what is there.
+        """Write the result in the format of the suffix, such as .json, .tsv or .png, replacing what is there.
 
         Raises:
-            UsageError: the suffix is not known.
+            UsageError: there is no such format; the hint lists them.
         """
         path = Path(path)
         content = self.render(path.suffix.lstrip(".").lower() or "json")
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
 
     def plot(self, path: str | Path) -> None:
-        """Write the picture; the suffix decides between png, svg and pdf."""
+        """Write the picture, in the format of the suffix, such as .png, .svg or .pdf.
+
+        Raises:
+            UsageError: the suffix is not that of a picture.
+        """
+        name = Path(path).suffix.lstrip(".").lower()
+        if name in plugins.names("render") and not plugins.outline("render", name).constants.get("PICTURE"):
+            raise UsageError(f".{name} is no format of a picture", f"plot writes .{', .'.join(plugins.pictures())}")
         self.save(path)
 
     @classmethod

@@ -1,8 +1,8 @@
-"""Which settings does an analysis have? One table, and all that is made from it.
+"""Every option of an analysis, in one table, and what is made from it.
 
-A field of `Settings` is an option of `gradscope analyze` and `compare`, a keyword of `gradscope.analyze`, a key of
-`--config` files, an entry of a document's `config`, a part of suggested commands and of the reference page. To add one
-takes a line here, and the place where it acts.
+A field of `Settings` is an option of `gradscope analyze` and `compare`, with `python=True` a keyword of
+`gradscope.analyze`, a key of `--config` files, an entry of a document's `config`, a part of suggested commands and of
+the reference page. To add one takes a line here, and the place where it acts.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class Settings:
         Count(),
         where=(BUILT,),
         record=NEVER,
-        usual="32; with real data, the number in the data",
+        usual=f"{INPUT_SIZE}; with real data, the number in the data",
     )
     layers: int = model(1, "Number of layers", Count(), where=(DRAWN,), record=ALWAYS)
     residual: bool = model(
@@ -167,7 +167,7 @@ class Settings:
     )
 
     data: Path | None = inputs(None, "Real input: {names}", FILE, room="data")
-    data_key: str | None = inputs(None, "Array to read from an .npz file", TEXT, where=(REAL,))
+    data_key: str | None = inputs(None, "Array to read, where the file holds several", TEXT, where=(REAL,))
     embedding: str | None = inputs(
         None,
         "Embedding matrix of the checkpoint, if the data are token ids",
@@ -216,7 +216,7 @@ class Settings:
         Count(),
         python=True,
         record=SHOWN,
-        usual="200; with real data, all",
+        usual=f"{STEPS}; with real data, all",
         metavar="T",
     )
     batch: int | None = inputs(
@@ -225,7 +225,7 @@ class Settings:
         Count(),
         python=True,
         record=SHOWN,
-        usual="8; with real data, all",
+        usual=f"{BATCH}; with real data, all",
         metavar="B",
     )
     warmup: int | None = inputs(
@@ -234,7 +234,7 @@ class Settings:
         Count(0),
         python=True,
         record=SHOWN,
-        usual="50; 0 with real data",
+        usual=f"{WARMUP}; 0 with real data",
     )
 
     loss: str = analysis(
@@ -371,8 +371,9 @@ def with_keywords(function: F) -> F:
         parameters.append(inspect.Parameter(name, kind, default=row.default, annotation=types[name]))
     function.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     lines = "\n".join(f"        {name}: {row.text}" for name, row in rows.items())
-    document = function.__doc__ or ""
-    function.__doc__ = document.replace("        **settings: the options of an analysis.", lines)
+    document, placeholder = function.__doc__ or "", "        **settings: the options of an analysis."
+    assert placeholder in document or not document, f"the docstring of {function.__name__} has no '**settings'"  # -OO
+    function.__doc__ = document.replace(placeholder, lines)
     return function
 
 
@@ -410,6 +411,7 @@ def footer_parts(config: Mapping[str, Any]) -> list[str]:
 def config_schema() -> dict[str, tuple[str, dict[str, Any]]]:
     """Return {name: (meaning, JSON Schema)} of the entries of a document's `config`."""
     rows = table(Settings).items()
+    # a list of plug-ins follows a colon: it is cut, since the schema is the same whichever are installed
     return {n: (f"{row.help.partition(': {')[0]}.", row.parser.schema) for n, row in rows if row.record != NEVER}
 
 

@@ -5,7 +5,7 @@ Every cell as it is initialised
 All cells, with 64 units and their usual initialisation, on the same white noise of 200 steps, with a loss at the last
 one. The rate is the change of the logarithm of the gradient norm per step; the bars are 95 % intervals over eight
 sequences.
-Below the dotted line less than a thousandth arrives at the first step.
+Left of the dotted line a run of this length counts as vanishing.
 """
 
 import matplotlib.pyplot as plt
@@ -13,6 +13,8 @@ import numpy as np
 
 import gradscope
 from gradscope import plugins
+from gradscope.report.verdict import DECADES
+from gradscope.settings import THRESHOLD
 
 STEPS = 200
 results = {}
@@ -53,7 +55,7 @@ for row, name in enumerate(order):
         left.errorbar(m["rate"], row, xerr=[[m["rate"] - low], [high - m["rate"]]], fmt="o", color=color, markersize=4)
     right.plot([0, m["reach"]], [row, row], color=color, linewidth=3, solid_capstyle="butt")
     right.annotate(f"{m['reach']}", (m["reach"], row), (4, 0), textcoords="offset points", va="center", fontsize=8)
-bar = -3 * np.log(10) / STEPS
+bar = -DECADES * np.log(10) / STEPS
 left.axvline(0, color="black", linewidth=1)
 left.axvline(bar, color="grey", linewidth=1, linestyle=":")
 left.set_xscale("symlog", linthresh=0.01)
@@ -64,7 +66,7 @@ left.set_ylim(-0.7, len(order) - 0.3)
 left.grid(axis="y", alpha=0.3)
 left.set(xlabel="rate, nats per step (linear up to 0.01, then logarithmic)")
 right.set_xlim(0, STEPS * 1.1)
-right.set(xlabel=f"reach: steps back that get 1/1000 or more, of {STEPS}")
+right.set(xlabel=f"reach: steps back that get {THRESHOLD:g} or more, of {STEPS}")
 for state in dict.fromkeys(r.verdict["state"] for r in results.values()):
     right.plot([], [], color=COLORS.get(state, "black"), linewidth=3, label=state)
 right.legend(frameon=False, loc="lower right")

@@ -2,8 +2,8 @@
 
 The output of a layer gets a gradient from later steps, from the layers above it in the same step, and, with residual
 connections, from the loss. Its sum, |dL/dh_t| of every layer at every step, is held against what the loss gives the top
-layer at the last step: a layer that never gets a thousandth of that learns next to nothing from this loss, however far
-the gradient reaches in time.
+layer at the last step: a layer that never gets the fraction `threshold` of that learns next to nothing from this
+loss, however far the gradient reaches in time.
 """
 
 from __future__ import annotations

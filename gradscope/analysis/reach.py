@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 NEEDS = ("gradients", "orbits")
 
-TRANSIENT = 1.0  # decades by which the largest gain must exceed both ends
+TRANSIENT_DECADES = 1.0  # decades by which the largest gain must exceed both ends
 LN10 = float(np.log(10.0))
 
 
@@ -72,7 +72,7 @@ class Reach:
     def transient(self) -> tuple[int, float] | None:
         """`peak` where it is well above both ends, so that the rate over the whole run hides it; else None."""
         gain = self.log10_gain
-        if self.peak is None or gain is None or not self.peak[1] / LN10 > max(0.0, gain) + TRANSIENT:
+        if self.peak is None or gain is None or not self.peak[1] / LN10 > max(0.0, gain) + TRANSIENT_DECADES:
             return None
         return self.peak
 

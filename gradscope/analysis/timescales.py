@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 NEEDS = ("finite",)
 TITLE = "time constants"
 
-NEAR = 1e-3  # distance from 1: less than half of what separates 1 from the next number below it in bfloat16
+NEAR_ONE = 1e-3  # distance from 1: less than half of what separates 1 from the next number below it in bfloat16
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class TimeScales:
 
     Attributes:
         steps: (H, S), time constants in steps; inf: a unit that does not forget; 0: one that lets nothing through.
-        near_one: share of the factors of all steps, units and sequences that lie within `NEAR` of 1.
+        near_one: share of the factors of all steps, units and sequences that lie within `NEAR_ONE` of 1.
     """
 
     steps: Array
@@ -44,7 +44,7 @@ def time_scales(chain: JacobianChain) -> TimeScales | None:
     """Measure how long units remember; None for a chain whose units see one another."""
     if not chain.diagonal:
         return None
-    near = sum(int(near_one(matrices, NEAR).sum()) for _, _, matrices in chain.units())
+    near = sum(int(near_one(matrices, NEAR_ONE).sum()) for _, _, matrices in chain.units())
     rate = chain.unit_product.log_singular().max(axis=0) / chain.steps
     with np.errstate(divide="ignore"):
         constants = np.where(rate < 0, -1 / rate, np.inf)

@@ -21,14 +21,7 @@ if TYPE_CHECKING:
 
 TRIPPED = 3  # the exit code
 STATES = ("vanishing", "stable", "exploding", "inconclusive", "nonfinite")
-# Metrics that are single numbers.
-METRICS = (
-    "log10_gain",
-    "log10_gain_sd",
-    "rate",
-    "half_life",
-    "reach",
-    "around_share",
+SPECTRAL = (  # metrics that --lags 0 leaves out with products and spectra
     "lyapunov_1",
     "lyapunov_1_se",
     "kaplan_yorke_dimension",
@@ -36,8 +29,16 @@ METRICS = (
     "product_condition",
     "surviving_directions",
 )
+METRICS = (  # that are single numbers
+    "log10_gain",
+    "log10_gain_sd",
+    "rate",
+    "half_life",
+    "reach",
+    "around_share",
+    *SPECTRAL,
+)
 EXAMPLE = "example: 'reach < 50 or rate > 0.05'"
-SPECTRAL = METRICS[METRICS.index("lyapunov_1") :]  # those that take products and spectra
 COMPARE: dict[type, Callable[[Any, Any], Any]] = {
     ast.Lt: operator.lt,
     ast.LtE: operator.le,

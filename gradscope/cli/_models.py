@@ -256,7 +256,8 @@ def existing_or_suggest(path: Path) -> None:
     """
     if is_user_file(str(path)):
         raise UsageError(f"{shown(path)} is a Python file, not a checkpoint", f"to run it: --cell {shown(path)}")
-    if path.suffix.lower() in (".npy", ".csv", ".tsv") and exists(path):
+    only_data = {*plugins.suffixes("data")} - {*plugins.suffixes("checkpoints")}
+    if path.suffix.lower() in only_data and exists(path):
         raise UsageError(f"{shown(path)} holds data, not a model", f"pass data with --data {path.name}")
     if str(path) in plugins.names("cells") and not exists(path):
         raise UsageError(f"there is no file {shown(path)}", f"for the built-in cell, use --cell {path.name}")

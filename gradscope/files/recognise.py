@@ -1,9 +1,10 @@
 """Which reader reads this file?  Every reader is asked, before a file is called unsupported.
 
 1. By content: `sniff` of each reader, built-in ones first, then those of other packages.
-2. By content: the table of formats that are known and not read, which says how to convert such a file.
-3. By name: the one reader with this suffix; it says what is wrong with the content.
-4. By name: the same table.
+2. By name: the one reader of another package with this suffix. It may read a format of the table that follows.
+3. By content: the table of formats that are known and not read, which says how to convert such a file.
+4. By name: the one reader with this suffix; it says what is wrong with the content.
+5. By name: the same table.
 """
 
 from __future__ import annotations
@@ -37,8 +38,10 @@ def reader_of(room: str, head: bytes, path: Path) -> tuple[str, ModuleType]:
         readers.append((name, reader))
         if _recognises(room, name, reader, head, path):
             return name, reader
-    refuse_by_content(head, path, data=data)
     named = [(name, reader) for name, reader in readers if path.name.lower().endswith(tuple(reader.SUFFIXES))]
+    if len(named) == 1 and named[0][0] not in plugins.names(room, builtin=True):
+        return named[0]
+    refuse_by_content(head, path, data=data)
     if len(named) == 1:
         return named[0]
     refuse_by_name(path, data=data)

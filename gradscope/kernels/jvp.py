@@ -26,7 +26,7 @@ from gradscope.maps.composition import Composite
 from gradscope.maps.determinant import log_abs
 from gradscope.maps.grid import Entry, Grid, absent
 from gradscope.maps.jacobian import Array, Dense, Grids, Jacobian, Linear, ranges
-from gradscope.maps.row_scaling import STEEP, factors, row_spread
+from gradscope.maps.row_scaling import STEEP_NATS, factors, row_spread
 from gradscope.maps.same_step import identity_plus, without_same_step
 
 if TYPE_CHECKING:
@@ -352,7 +352,7 @@ class _Structured(PlainFrameJvp):
     def _spreads(self) -> Array | None:
         """Nats between rows, of every step or of all of them; None where no step is steep."""
         spreads = row_spread(self._jacobian.through, self._jacobian.around, self._jacobian.grids.within)
-        return spreads if spreads.max() > STEEP else None
+        return spreads if spreads.max() > STEEP_NATS else None
 
     @cached_property
     def _factors(self) -> list[tuple[FrameJvp, bool]]:
@@ -375,7 +375,7 @@ class _Structured(PlainFrameJvp):
         if self._spreads is None:
             return []
         spread = self._spreads[i if len(self._spreads) > 1 else 0]
-        if spread <= STEEP:
+        if spread <= STEEP_NATS:
             return []
         # inf: this step has zeros that others do not have, and factors of a block are the same for all its steps
         return [(jvps, i, steep) for jvps, steep in self._factors] if np.isfinite(spread) else super().factors(i)

@@ -25,7 +25,7 @@ from gradscope.numerics.formats import Array
 
 __all__ = ["Array", "Entry", "Grid", "Grids", "absent", "combine", "grid_jvp", "grid_vjp"]
 
-Entry = Any  # an array (..., H, B), or a number; the integer 0: there is no path, the integer 1: a part is copied
+Entry = Any  # an array (..., H, B), or a number: the integer 0 means no path, the integer 1 (not 1.0) a copied part
 Grid = Sequence[Sequence[Entry]]
 
 

@@ -14,9 +14,9 @@ from gradscope.maps.grid import Array, Grid, Grids, absent
 from gradscope.maps.jacobian import Jacobian, Linear
 from gradscope.maps.same_step import identity_plus, is_zero, squares_to_zero, without_same_step
 
-__all__ = ["STEEP", "Factor", "factors", "row_spread"]
+__all__ = ["STEEP_NATS", "Factor", "factors", "row_spread"]
 
-STEEP = 7.0  # nats between rows from which a Jacobian is factored: up to there 10^3 eps are lost
+STEEP_NATS = 7.0  # nats between rows from which a Jacobian is factored: up to there 10^3 eps are lost
 TINY = 1e-300  # stands for zero in a logarithm
 
 
@@ -47,7 +47,7 @@ def _split(through: Grid, around: Grid, within: Grid | None) -> list[Grid] | Non
     if within is not None and not squares_to_zero(within):
         return None
     scales, direct, old = _scaled_rows(through, around, within)
-    if within is None and all(np.ptp(_log(s)) < STEEP for s in scales):
+    if within is None and all(np.ptp(_log(s)) < STEEP_NATS for s in scales):
         return None
     grids: list[Grid] = [direct, old, [[scales[p] if p == q else 0 for q in parts] for p in parts]]
     return grids if within is None else [*grids, identity_plus(within)]

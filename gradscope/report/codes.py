@@ -1,4 +1,4 @@
-"""What does a finding mean? The texts are in codes.toml, and CODES of sections; numbers are read from the source.
+"""What does a finding mean? The texts are in CODES of a section, or in codes.toml; numbers are read from the source.
 
 Standard library only, and nothing is imported for a constant: a finding can be explained without numpy.
 """
@@ -48,7 +48,8 @@ def codes() -> dict[str, Code]:
     texts_by_code = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
     for name in plugins.names("sections"):
         texts_by_code |= plugins.outline("sections", name).constants.get("CODES", {})
-    return {code: _code(code, **fields) for code, fields in texts_by_code.items()}
+    every = [_code(code, **fields) for code, fields in texts_by_code.items()]
+    return {c.code: c for c in sorted(every, key=lambda c: c.level == "note")}
 
 
 def _code(code: str, read: Sequence[str], **texts: str) -> Code:

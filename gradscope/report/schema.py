@@ -19,6 +19,7 @@ from gradscope.report.fields import (
     ref,
     string,
 )
+from gradscope.report.verdict import DECADES, HORIZON_STEPS
 from gradscope.settings import config_schema
 
 STATES = ("vanishing", "stable", "exploding", "inconclusive", "nonfinite")
@@ -46,9 +47,9 @@ ANALYSIS: Fields = {
         "The verdict.",
         {
             "state": choice(
-                "Whether the gradient vanishes (loses three decades by the first step), explodes (gains "
-                "three), neither (stable), is not determined (inconclusive), or is not "
-                "finite. For runs of less than 100 steps the threshold is lower in proportion.",
+                f"Whether the gradient vanishes (loses {DECADES:g} decades by the first step), explodes (gains "
+                f"{DECADES:g}), neither (stable), is not determined (inconclusive), or is not "
+                f"finite. For runs of less than {HORIZON_STEPS} steps the threshold is lower in proportion.",
                 *STATES,
             ),
             "sentence": string("The verdict in one sentence."),

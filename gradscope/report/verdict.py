@@ -1,8 +1,8 @@
 """From numbers to a verdict: a state, one sentence, and findings with a remedy.
 
-A gradient counts as vanished when it has lost three decades by the first step, and as exploded when it has
-gained three (`DECADES`, the 1e-3 that `reach` asks for). On short runs the bar is lower in proportion, three
-decades per 100 steps, so that ten steps of a network that loses half its gradient at each are not "stable".
+A gradient counts as vanished when it has lost `DECADES` by the first step, and as exploded when it has gained as
+many. On runs shorter than `HORIZON_STEPS` the bar is lower in proportion, so that ten steps of a network that loses
+half its gradient at each are not "stable".
 A state is given only when the 95 % interval of the gain is clear of the bar; else it is "inconclusive".
 """
 
@@ -17,9 +17,9 @@ from gradscope.report.case import Case
 from gradscope.report.model import Finding, remaining, share, threshold, times
 from gradscope.report.tables import count
 
-DECADES = 3.0
-HORIZON = 100  # steps over which a gain of 10^-3 or 10^3 counts, for runs that are shorter
-SHORTEST = 10  # steps below which a rate means nothing: start and end of the run weigh as much as its middle
+DECADES = 3.0  # of gain that count as vanished or exploded: down to the usual threshold of `reach`, 10^-3
+HORIZON_STEPS = 100  # steps over which `DECADES` count; the bar of shorter runs is lower in proportion
+SHORTEST_STEPS = 10  # steps below which a rate means nothing: start and end of the run weigh as much as its middle
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def _state(case: Case) -> tuple[str, str]:
             return "inconclusive", "the gradient at the first step is exactly zero in half of the sequences"
         text = f"the median gradient norm changes by a factor of {times(gain)}, and some gradients are exactly zero"
         return "inconclusive", text
-    if reach.steps < SHORTEST:
+    if reach.steps < SHORTEST_STEPS:
         are = "is" if reach.steps == 1 else "are"
         return "inconclusive", f"{count(reach.steps)} {are} too few to fit a rate"
     if reach.interval is None:
@@ -75,7 +75,7 @@ def _state(case: Case) -> tuple[str, str]:
 def _against_the_bar(case: Case, rate: float, interval: tuple[float, float], gain: float) -> tuple[str, str]:
     """Hold the interval of the gain against the bar."""
     reach = case.reach
-    bar = DECADES * min(1.0, reach.steps / HORIZON)
+    bar = DECADES * min(1.0, reach.steps / HORIZON_STEPS)
     low, high = (r * reach.steps / math.log(10.0) for r in interval)
     if high < -bar:
         far = reach.reach is not None and reach.reach < reach.steps

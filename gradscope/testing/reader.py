@@ -14,6 +14,7 @@ from gradscope.errors import GradscopeError
 from gradscope.files.checkpoints._base import Tensors
 from gradscope.files.data._base import DataOptions, RawData
 from gradscope.files.opening import head_of
+from gradscope.files.unsupported import refuse_by_content
 from gradscope.testing.plugin import check_call, check_docstring, require
 
 __all__ = ["check_reader"]
@@ -55,7 +56,7 @@ def check_reader(
         isinstance(s, str) and s.startswith(".") and s == s.lower() for s in suffixes
     )
     require(well_formed and bool(suffixes), f"SUFFIXES must be a tuple such as ('.h5',), not {suffixes!r}")
-    _check_sniff(reader, example)
+    _check_sniff(reader, example, data)
     content = example.read_bytes()
     first, second = (_read(reader, example, input_size if data else None) for _ in range(2))
     _check_equal(first, second)
@@ -67,13 +68,19 @@ def check_reader(
             _check_damaged(reader, damaged, what, input_size if data else None)
 
 
-def _check_sniff(reader: ModuleType, example: Path) -> None:
-    """Check that `sniff` knows the example by its content or its name, and no file of another kind."""
+def _check_sniff(reader: ModuleType, example: Path, data: bool) -> None:
+    """Check that the reader is asked to read the example, by its content or its name, and no file of another kind."""
     head = head_of(example, "file")
     nowhere = Path("no-such-folder") / "file.other"
     known = reader.sniff(head, example) is True
     named = example.name.lower().endswith(reader.SUFFIXES)
     require(known or named, f"neither sniff nor SUFFIXES recognise {example.name}")
+    if not known and reader.__name__.startswith("gradscope."):  # of a built-in reader only `sniff` precedes that table
+        try:
+            refuse_by_content(head, example, data=data)
+        except GradscopeError as error:
+            text = f"sniff must recognise {example.name}: files.unsupported refuses its content ({error.message})"
+            raise AssertionError(text) from error
     for what, other in STRANGERS.items():
         try:
             answer = reader.sniff(other, nowhere)

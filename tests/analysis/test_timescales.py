@@ -5,7 +5,7 @@ import pytest
 
 import gradscope
 from gradscope import create
-from gradscope.analysis.timescales import NEAR, time_scales
+from gradscope.analysis.timescales import NEAR_ONE, time_scales
 from gradscope.dynamics.chain import linearise
 from gradscope.dynamics.trajectory import run
 
@@ -19,7 +19,7 @@ def test_lru_is_its_decay():
     cell = create("lru", hidden_size=9, input_size=2, seed=1)
     found = time_scales(along(cell))
     np.testing.assert_allclose(found.steps, np.exp(-cell.nu)[:, None] * np.ones((1, 2)), rtol=1e-11)
-    assert found.near_one == (np.exp(-np.exp(cell.nu)) > 1 - NEAR).mean()
+    assert found.near_one == (np.exp(-np.exp(cell.nu)) > 1 - NEAR_ONE).mean()
 
 
 def test_s4d_is_dt_and_the_real_part():

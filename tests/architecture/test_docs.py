@@ -1,5 +1,6 @@
 """Pages say what the code does: commands parse, codes are explained, thresholds are the program's."""
 
+import ast
 import dataclasses
 import importlib
 import inspect
@@ -14,7 +15,7 @@ import pytest
 import typer
 
 import gradscope
-from gradscope import plugins
+from gradscope import plugins, settings
 from gradscope.analysis import reach
 from gradscope.cli._user_cell import OF_INIT
 from gradscope.cli.app import build
@@ -124,9 +125,9 @@ def test_an_explanation_leads_to_headings_that_are_there(code):
 
 def test_thresholds_are_those_of_the_program():
     page = (DOCS / "explanation" / "mathematics.md").read_text("utf-8")
-    rows = dict(re.findall(r"^\| `([A-Z]+)` \| ([\d.]+) \|", page, re.MULTILINE))
-    assert set(rows) >= {"DECADES", "HORIZON", "SHORTEST", "SATURATED", "TRANSIENT"}
-    homes = {"SATURATED": gates, "TRANSIENT": reach}
+    rows = dict(re.findall(r"^\| `([A-Z_]+)` \| ([\d.]+) \|", page, re.MULTILINE))
+    assert set(rows) >= {"DECADES", "HORIZON_STEPS", "SHORTEST_STEPS", "SATURATED", "TRANSIENT_DECADES"}
+    homes = {"SATURATED": gates, "TRANSIENT_DECADES": reach}
     assert {k: float(v) for k, v in rows.items()} == {k: float(getattr(homes.get(k, verdict), k)) for k in rows}
 
 
@@ -269,3 +270,24 @@ def test_names_are_in_the_file_that_contributing_gives():
 
 def test_pictures_are_small():
     assert all(p.stat().st_size < 300_000 for p in (DOCS / "images").iterdir())
+
+
+def test_no_typed_copy_of_a_threshold_or_of_a_default():
+    """Texts take DECADES, HORIZON_STEPS, THRESHOLD and the sizes of synthetic input from their constants."""
+    sizes = "|".join(map(str, (settings.STEPS, settings.BATCH, settings.WARMUP, settings.INPUT_SIZE)))
+    copy = re.compile(
+        rf"\b(three|{verdict.DECADES:g}) decades|\b(less|fewer) than {verdict.HORIZON_STEPS} steps\b"
+        rf"|\bthousandth|\b1/1000|threshold`?,? \(?{settings.THRESHOLD:g}|^({sizes}); "
+    )
+    explanations = ROOT / "gradscope" / "report" / "codes.toml"
+    texts = [(explanations, explanations.read_text("utf-8"))]
+    for path in (ROOT / "gradscope").rglob("*.py"):
+        nodes = ast.walk(ast.parse(path.read_text("utf-8")))
+        texts += [
+            (path, node.value) for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        ]
+    assert not [(name_of(path), m[0]) for path, text in texts if (m := copy.search(text))]
+    glossary = (DOCS / "glossary.md").read_text("utf-8")
+    assert re.findall(r"by (\S+) decades or more", glossary) == [f"{verdict.DECADES:g}"] * 2
+    for page in (glossary, (DOCS / "explanation" / "mathematics.md").read_text("utf-8")):
+        assert set(re.findall(r"at least 1/(\d+)", page)) == {f"{1 / settings.THRESHOLD:g}"}

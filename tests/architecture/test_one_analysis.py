@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Middle", "applies", "measure"]
 
-NEEDS = ("gradients",)
+NEEDS = ("finite", "gradients")
 TITLE = "middle of the run"
 
 

@@ -289,6 +289,13 @@ def test_a_reader_is_asked_before_a_file_is_called_unsupported(install, h5, chec
     assert (done.code, done.err) == (4, f"error: {h5.name}: it is damaged\nhint: save it again\n")
 
 
+def test_a_plugin_reads_an_unsupported_format_by_its_suffix_alone(install, h5):
+    text = H5.replace("return head.startswith(MAGIC)", "return False")
+    done = install({"h5_reader": text}, [("gradscope.readers", "h5", "h5_reader")])("inspect", h5, "--json")
+    assert (done.code, done.err) == (0, "")
+    assert json.loads(done.out)["layers"][0]["cell"] == "gru"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [

@@ -1,5 +1,6 @@
 """Every file in the room of cells, with every initialisation, setting and depth, keeps the rules of `check_cell`."""
 
+import drawing
 import numpy as np
 import pytest
 
@@ -9,7 +10,6 @@ from gradscope.dynamics.chain import linearise
 from gradscope.dynamics.trajectory import run
 from gradscope.kernels.bound import sum_bound
 from gradscope.networks.cell import cell_class
-from gradscope.networks.gate import keep_signs
 from gradscope.networks.stack import Direction, Stack
 from gradscope.testing import check_cell
 
@@ -35,11 +35,7 @@ def test_class(name):
     check_cell(cell_class(name))
 
 
-def applies(name, init):
-    return init != "chrono" or keep_signs(cell_class(name).gates)
-
-
-INSTANCES = [(n, v, i) for n, v in CASES for i in plugins.names("inits") if applies(n, i)]
+INSTANCES = [(n, v, i) for n, v in CASES for i in plugins.names("inits") if drawing.draws(i, n)]
 
 
 @pytest.mark.parametrize(

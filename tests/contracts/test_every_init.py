@@ -3,6 +3,7 @@
 import inspect
 import tracemalloc
 
+import drawing
 import numpy as np
 import pytest
 
@@ -18,11 +19,7 @@ EPS = np.finfo(float).eps
 Z = 5.0  # a fixed seed that is 5 sigma out would have been drawn once in a million
 
 
-def applies(cell, init):
-    return init != "chrono" or keep_signs(cell_class(cell).gates)
-
-
-BOTH = [(c, i) for c in CELLS for i in INITS if applies(c, i)]
+BOTH = [(c, i) for c in CELLS for i in INITS if drawing.draws(i, c)]
 EVERY = pytest.mark.parametrize(("name", "init"), BOTH, ids=["-".join(b) for b in BOTH])
 
 
@@ -107,6 +104,7 @@ def test_layers_differ(name, init):
 def test_describes_itself(init):
     module = plugins.load("inits", init)
     assert module.__doc__.split("\n")[0].endswith(".")
+    assert drawing.draws(init, "lstm")
     parameters = list(inspect.signature(module.initialise).parameters.values())
     assert [p.name for p in parameters[:2]] == ["shape", "rng"]
     assert all(p.kind is p.KEYWORD_ONLY and p.default is not p.empty for p in parameters[2:])

@@ -16,7 +16,7 @@ from gradscope.report import verdict
 from gradscope.report.case import Case
 from gradscope.report.model import times
 from gradscope.report.sections.paths import OPPOSED
-from gradscope.report.verdict import DECADES, HORIZON, SHORTEST
+from gradscope.report.verdict import DECADES, HORIZON_STEPS, SHORTEST_STEPS
 
 LN10 = math.log(10)
 
@@ -138,15 +138,15 @@ def test_bar_of_short_runs(steps, bar):
     for decades, state in ((bar + 0.05, "exploding"), (bar - 0.05, "stable")):
         assert judge(evidence(decades, 0.01, steps)).state == state
         assert judge(evidence(-decades, 0.01, steps)).state == ("vanishing" if state == "exploding" else "stable")
-    assert HORIZON == 100
+    assert HORIZON_STEPS == 100
 
 
 def test_too_short():
     outcome = judge(evidence(-9, steps=1))
     assert outcome.state == "inconclusive"
     assert outcome.sentence == "INCONCLUSIVE: 1 step is too few to fit a rate (GRU, 8 units)"
-    assert "9 steps are too few" in judge(evidence(-9, steps=SHORTEST - 1)).sentence
-    assert judge(evidence(-9, steps=SHORTEST)).state == "vanishing"
+    assert "9 steps are too few" in judge(evidence(-9, steps=SHORTEST_STEPS - 1)).sentence
+    assert judge(evidence(-9, steps=SHORTEST_STEPS)).state == "vanishing"
 
 
 def test_without_an_error_bar():

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from gradscope import plugins
 from gradscope.cli._models import existing_or_suggest, models_of_cell, models_of_file
 from gradscope.cli._options import Output
 from gradscope.cli._run import run
@@ -25,7 +26,7 @@ def command(
         Path | None,
         typer.Argument(
             metavar="TARGET",
-            help="A checkpoint (.pt .pth .ckpt .safetensors .npz), or - for standard input.",
+            help=f"A checkpoint ({' '.join(plugins.suffixes('checkpoints'))}), or - for standard input.",
             show_default=False,
             readable=False,
         ),

@@ -84,7 +84,8 @@ def _draw(name: str | None, user_file: UserFile | None, output: Output) -> None:
         raise UsageError("-o draws one cell, and no cell is named", "for example gradscope cells lstm -o lstm.png")
     for path in output.output:
         if not is_picture(path.suffix[1:].lower()):
-            raise UsageError(f"{shown(path)} is not a picture", "its suffix must be .png, .svg or .pdf")
+            hint = f"its suffix must be one of .{', .'.join(plugins.pictures())}"
+            raise UsageError(f"{shown(path)} is not a picture", hint)
     one_blas_thread()
     with Sink(output) as sink:
         with aside():

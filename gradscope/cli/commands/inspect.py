@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from gradscope import plugins
 from gradscope.cli._blas import one_blas_thread
 from gradscope.cli._files import seekable
 from gradscope.cli._options import Output, is_picture
@@ -24,7 +25,8 @@ def command(
         Path,
         typer.Argument(
             metavar="FILE",
-            help="A checkpoint (.pt .pth .ckpt .safetensors .npz, or a plug-in format), or - for standard input.",
+            help=f"A checkpoint ({' '.join(plugins.suffixes('checkpoints'))}, or a plug-in format), "
+            "or - for standard input.",
             show_default=False,
             readable=False,
         ),

@@ -22,6 +22,8 @@ Array = NDArray[Any]
 class DataOptions:
     """What the user said of a file; None: it is detected.
 
+    `key`, `delimiter` and `decimal` are for readers that name them in OPTIONS; the others refuse them.
+
     Attributes:
         input_size: numbers per step that the model takes.
         key: which array of a file with several.

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from gradscope import plugins
 from gradscope.errors import InputError, ResourceError, UsageError
 from gradscope.files.data import npy
 from gradscope.files.data._base import DataOptions, RawData
@@ -17,6 +20,12 @@ from gradscope.files.display import printable
 from gradscope.files.opening import head_of, reading_error
 from gradscope.files.recognise import plugin_errors, reader_of
 from gradscope.numerics.nonfinite import nonfinite_in
+
+SPECIAL = {  # options that only some readers take: what a format has that does not take them
+    "key": "has no arrays to choose from",
+    "delimiter": "takes no --delimiter: that is for text tables",
+    "decimal": "takes no --decimal: that is for text tables",
+}
 
 
 def load_inputs(
@@ -133,12 +142,21 @@ def load_array(
 
 
 def split_key(path: str | Path) -> tuple[Path, str | None]:
-    """Split 'FILE.npz:KEY', unless a file of that whole name exists."""
+    """Split 'FILE.npz:KEY', unless a file of that whole name exists; so for every format with keys."""
     text = str(path)
-    place = text.lower().find(".npz:")
-    if place < 0 or _exists(Path(text)):
+    if ":" not in text or _exists(Path(text)):
         return Path(path), None
-    return Path(text[: place + 4]), text[place + 5 :]
+    suffixes = [s for _, reader in plugins.loaded("data") if "key" in _options(reader) for s in reader.SUFFIXES]
+    places = [(at, at + len(s)) for s in suffixes if (at := text.lower().find(f"{s}:")) >= 0]
+    if not places:
+        return Path(path), None
+    _, end = min(places)
+    return Path(text[:end]), text[end + 1 :]
+
+
+def _options(reader: ModuleType) -> Collection[str]:
+    """Return the options of `SPECIAL` that a reader takes."""
+    return getattr(reader, "OPTIONS", ())
 
 
 def _exists(path: Path) -> bool:
@@ -151,10 +169,9 @@ def _exists(path: Path) -> bool:
 def _read(path: Path, options: DataOptions) -> RawData:
     name, reader = reader_of("data", head_of(path, "data file"), path)
     shown = f"'{printable(path.name)}'"
-    if options.key is not None and name != "npz":
-        raise UsageError(f"{shown} is not an .npz file and has no arrays to choose from")
-    if name != "csv" and (options.delimiter is not None or options.decimal is not None):
-        raise UsageError(f"--delimiter and --decimal apply only to text tables, and {shown} is {name}")
+    for option in SPECIAL:
+        if getattr(options, option) is not None and option not in _options(reader):
+            raise UsageError(f"{shown} is {name}, which {SPECIAL[option]}")
     try:
         with plugin_errors("data", name):
             raw: RawData = reader.read(path, options)

@@ -22,6 +22,7 @@ from gradscope.files.display import listing, printable
 from gradscope.files.opening import opened
 
 SUFFIXES = (".csv", ".tsv", ".tab", ".txt")
+OPTIONS = ("delimiter", "decimal")
 TABS = (".tsv", ".tab")
 HEAD_BYTES = 1 << 16  # enough for the dialect of most tables
 MAX_LINE_BYTES = 16 << 20

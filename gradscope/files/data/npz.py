@@ -14,6 +14,7 @@ from gradscope.files.zipped import first_member, members, zip_errors
 from gradscope.plugins import suggest
 
 SUFFIXES = (".npz",)
+OPTIONS = ("key",)
 
 
 def sniff(head: bytes, path: Path) -> bool:

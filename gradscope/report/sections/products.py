@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradscope.analysis.reach import TRANSIENT
+from gradscope.analysis.reach import TRANSIENT_DECADES
 from gradscope.report.case import Case
 from gradscope.report.curves import STYLES
 from gradscope.report.fields import array, integer, number, numbers, record
@@ -103,9 +103,9 @@ SERIES = {
 MOST = 709.0  # e^709 is the largest float64
 DIGITS = 4.5e3  # rounding of one step, so many times enlarged, is what a condition of 1e12 means in float64
 OCTAVES = 3  # doublings of the number of steps that a power law has to hold for
-SHORTEST = 64  # steps below which an exponential and a power law are not told apart
+SHORTEST_STEPS = 64  # steps below which an exponential and a power law are not told apart
 FALLS = 0.3  # nats by which the norm falls in each of these octaves, at least
-NEAR = 0.5  # nats between the logarithms of neighbouring lags, at most, to see which of the two it is
+NEAR_NATS = 0.5  # nats between the logarithms of neighbouring lags, at most, to see which of the two it is
 ALIKE = 1.25  # largest fall of an octave, relative to the smallest: 2 for an exponential
 FACTOR = 4  # singular values 1, 4, 16, ... are drawn, and the last one
 
@@ -184,7 +184,7 @@ def findings(p: Products, case: Case) -> list[Finding]:
     top = p.log_norm.mean(axis=1)
     if np.isfinite(top).all() and not case.reach.transient:
         lag, most = int(p.lags[top.argmax()]), float(top.max())
-        if most / LN10 > max(0.0, float(top[-1]) / LN10) + TRANSIENT:
+        if most / LN10 > max(0.0, float(top[-1]) / LN10) + TRANSIENT_DECADES:
             text = f"In the most amplified direction, a gradient {count(lag)} back is {times(most / LN10)} times as "
             text += "large as at the last step, and smaller at the first: the rate over the whole run hides this peak."
             entries.append(Finding("GS-TRANSIENT", "info", text, "Use the decay curve, not the rate."))
@@ -193,11 +193,11 @@ def findings(p: Products, case: Case) -> list[Finding]:
 
 def _power_law(lags: Array, logs: Array) -> float | None:
     """Return p where the norm falls off as t^-p over the last octaves; None where it does something else."""
-    if lags[-1] < SHORTEST or not np.isfinite(logs).all():
+    if lags[-1] < SHORTEST_STEPS or not np.isfinite(logs).all():
         return None
     at = np.log(lags[-1] / 2.0 ** np.arange(OCTAVES, -1, -1))
     seen = np.log(lags[max(0, int(np.searchsorted(np.log(lags), at[0], side="right")) - 1) :])
-    if np.diff(seen).max() > NEAR:  # a line between two lags is a power law, whatever lies between
+    if np.diff(seen).max() > NEAR_NATS:  # a line between two lags is a power law, whatever lies between
         return None
     falls = -np.diff(np.interp(at, np.log(lags), logs))
     if falls.min() < FALLS or falls.max() > ALIKE * falls.min():

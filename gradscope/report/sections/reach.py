@@ -40,8 +40,8 @@ METRICS = {
     ),
     "reach_threshold": number("Fraction of the gradient norm that defines the reach, dimensionless.", null=False),
     "underflow_lag": record(
-        "First lag, in steps, at which a gradient that is one at lag 0 is zero in this number format; null "
-        "where that does not happen within the run.",
+        "First lag, in steps, at which the median norm of the last step's loss gradient, unscaled, rounds to zero in "
+        "this number format; null where that does not happen within the run.",
         {
             "float32": integer("In float32, steps back.", null=True, minimum=1),
             "bfloat16": integer("In bfloat16, steps back.", null=True, minimum=1),
@@ -49,13 +49,25 @@ METRICS = {
         },
     ),
 }
-
+CODES = {
+    "GS-UNDERFLOW": {
+        "level": "warning",
+        "summary": "the gradient underflows at lower precision",
+        "means": "The gradient of the last step's loss is exactly zero in float16, bfloat16 or float32 from this lag on. "
+        "Training in that format learns nothing from earlier steps, whatever the optimiser.",
+        "decided": "The median norm is at most half the smallest positive number of the format, so every entry rounds to "
+        "zero: 2^-150 in float32, 2^-134 in bfloat16, 2^-25 in float16. The loss gradient is not scaled.",
+        "remedy": "Loss scaling moves the lag but does not change the rate. Keep recurrent gradients in a wider format, "
+        "or improve the rate.",
+        "read": ["explanation/mathematics.md#the-verdict"],
+    }
+}
 
 Document = dict[str, Any]
 
 
 def metrics(reach: Reach, case: Case) -> Document:
-    """Return the numbers of the verdict."""
+    """Return gain, rate, half-life, reach and underflow."""
     gain = reach.log_gain / LN10
     spread = float(gain.std(ddof=1)) if len(gain) > 1 and np.isfinite(gain).all() else None
     return {
@@ -71,7 +83,7 @@ def metrics(reach: Reach, case: Case) -> Document:
 
 
 def findings(reach: Reach, case: Case) -> list[Finding]:
-    """Say where the gradient underflows, and where its rate hides a peak."""
+    """Return findings: where the gradient underflows, and where its rate hides a peak."""
     entries = []
     lags = {name: lag for name, lag in reach.underflow.items() if lag is not None}
     if lags and case.zero_from is None:
@@ -89,7 +101,7 @@ def findings(reach: Reach, case: Case) -> list[Finding]:
 
 
 def warnings(reach: Reach, case: Case) -> list[Document]:
-    """Say where sequences are the same orbit, so that a spread over them is no error bar."""
+    """Say which sequences run along the same orbit: they are not independent."""
     batch = len(reach.log_gain)
     if reach.orbits == batch:
         return []
@@ -102,24 +114,34 @@ def warnings(reach: Reach, case: Case) -> list[Document]:
 
 
 def tables(document: Document) -> list[Table]:
-    """Return the table of the verdict's numbers, with what other sections add to it."""
+    """Return the table of gain, rate, half-life, reach and underflow."""
     m = document["metrics"]
     steps = document["series"]["timestep"][-1]
     interval = m["rate_ci95"]
-    known = f"nats/step, 95 % CI {between(*interval)}" if interval else "nats/step, no confidence interval"
-    whole, followed, bar = m["reach"] == steps, m["reach"] is not None, share(m["reach_threshold"])
-    first: list[tuple[Any, ...]] = [
+    rate_note = f"nats/step, 95 % CI {between(*interval)}" if interval else "nats/step, no confidence interval"
+    whole, last_loss, bar = m["reach"] == steps, m["reach"] is not None, share(m["reach_threshold"])
+    rows: list[tuple[Any, ...]] = [
         ("reach", m["reach"], "steps (the whole run)" if whole else f"steps, at least {bar} of the gradient left"),
         ("half-life", m["half_life"], "steps"),
-        ("rate", m["rate"], known),
+        ("rate", m["rate"], rate_note),
         ("log10 gain", m["log10_gain"], f"decades over {count(steps)}"),
     ]
-    first += [(f"underflow in {name}", lag, _zero(lag, steps, followed)) for name, lag in m["underflow_lag"].items()]
-    return [Table("How far gradients reach", QUANTITY, (*first, *section.rows(document)))]
+    rows += [
+        (f"underflow in {name}", lag, _underflow_note(lag, steps, last_loss))
+        for name, lag in m["underflow_lag"].items()
+    ]
+    # other sections add rows to this table: `rows` in report/section.py
+    return [Table("How far gradients reach", QUANTITY, (*rows, *section.rows(document)))]
 
 
-def _zero(lag: int | None, steps: int, followed: bool) -> str:
-    """Say from where on a gradient is zero: its norm decides, and single entries may be zero before."""
+def _underflow_note(lag: int | None, steps: int, last_loss: bool) -> str:
+    """Return the note on an underflow lag: the norm decides, and single entries may be zero at smaller lags.
+
+    Args:
+        lag: steps back, or None.
+        steps: T.
+        last_loss: whether the last step has a loss, so that its gradient has a reach.
+    """
     if lag is not None:
-        return f"step{'s'[: lag != 1]} back, at the latest"
-    return f"none guaranteed within {count(steps)}" if followed else ""
+        return f"step{'s'[: lag != 1]} back; single entries earlier"
+    return f"none guaranteed within {count(steps)}" if last_loss else ""

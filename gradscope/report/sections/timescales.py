@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gradscope.analysis.timescales import NEAR_ONE
 from gradscope.report.case import Case
 from gradscope.report.curves import kinds
 from gradscope.report.fields import array, number, numbers, record
@@ -26,7 +27,7 @@ METRICS = {
             "p95": number("95 % quantile, steps."),
             "max": number("Maximum, steps."),
             "near_one_share": number(
-                "Share of the decay factors of all steps, units and sequences within 0.001 of 1, dimensionless.",
+                f"Share of the decay factors of all steps, units and sequences within {NEAR_ONE:g} of 1, dimensionless.",
                 null=False,
             ),
         },
@@ -71,7 +72,7 @@ def findings(times: TimeScales, case: Case) -> list[Finding]:
     """Say where low precision cannot tell a factor from 1."""
     if times.near_one < CLOSE:
         return []
-    text = f"{percent(times.near_one)} of the decay factors of the units lie within 0.001 of 1: "
+    text = f"{percent(times.near_one)} of the decay factors of the units lie within {NEAR_ONE:g} of 1: "
     advice = "Compute the recurrence and the logarithm of its factor in float32."
     return [Finding("GS-NEAR-ONE", "info", f"{text}bfloat16 cannot distinguish them from 1.", advice)]
 

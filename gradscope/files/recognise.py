@@ -35,9 +35,11 @@ def reader_of(room: str, head: bytes, path: Path) -> tuple[str, ModuleType]:
     data = room == "data"
     readers: list[tuple[str, ModuleType]] = []
     for name, reader in plugins.loaded(room):
-        readers.append((name, reader))
-        if _recognises(room, name, reader, head, path):
+        recognised = _recognises(room, name, reader, head, path)
+        if recognised:
             return name, reader
+        if recognised is not None:
+            readers.append((name, reader))
     named = [(name, reader) for name, reader in readers if path.name.lower().endswith(tuple(reader.SUFFIXES))]
     if len(named) == 1 and named[0][0] not in plugins.names(room, builtin=True):
         return named[0]
@@ -49,8 +51,8 @@ def reader_of(room: str, head: bytes, path: Path) -> tuple[str, ModuleType]:
     raise InputError(f"{printable(path.name)} has no supported format", f"supported: {supported}")
 
 
-def _recognises(room: str, name: str, reader: ModuleType, head: bytes, path: Path) -> bool:
-    """Return what `sniff` answers; a plug-in of another package that fails is ignored, with a warning."""
+def _recognises(room: str, name: str, reader: ModuleType, head: bytes, path: Path) -> bool | None:
+    """Return what `sniff` answers; None, with a warning, for a plug-in of another package that fails: it is ignored."""
     try:
         return bool(reader.sniff(head, path))
     except Exception as error:
@@ -58,7 +60,7 @@ def _recognises(room: str, name: str, reader: ModuleType, head: bytes, path: Pat
             raise
         text = f"the plug-in '{name}' ({reader.__name__}) fails in sniff: {_reason(error)}; it is ignored"
         warnings.warn(text, plugins.PluginWarning, stacklevel=2)
-        return False
+        return None
 
 
 @contextmanager

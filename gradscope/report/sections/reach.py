@@ -53,12 +53,12 @@ CODES = {
     "GS-UNDERFLOW": {
         "level": "warning",
         "summary": "the gradient underflows at lower precision",
-        "means": "The gradient of the last step's loss is exactly zero in float16, bfloat16 or float32 from this lag on. "
-        "Training in that format learns nothing from earlier steps, whatever the optimiser.",
-        "decided": "The median norm is at most half the smallest positive number of the format, so every entry rounds to "
-        "zero: 2^-150 in float32, 2^-134 in bfloat16, 2^-25 in float16. The loss gradient is not scaled.",
-        "remedy": "Loss scaling moves the lag but does not change the rate. Keep recurrent gradients in a wider format, "
-        "or improve the rate.",
+        "means": "The gradient of the last step's loss is exactly zero in float16, bfloat16 or float32 from this lag "
+        "on. Training in that format learns nothing from earlier steps, whatever the optimiser.",
+        "decided": "The median norm is at most half the smallest positive number of the format, so every entry rounds "
+        "to zero: 2^-150 in float32, 2^-134 in bfloat16, 2^-25 in float16. The loss gradient is not scaled.",
+        "remedy": "Loss scaling moves the lag but does not change the rate. Keep recurrent gradients in a wider "
+        "format, or improve the rate.",
         "read": ["explanation/mathematics.md#the-verdict"],
     }
 }

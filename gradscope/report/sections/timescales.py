@@ -27,7 +27,7 @@ METRICS = {
             "p95": number("95 % quantile, steps."),
             "max": number("Maximum, steps."),
             "near_one_share": number(
-                f"Share of the decay factors of all steps, units and sequences within {NEAR_ONE:g} of 1, dimensionless.",
+                f"Share of the decay factors, of all steps, units and sequences, within {NEAR_ONE:g} of 1.",
                 null=False,
             ),
         },

@@ -156,7 +156,7 @@ def test_split_key(tmp_path):
 
 
 def test_key_of_another_format(tmp_path):
-    refused(save(tmp_path, NOISE), 2, "not an .npz", key="a")
+    refused(save(tmp_path, NOISE), 2, "is npy, which has no arrays to choose from", key="a")
 
 
 def test_npz_damage(tmp_path):

@@ -15,7 +15,7 @@ chain = gradscope.JacobianChain.from_arrays(jacobians[100:])  # without the tran
 
 growth = gradscope.lyapunov(chain)
 print("exponents        ", growth.exponents)
-print("standard errors  ", growth.standard_errors, "over", growth.over)
+print("standard errors  ", growth.standard_errors, "over", growth.errors_are_over)
 print(f"sum - log|det|    {growth.determinant_error:.0e}")
 print("singular values  ", gradscope.singular_values(chain).logs / chain.steps)
 print("eigenvalues      ", gradscope.eigenvalues(chain).logs / chain.steps)

@@ -6,10 +6,9 @@ Giorgilli & Strelcyn 1980; Shimada & Nagashima 1979). That is `benettin`. After 
 the direction that grows fastest, the first two span the plane that does, and so on, whatever the frame was in the
 beginning; the steps until then (`burn`) are not counted.
 
-How many that takes is not known beforehand: as many as the gap between two exponents has in it, hundreds in a slow
-network. So the first columns go along the run once to warm up, and begin it again where they ended. What that changes
-says how much of their beginning is left. Where directions are forgotten quickly it changes nothing; where they vary
-little in time, they begin where they belong.
+The number of steps needed grows as one over the gap between neighbouring exponents and is not known beforehand:
+hundreds in a slow network. So the first columns go along the run once; a second pass starts from where they ended. The
+difference between both passes estimates what still depends on the start (`start_dependence`).
 
 What makes it fast and exact stands elsewhere: steps between two decompositions, Cholesky QR and its fallback
 (`kernels.frame`), products with gathered matrices (`kernels.jvp`), diagonal recurrences unit by unit (`kernels.units`),
@@ -50,12 +49,12 @@ if TYPE_CHECKING:
 NEEDS = ("finite", "orbits")
 TITLE = "Lyapunov exponents"
 
-WORK_FLOPS = 4.0e11  # that are spent by default: ten to twenty seconds on one core
-GROUP_FLOPS = 1.0e7  # in a step of the sequences that are followed together: below, overhead is what counts
-GROUP_COLUMNS = 64  # of their frames: fewer make slow products
-LONGEST_BURN = 100  # steps that are set aside for the frame by default
-WARM_UP_STEPS = 1000  # counted steps, at most, along which the first columns go beforehand
-WARM_COLUMNS = 16  # that do: more than are asked for by default, and few beside all of them
+WORK_FLOPS = 4.0e11  # operations that are spent by default: ten to twenty seconds on one core
+GROUP_FLOPS = 1.0e7  # operations in a step of a group of sequences with common products: below, overhead dominates
+GROUP_COLUMNS = 64  # columns of the frames of such a group: fewer make slow products
+LONGEST_BURN = 100  # steps of the burn-in by default, at most
+FIRST_PASS_STEPS = 1000  # counted steps of the first pass, at most
+FIRST_PASS_COLUMNS = 16  # columns of the first pass: as many as are asked for by default, and few beside all of them
 UNSURE_NATS_PER_STEP = 1e-3  # an exponent that rounding may have moved by more is not determined
 SUM_RELATIVE = 64 * EPS  # rounding of sums of logarithms over steps and directions
 NEGLIGIBLE_NATS_PER_STEP = 1e-3  # by which two halves of a run may differ in any case
@@ -69,18 +68,18 @@ class LyapunovSpectrum:
         exponents: (k,), means over steps and sequences, nats per step; -inf: the direction is lost exactly; nan: not
             determined, rounding moves it.
         standard_errors: (k,), nats per step; nan: not known.
-        interval: (k, 2), 95 % interval: by Student's t, and `beginning` as an independent error; nan: not known.
+        interval: (k, 2), 95 % interval: by Student's t, and `start_dependence` as an independent error; nan: not known.
         by_sequence: (S, k).
         steps: (M,), how many steps were counted at each mark of the next two.
         running: (M, k), means over sequences of what had grown until then: the curve that converges.
         local: (M, k), the same of the steps since the last mark: finite-time exponents along the sequence.
         burn: steps that only turned the frame.
         size: state variables n.
-        over: "sequences", "batches" or "": what the standard errors are over.
-        drift: (k,), whether the second half of the run differs from the first by more than its error.
-        doubt: (k,), by how much rounding may have moved each exponent, to first order, nats per step.
-        beginning: (k,), by how much each exponent changes if its column begins in another direction, nats per step;
-            nan: not known, for all beyond the first few.
+        errors_are_over: "sequences", "batches" or "": what the standard errors are over.
+        halves_differ: (k,), whether the second half of the run differs from the first by more than its error.
+        rounding_error: (k,), by how much rounding may have moved each exponent, to first order, nats per step.
+        start_dependence: (k,), by how much each exponent changes if its column starts in another direction, nats per
+            step; nan: not known, for all beyond the first few.
         correlation: integrated autocorrelation time of the growth of the first column, in steps: so many steps count
             as one independent one; None where there are several sequences, or nothing varies.
         determinant_error: largest difference, over sequences, of the sum of the exponents from the mean of
@@ -96,18 +95,19 @@ class LyapunovSpectrum:
     local: Array
     burn: int
     size: int
-    over: str
-    drift: Array
-    doubt: Array
-    beginning: Array
+    errors_are_over: str
+    halves_differ: Array
+    rounding_error: Array
+    start_dependence: Array
     correlation: float | None
     determinant_error: float | None
 
     @property
     def depends_on_start(self) -> bool:
-        """Whether most of the first interval is owed to the direction that its measurement began in."""
-        half = np.ptp(self.interval[0]) / 2
-        return bool(self.beginning[0] > NEGLIGIBLE_NATS_PER_STEP and not self.beginning[0] <= half * np.sqrt(0.5))
+        """Whether most of the first interval comes from the direction that the measurement started in."""
+        half, start = np.ptp(self.interval[0]) / 2, self.start_dependence[0]
+        # half^2 = statistical^2 + start_dependence^2: most of it is the start; nan counts as yes
+        return bool(start > NEGLIGIBLE_NATS_PER_STEP and not start <= half * np.sqrt(0.5))
 
     @property
     def kaplan_yorke(self) -> float | None:
@@ -115,10 +115,10 @@ class LyapunovSpectrum:
         sums = np.cumsum(self.exponents)
         if np.isnan(sums[0]):
             return None
-        grows = np.flatnonzero(~(sums >= 0))
-        if not grows.size:
+        negative = np.flatnonzero(~(sums >= 0))
+        if not negative.size:
             return float(self.size) if len(sums) == self.size else None
-        j = int(grows[0])
+        j = int(negative[0])
         if np.isnan(sums[j]):
             return None
         return float(j + (sums[j - 1] / abs(self.exponents[j]) if j else 0.0))
@@ -126,16 +126,16 @@ class LyapunovSpectrum:
     @property
     def entropy_rate(self) -> float | None:
         """Sum of the positive exponents, nats per step: the entropy rate at most (Ruelle 1978); None: not all known."""
-        falls = np.flatnonzero(self.exponents <= 0)
-        known = self.exponents[: falls[0]] if falls.size else self.exponents
-        if np.isnan(known).any() or (not falls.size and len(known) < self.size):
+        not_positive = np.flatnonzero(self.exponents <= 0)
+        known = self.exponents[: not_positive[0]] if not_positive.size else self.exponents
+        if np.isnan(known).any() or (not not_positive.size and len(known) < self.size):
             return None
         return float(self.exponents[self.exponents > 0].sum())
 
     def determinant_allowed(self, agrees: float) -> float:
         """Return by how much the sum may miss log|det J|: `agrees`, and what rounding of sum and steps explains."""
         total = np.nan_to_num(self.by_sequence, neginf=0).sum(axis=1)
-        return float(agrees + SUM_RELATIVE * np.abs(total).max() + 10 * self.doubt.sum())
+        return float(agrees + SUM_RELATIVE * np.abs(total).max() + 10 * self.rounding_error.sum())
 
 
 def lyapunov(
@@ -180,8 +180,8 @@ def lyapunov(
         count = sequences or chain.batch
         parts = [_by_unit(chain.first(count), k, burn, seed, progress=report)]
     else:
-        # sequences that are followed together share products; how many decides on the last digits, so it depends on
-        # sizes alone
+        # The sequences of a group share products. The size of groups changes the last digits, so it depends on array
+        # sizes only, not on the machine.
         flops = _flops(chain.steps, n, k)
         groups = max(1, count // max(ceil(GROUP_FLOPS * chain.steps / flops), ceil(GROUP_COLUMNS / k)))
         ends = [round(i * count / groups) for i in range(groups + 1)]
@@ -208,13 +208,13 @@ def usual_burn(steps: int) -> int:
 
 
 def affordable(steps: int, size: int, values: int) -> int:
-    """Return how many sequences are followed by default."""
+    """Return how many sequences are measured by default."""
     return max(1, int(WORK_FLOPS / _flops(max(steps, 1), size, values)))  # an input may be empty, and is refused later
 
 
 def _flops(steps: int, size: int, values: int) -> int:
-    """Return about how many operations it takes to follow one sequence."""
-    return steps * size * sum(k * (2 * size + 3 * k) for k in (values, min(values, WARM_COLUMNS)))
+    """Return about how many operations one sequence takes."""
+    return steps * size * sum(k * (2 * size + 3 * k) for k in (values, min(values, FIRST_PASS_COLUMNS)))
 
 
 def benettin(
@@ -269,53 +269,64 @@ def frame_growth(
 
     Where the chain is a part of a longer list of sequences, `number` is that of its first one there: seeds go by it.
     """
-    marks, cold_mark = _marks(chain.steps, burn)
+    marks, first_pass_end = _marks(chain.steps, burn)
     jacobians, n = FrameJvps(chain), chain.size
-    total = marks[cold_mark] + chain.steps
+    total = marks[first_pass_end] + chain.steps
 
-    # 1. the first columns go along the run, or a part of it, once to warm up
-    def warming_up(t: int, _: StepJacobian) -> None:
+    # 1. first pass: the first columns go along the run, or a part of it
+    def in_first_pass(t: int, _: StepJacobian) -> None:
         if t % REPORT_STEPS == 0:
             progress(TITLE, t, total)
 
-    lead = Frames(n, min(k, WARM_COLUMNS), chain.batch, seed, number=number)
-    cold = benettin(lead, jacobians, burn, marks[: cold_mark + 1], observe=warming_up)[-1]
+    first_pass_frames = Frames(n, min(k, FIRST_PASS_COLUMNS), chain.batch, seed, number=number)
+    first_pass = benettin(first_pass_frames, jacobians, burn, marks[: first_pass_end + 1], observe=in_first_pass)[-1]
 
-    # 2. all columns, beginning with those
-    frames = Frames(n, k, chain.batch, seed, number=number, lead=lead.Q)
-    first, log_det = FirstColumn(chain.steps - burn, chain.batch, n), np.zeros(chain.batch)
+    # 2. second pass: all columns, starting with those as they ended
+    frames = Frames(n, k, chain.batch, seed, number=number, lead=first_pass_frames.Q)
+    first_column, log_det = FirstColumn(chain.steps - burn, chain.batch, n), np.zeros(chain.batch)
 
     def observe(t: int, J: StepJacobian) -> None:
         if t >= burn:
-            first.note(t - burn, frames)
+            first_column.note(t - burn, frames)
             if k == n:
                 log_det[:] += J.log_abs_det()
         if t % REPORT_STEPS == 0:
-            progress(TITLE, marks[cold_mark] + t, total)
+            progress(TITLE, marks[first_pass_end] + t, total)
 
     growth = benettin(frames, jacobians, burn, marks, observe=observe)
-    doubt = frames.doubt
+    rounding_error = frames.rounding_error
 
-    # 3. columns that warmed up may lie along units that die; others may be alive where counting begins
+    # 3. A column that warmed up may end along a unit that dies; such sequences begin again in random directions.
     lost = np.isneginf(growth[-1]).all(axis=1)
     if lost.any() and burn:
         frames = Frames(n, k, chain.batch, seed, number=number)
         again = benettin(frames, jacobians, burn, marks, restart=lost)
-        growth[:, lost], doubt[lost], cold[lost] = again[:, lost], frames.doubt[lost], np.nan
-    return FrameGrowth(growth, np.array(marks) - burn, first.logs(), cold, cold_mark, burn, n, doubt, log_det)
+        growth[:, lost], rounding_error[lost] = again[:, lost], frames.rounding_error[lost]
+        first_pass[lost] = np.nan
+    return FrameGrowth(
+        growth,
+        np.array(marks) - burn,
+        first_column.logs(),
+        first_pass,
+        first_pass_end,
+        burn,
+        n,
+        rounding_error,
+        log_det,
+    )
 
 
 def _by_unit(chain: JacobianChain, k: int, burn: int, seed: int, *, progress: Progress) -> FrameGrowth:
     """Return the growth where no unit sees another: as `frame_growth`, with a frame for each unit."""
-    marks, cold_mark = _marks(chain.steps, burn)
+    marks, first_pass_end = _marks(chain.steps, burn)
     p, units = len(chain.parts), next(iter(chain.sizes.values()))
     q = np.random.default_rng([seed, FRAME_SEED]).standard_normal((p, units, chain.batch))
     q /= np.sqrt(np.square(q).sum(axis=0))
-    warm_steps, cuts = marks[cold_mark], [burn, *marks]
-    warm = lambda t: progress(TITLE, t, warm_steps + chain.steps)  # noqa: E731
-    counted = lambda t: progress(TITLE, warm_steps + t, warm_steps + chain.steps)  # noqa: E731
-    cold, _, q = unit_growth(chain.units(cuts), q, burn, marks[: cold_mark + 1], warm)
-    growth, doubt, _ = unit_growth(chain.units(cuts), q, burn, marks, counted)
+    first_steps, cuts = marks[first_pass_end], [burn, *marks]
+    in_first_pass = lambda t: progress(TITLE, t, first_steps + chain.steps)  # noqa: E731
+    in_second_pass = lambda t: progress(TITLE, first_steps + t, first_steps + chain.steps)  # noqa: E731
+    first_pass, _, q = unit_growth(chain.units(cuts), q, burn, marks[: first_pass_end + 1], in_first_pass)
+    growth, rounding_error, _ = unit_growth(chain.units(cuts), q, burn, marks, in_second_pass)
     largest = np.argsort(-growth[-1].mean(axis=0), kind="stable")[:k]
     first = np.zeros((chain.steps - burn, chain.batch))
     if chain.batch == 1:  # the correlation time is asked for of one sequence only
@@ -326,29 +337,30 @@ def _by_unit(chain: JacobianChain, k: int, burn: int, seed: int, *, progress: Pr
         at_marks=growth[:, :, largest],
         steps=np.array(marks) - burn,
         first=first,
-        cold=cold[-1][:, largest],
-        cold_mark=cold_mark,
+        first_pass=first_pass[-1][:, largest],
+        first_pass_end=first_pass_end,
         burn=burn,
         size=chain.size,
-        doubt=doubt[:, largest],
+        rounding_error=rounding_error[:, largest],
         log_det=total,
     )
 
 
 def _marks(steps: int, burn: int) -> tuple[list[int], int]:
-    """Return the steps after which the growth is noted, and the number of the mark where the warm-up ends."""
+    """Return the steps after which the growth is noted, and the number of the mark where the first pass ends."""
     length = max(1, int(np.sqrt(steps - burn)))  # of a batch: Flegal & Jones 2010
     marks = [*range(burn + length, steps + 1, length)]
     marks += [steps] if marks[-1] < steps else []
-    return marks, min(len(marks) - 1, int(np.searchsorted(marks, burn + WARM_UP_STEPS)))
+    return marks, min(len(marks) - 1, int(np.searchsorted(marks, burn + FIRST_PASS_STEPS)))
 
 
 def spectrum(growth: FrameGrowth) -> LyapunovSpectrum:
     """Return exponents and their errors from the growth of frames."""
     # 1. in each sequence, columns that are lost come last
-    at_marks, steps, doubt = growth.at_marks, growth.steps, growth.doubt
+    at_marks, steps, rounding_error = growth.at_marks, growth.steps, growth.rounding_error
     last = np.argsort(np.isneginf(at_marks[-1]), axis=1, kind="stable")
-    at_marks, doubt = np.take_along_axis(at_marks, last[None], axis=2), np.take_along_axis(doubt, last, axis=1)
+    at_marks = np.take_along_axis(at_marks, last[None], axis=2)
+    rounding_error = np.take_along_axis(rounding_error, last, axis=1)
     # 2. means over time, and their statistical errors: over sequences, or over batches of the only one
     lengths = np.diff(steps, prepend=0)
     single = at_marks.shape[1] == 1
@@ -359,12 +371,12 @@ def spectrum(growth: FrameGrowth) -> LyapunovSpectrum:
         even = batches[lengths == lengths[0]]  # without the shorter one at the end
         correlation = correlation_time(np.diff(growth.first[:, 0], prepend=0.0)) if single else None
         error, freedom = batch_error(even[:, 0]) if single else mean_error(by_sequence)
-    # 3. what is left of the beginning counts as an independent error
-    beginning = _beginning(growth)
-    half = np.hypot(student(freedom) * error, np.nan_to_num(beginning))
+    # 3. what still depends on the start counts as an independent error
+    start_dependence = _start_dependence(growth)
+    half = np.hypot(student(freedom) * error, np.nan_to_num(start_dependence))
     # 4. an exponent that rounding decides is not determined
     order = np.argsort(-exponents, kind="stable")
-    unsure = (doubt / steps[-1] > UNSURE_NATS_PER_STEP).any(axis=0) & ~np.isneginf(exponents)
+    unsure = (rounding_error / steps[-1] > UNSURE_NATS_PER_STEP).any(axis=0) & ~np.isneginf(exponents)
     exponents = np.where(unsure, np.nan, exponents)
     complete = len(exponents) == growth.size and not unsure.any()
     return LyapunovSpectrum(
@@ -377,22 +389,22 @@ def spectrum(growth: FrameGrowth) -> LyapunovSpectrum:
         local=batches.mean(axis=1)[:, order],
         burn=growth.burn,
         size=growth.size,
-        over="" if np.isnan(error).all() else "batches" if single else "sequences",
-        drift=halves_differ(even, NEGLIGIBLE_NATS_PER_STEP)[order],
-        doubt=(doubt / steps[-1]).max(axis=0)[order],
-        beginning=beginning,
+        errors_are_over="" if np.isnan(error).all() else "batches" if single else "sequences",
+        halves_differ=halves_differ(even, NEGLIGIBLE_NATS_PER_STEP)[order],
+        rounding_error=(rounding_error / steps[-1]).max(axis=0)[order],
+        start_dependence=start_dependence,
         correlation=correlation,
         determinant_error=_difference(at_marks[-1].sum(axis=1), growth.log_det) / steps[-1] if complete else None,
     )
 
 
-def _beginning(growth: FrameGrowth) -> Array:
-    """Return by how much each exponent depends on where its column began, nats per step, (k,); nan: not known."""
-    count = growth.cold.shape[1]
-    both = (growth.cold.mean(axis=0), growth.at_marks[growth.cold_mark, :, :count].mean(axis=0))
-    cold, warm = (np.sort(x)[::-1] for x in both)  # columns may change places
+def _start_dependence(growth: FrameGrowth) -> Array:
+    """Return by how much each exponent depends on where its column started, nats per step, (k,); nan: not known."""
+    count = growth.first_pass.shape[1]
+    both = (growth.first_pass.mean(axis=0), growth.at_marks[growth.first_pass_end, :, :count].mean(axis=0))
+    first_pass, second_pass = (np.sort(x)[::-1] for x in both)  # columns may change places
     with np.errstate(invalid="ignore"):
-        change = np.where(cold == warm, 0.0, np.abs(cold - warm)) / growth.steps[-1]
+        change = np.where(first_pass == second_pass, 0.0, np.abs(first_pass - second_pass)) / growth.steps[-1]
     return np.append(np.nan_to_num(change, posinf=0.0), np.full(growth.at_marks.shape[2] - count, np.nan))
 
 

@@ -22,12 +22,14 @@ from gradscope.networks import (
 
 @dataclass(frozen=True, eq=False)
 class GRU(OneMapCell):
-    """GRU; state s = [h]. PyTorch's sign: z near 1 keeps the OLD h; Chung et al. write 1 - z for it.
+    """GRU; state s = [h]. PyTorch's sign: z near 1 keeps the OLD h; the z of Chung et al. is 1 - z here.
 
-    r, z = sigmoid(p)    n = tanh(p_x + r p)          h' = (1 - z) n + z h    (reset after)
-    r, z = sigmoid(p)    n = tanh(p_x + U_n (r h))    h' = (1 - z) n + z h    (reset before)
+    r = sigmoid(p_r)    z = sigmoid(p_z)    h' = (1 - z) n + z h
 
-    d h'/d h = z around the weights, what f is to the LSTM.
+    n = tanh(p_n_x + r p_n)                              (reset after)
+    n = tanh(p_n), with p_n = W_n x + U_n (r h) + b_n    (reset before)
+
+    d h'/d h = z around the weights, as d c'/d c = f in an LSTM.
     Cho et al. (2014); reset after: as torch.nn.GRU and cuDNN.
     """
 
@@ -45,8 +47,8 @@ class GRU(OneMapCell):
     def maps(self) -> tuple[Map, ...]:
         if self.reset == "after":
             return (self,)
-        first, second = self.blocks(2)
-        return _Gates(*first), _Candidate(*second)
+        first, second = self.blocks(gates=2)  # rows of r and z, and of n
+        return _ResetBeforeGates(*first), _ResetBeforeCandidate(*second)
 
     def activations(self, p: Preactivations, s: Parts) -> tuple[Array, ...]:
         r, z = sigmoid(p["r", "z"])
@@ -59,13 +61,16 @@ class GRU(OneMapCell):
     def partials(self, p: Preactivations, s: Parts) -> Partials:
         r, z, n = self.activations(p, s)
         dr, dz = dsigmoid(p["r", "z"])
-        dn = (1 - z) * dtanh(p["n_x"] + r * p["n"])
-        through = {"r": dn * p["n"] * dr, "z": (s["h"] - n) * dz, "n": dn * r, "n_x": dn}
+        dh_n = (1 - z) * dtanh(p["n_x"] + r * p["n"])  # equal expressions are evaluated once (kernels.tape)
+        through = {"r": dh_n * p["n"] * dr, "z": (s["h"] - n) * dz, "n": dh_n * r, "n_x": dh_n}
         return Partials(through={"h": through}, around={"h": {"h": z}})
 
 
-class _Gates(Map):
-    """Reset before, first half: keeps h, and makes z and q = r h."""
+# Names, intervals and signs of the gates are those of `GRU.gates`; here a bare Gate() only gives the order of the rows.
+
+
+class _ResetBeforeGates(Map):
+    """Reset before, first half: h is copied, z and q = r h are computed."""
 
     old_parts = ("h",)
     parts = ("h", "z", "q")
@@ -81,10 +86,11 @@ class _Gates(Map):
     def partials(self, p: Preactivations, s: Parts) -> Partials:
         r, _ = self.activations(p, s)
         dr, dz = dsigmoid(p["r", "z"])
-        return Partials(through={"z": {"z": dz}, "q": {"r": s["h"] * dr}}, around={"h": {"h": 1}, "q": {"h": r}})
+        around = {"h": {"h": 1}, "q": {"h": r}}  # the integer 1: copied
+        return Partials(through={"z": {"z": dz}, "q": {"r": s["h"] * dr}}, around=around)
 
 
-class _Candidate(Map):
+class _ResetBeforeCandidate(Map):
     """Reset before, second half: n from U_n q, then the mixture of n and h."""
 
     old_parts = ("h", "z", "q")

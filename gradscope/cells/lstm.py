@@ -28,7 +28,7 @@ from gradscope.networks import (
 class LSTM(OneMapCell):
     """LSTM with forget gate and no peepholes; state s = [h, c], twice as wide as h.
 
-    i, f, o = sigmoid(p)    g = tanh(p)    c' = f c + i g    h' = o tanh(c')
+    i = sigmoid(p_i)    f = sigmoid(p_f)    g = tanh(p_g)    o = sigmoid(p_o)    c' = f c + i g    h' = o tanh(c')
 
     d c'/d c = f is the skip path, around the weights: the reason the cell exists. With a projection W_hr, drawn where
     `projection` is above 0, h' = W_hr (o tanh(c')) and h has so many units, fewer than c.
@@ -72,22 +72,22 @@ class LSTM(OneMapCell):
     def partials(self, p: Preactivations, s: Parts) -> Partials:
         c = s["c"]
         i, f, g, o = self.activations(p, s)
-        new = f * c + i * g
+        new_c = f * c + i * g
         di, df = dsigmoid(p["i", "f"])
-        di, df, dg = g * di, c * df, i * dtanh(p["g"])
-        e = o * dtanh(new)  # d h'/d c' within the step
+        dc_i, dc_f, dc_g = g * di, c * df, i * dtanh(p["g"])  # d c'/d p_i, d c'/d p_f, d c'/d p_g
+        dh_c = o * dtanh(new_c)  # d h'/d c' within the step
         return Partials(
             through={
-                "h": {"i": e * di, "f": e * df, "g": e * dg, "o": tanh(new) * dsigmoid(p["o"])},
-                "c": {"i": di, "f": df, "g": dg},
+                "h": {"i": dh_c * dc_i, "f": dh_c * dc_f, "g": dh_c * dc_g, "o": tanh(new_c) * dsigmoid(p["o"])},
+                "c": {"i": dc_i, "f": dc_f, "g": dc_g},
             },
-            around={"h": {"c": e * f}, "c": {"c": f}},
-            within={"h": {"c": e}},
+            around={"h": {"c": dh_c * f}, "c": {"c": f}},
+            within={"h": {"c": dh_c}},
         )
 
 
 class _Projection(Map):
-    """h = W_hr m; c passes by."""
+    """h = W_hr m, with m = o tanh(c'); c is copied."""
 
     old_parts = ("m", "c")
     parts = ("h", "c")
@@ -111,4 +111,4 @@ class _Projection(Map):
         return {"h": p["p"], "c": s["c"]}
 
     def partials(self, p: Preactivations, s: Parts) -> Partials:
-        return Partials(through={"h": {"p": 1}}, around={"c": {"c": 1}})
+        return Partials(through={"h": {"p": 1}}, around={"c": {"c": 1}})  # the integer 1: copied

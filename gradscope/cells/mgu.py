@@ -24,7 +24,9 @@ from gradscope.networks import (
 class MGU(MapsCell):
     """State s = [h].
 
-    f = sigmoid(W_f x + U_f h + b_f)    g = tanh(W_g x + U_g (f h) + b_g)    h' = (1 - f) h + f g
+    f = sigmoid(p_f), with p_f = W_f x + U_f h + b_f
+    g = tanh(p_g), with p_g = W_g x + U_g (f h) + b_g
+    h' = (1 - f) h + f g
 
     d h'/d h = 1 - f around the weights: an open gate forgets, and lets the old state into g.
     Zhou, Wu, Zhang & Zhou (2016).
@@ -35,12 +37,15 @@ class MGU(MapsCell):
 
     @cached_property
     def maps(self) -> tuple[Map, ...]:
-        first, second = self.blocks(1)
-        return _Gate(*first), _Candidate(*second)
+        first, second = self.blocks(gates=1)  # rows of f, and of g
+        return _Forget(*first), _Candidate(*second)
 
 
-class _Gate(Map):
-    """Keeps h, and makes f and q = f h."""
+# Names, intervals and signs of the gates are those of `MGU.gates`; here a bare Gate() only gives the order of the rows.
+
+
+class _Forget(Map):
+    """First half: h is copied, f and q = f h are computed."""
 
     old_parts = ("h",)
     parts = ("h", "f", "q")
@@ -55,11 +60,12 @@ class _Gate(Map):
 
     def partials(self, p: Preactivations, s: Parts) -> Partials:
         (f,), df = self.activations(p, s), dsigmoid(p["f"])
-        return Partials(through={"f": {"f": df}, "q": {"f": s["h"] * df}}, around={"h": {"h": 1}, "q": {"h": f}})
+        around = {"h": {"h": 1}, "q": {"h": f}}  # the integer 1: copied
+        return Partials(through={"f": {"f": df}, "q": {"f": s["h"] * df}}, around=around)
 
 
 class _Candidate(Map):
-    """g from U_g q, then the mixture of g and h."""
+    """Second half: g from U_g q, then the mixture of g and h."""
 
     old_parts = ("h", "f", "q")
     gates = {"g": Gate()}

@@ -28,7 +28,9 @@ from gradscope.networks import (
 class MinimalRNN(MapsCell):
     """State s = [h].
 
-    z = tanh(W x + b_z)    u = sigmoid(U h + U_z z + b)    h' = u h + (1 - u) z
+    z = tanh(p_z), with p_z = W x + b_z
+    u = sigmoid(p_u + p), with p_u = U h + b and p = U_z z
+    h' = u h + (1 - u) z
 
     d h'/d h = u around the weights. Here u near 1 keeps the old state.
     Chen (2017); Chen, Pennington & Schoenholz (2018).
@@ -47,14 +49,17 @@ class MinimalRNN(MapsCell):
     @cached_property
     def maps(self) -> tuple[Map, ...]:
         return (
-            _Input(self.W, None, self.b_z, None),
-            _Layer(None, self.U_z, None, None),
-            _Gate(None, self.U, None, self.bias),
+            _EmbedInput(self.W, None, self.b_z, None),
+            _MultiplyInput(None, self.U_z, None, None),
+            _Update(None, self.U, None, self.bias),
         )
 
 
-class _Input(Map):
-    """Keeps h, and makes z from the input."""
+# Names, intervals and signs of gates are those of `MinimalRNN.gates`; a bare Gate() only gives the order of the rows.
+
+
+class _EmbedInput(Map):
+    """First map: h is copied, z is computed from the input."""
 
     old_parts = ("h",)
     parts = ("h", "z")
@@ -67,19 +72,19 @@ class _Input(Map):
         return {"h": s["h"], "z": tanh(p["z"])}
 
     def partials(self, p: Preactivations, s: Parts) -> Partials:
-        return Partials(through={"z": {"z": dtanh(p["z"])}}, around={"h": {"h": 1}})
+        return Partials(through={"z": {"z": dtanh(p["z"])}}, around={"h": {"h": 1}})  # the integer 1: copied
 
 
-class _Layer(Product):
-    """Keeps h and z, and makes p = U_z z."""
+class _MultiplyInput(Product):
+    """Second map: h and z are copied, p = U_z z is computed."""
 
     old_parts = ("h", "z")
     parts = ("h", "z", "p")
     reads = "z"
 
 
-class _Gate(Map):
-    """u from U h and p, then the mixture of h and z."""
+class _Update(Map):
+    """Third map: u from U h and p, then the mixture of h and z."""
 
     old_parts = ("h", "z", "p")
     gates = {"u": Gate()}
@@ -93,7 +98,8 @@ class _Gate(Map):
         return {"h": z + u * (h - z)}
 
     def partials(self, p: Preactivations, s: Parts) -> Partials:
-        h, z, other = s["h", "z", "p"]
+        h, z, product = s["h", "z", "p"]  # product: U_z z
         (u,) = self.activations(p, s)
-        d = (h - z) * dsigmoid(p["u"] + other)
-        return Partials(through={"h": {"u": d}}, around={"h": {"h": u, "z": sigmoid(-p["u"] - other), "p": d}})
+        dh_u = (h - z) * dsigmoid(p["u"] + product)
+        around = {"h": u, "z": sigmoid(-p["u"] - product), "p": dh_u}
+        return Partials(through={"h": {"u": dh_u}}, around={"h": around})

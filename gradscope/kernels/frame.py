@@ -32,7 +32,7 @@ class Frames:
     Attributes:
         Q: (S, k, n), row j of a sequence is column j of its frame, as of the last decomposition.
         log_growth: (S, k), sums of log diag R since counting began, nats; -inf for columns that are lost exactly.
-        doubt: (S, k), by how much rounding may have moved `log_growth`, to first order, nats.
+        rounding_error: (S, k), by how much rounding may have moved `log_growth`, to first order, nats.
     """
 
     def __init__(self, n: int, k: int, count: int, seed: int, *, number: int = 0, lead: Array | None = None) -> None:
@@ -51,7 +51,7 @@ class Frames:
         frames = [random_frame(n, k, [seed, FRAME_SEED, number + b], columns) for b, columns in enumerate(first)]
         self.Q: Array = np.array([q.T for q in frames])
         self.log_growth: Array = np.zeros((count, k))
-        self.doubt: Array = np.zeros((count, k))
+        self.rounding_error: Array = np.zeros((count, k))
         self._spare = [np.empty_like(self.Q), np.empty_like(self.Q)]
         self._block = self.Q  # Q times the pending maps
         self._pending: list[tuple[FrameJvp, int]] = []
@@ -127,23 +127,25 @@ class Frames:
         for b, q in enumerate(self.Q):
             columns = q if restart is None or not restart[b] else np.zeros_like(q)
             q[:] = complete_frame(columns.T, [self._seed, LOST_SEED, self._number + b]).T
-        self.log_growth, self.doubt = -log_lengths(self.Q), np.zeros(self.doubt.shape)
+        self.log_growth, self.rounding_error = -log_lengths(self.Q), np.zeros(self.rounding_error.shape)
 
     def _decompose(self, steps: int, *, last_resort: bool) -> bool:
         """Make the block the new Q; return False, and change nothing, where the interval was too long."""
         block = self._block
         if steps > 1 and not in_range(block):
             return False
-        logs, doubt = np.empty(self.log_growth.shape), np.empty(self.log_growth.shape)
+        logs, rounding_error = np.empty(self.log_growth.shape), np.empty(self.log_growth.shape)
         for b, columns in enumerate(block):
             qr = orthonormalise(columns.T, last_resort=last_resort or steps == 1)
             if qr is None:
                 return False
-            Q, logs[b], doubt[b] = qr
+            Q, logs[b], rounding_error[b] = qr
             if not np.may_share_memory(Q, columns):  # Cholesky QR overwrites its argument
                 columns[:] = Q.T
         self.log_growth = self.log_growth + logs
-        self.doubt = np.where(np.isneginf(self.log_growth), 0, self.doubt + doubt)  # what is lost stays lost
+        self.rounding_error = np.where(
+            np.isneginf(self.log_growth), 0, self.rounding_error + rounding_error
+        )  # what is lost stays lost
         # the old Q becomes a spare array, the block the new Q
         self._spare = [self.Q, *(x for x in self._spare if x is not block)]
         self.Q = block
@@ -159,22 +161,23 @@ class FrameGrowth(NamedTuple):
         at_marks: (M, S, k), nats until each mark.
         steps: (M,), steps until each mark.
         first: (T, S), nats by which the first column has grown until each step.
-        cold: (S, j), nats until mark number `cold_mark` of the first j columns when they began in random directions.
-        cold_mark: number of that mark.
+        first_pass: (S, j), nats of the first j columns, until the mark where the first pass ended: it began in random
+            directions.
+        first_pass_end: number of that mark.
         burn: steps before those that are counted.
         size: state variables n.
-        doubt: (S, k), nats that rounding may have moved.
+        rounding_error: (S, k), nats that rounding may have moved.
         log_det: (S,), sums of log|det J[t]|; zeros where the frame is not complete.
     """
 
     at_marks: Array
     steps: Array
     first: Array
-    cold: Array
-    cold_mark: int
+    first_pass: Array
+    first_pass_end: int
     burn: int
     size: int
-    doubt: Array
+    rounding_error: Array
     log_det: Array
 
     def of(self, sequences: Array | slice) -> FrameGrowth:
@@ -182,8 +185,8 @@ class FrameGrowth(NamedTuple):
         return self._replace(
             at_marks=self.at_marks[:, sequences],
             first=self.first[:, sequences],
-            cold=self.cold[sequences],
-            doubt=self.doubt[sequences],
+            first_pass=self.first_pass[sequences],
+            rounding_error=self.rounding_error[sequences],
             log_det=self.log_det[sequences],
         )
 
@@ -193,8 +196,8 @@ class FrameGrowth(NamedTuple):
         return parts[0]._replace(
             at_marks=np.concatenate([p.at_marks for p in parts], axis=1),
             first=np.concatenate([p.first for p in parts], axis=1),
-            cold=np.concatenate([p.cold for p in parts]),
-            doubt=np.concatenate([p.doubt for p in parts]),
+            first_pass=np.concatenate([p.first_pass for p in parts]),
+            rounding_error=np.concatenate([p.rounding_error for p in parts]),
             log_det=np.concatenate([p.log_det for p in parts]),
         )
 

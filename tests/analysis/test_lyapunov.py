@@ -9,7 +9,7 @@ from scipy.special import digamma, polygamma
 
 import gradscope
 from gradscope import JacobianChain, create, lyapunov, plugins
-from gradscope.analysis.lyapunov import WARM_COLUMNS, LyapunovSpectrum, frame_growth
+from gradscope.analysis.lyapunov import FIRST_PASS_COLUMNS, LyapunovSpectrum, frame_growth
 from gradscope.dynamics.chain import linearise
 from gradscope.dynamics.drive import drive
 from gradscope.dynamics.trajectory import run
@@ -116,7 +116,7 @@ def test_henon_map():
     found = lyapunov(JacobianChain.from_arrays(henon(20000)))
     assert found.exponents.sum() == pytest.approx(np.log(0.3), abs=1e-12)  # exactly, at every step
     assert abs(found.exponents[0] - 0.41922) <= 4 * 0.37 / np.sqrt(16000)  # sd of one orbit, four of them
-    assert found.over == "batches"
+    assert found.errors_are_over == "batches"
     assert 0.5 <= found.standard_errors[0] / (0.37 / np.sqrt(16000)) <= 2.0
     assert found.kaplan_yorke == pytest.approx(1 + found.exponents[0] / -found.exponents[1], abs=1e-12)
     assert found.kaplan_yorke == pytest.approx(1.258, abs=0.02)  # Kaplan & Yorke 1979 to within the error above
@@ -187,7 +187,7 @@ def test_what_saturated_gates_leave_undetermined_is_said():
 def test_against_a_decomposition_at_every_step(name, monkeypatch):
     """The interval adapts: every exponent, the smallest too, agrees with the plain way from the same frame."""
     chain = along(create(name, hidden_size=16, input_size=4, seed=2), 400)
-    lead = Frames(chain.size, min(chain.size, WARM_COLUMNS), 1, 0)
+    lead = Frames(chain.size, min(chain.size, FIRST_PASS_COLUMNS), 1, 0)
     for J in FrameJvps(chain):
         lead.multiply(J)
         if lead.due(0):
@@ -213,7 +213,7 @@ def test_parts_of_the_sequences_side_by_side(own):
         a, b = getattr(whole, name), getattr(joined, name)
         # intervals are chosen for sequences together: 5e-14 a nat, as above
         assert a.shape == b.shape and np.abs(a - b).max() <= 1e-10 * np.abs(a).max(), name
-    assert whole.doubt.shape == joined.doubt.shape
+    assert whole.rounding_error.shape == joined.rounding_error.shape
     assert not np.allclose(parts[0].at_marks[-1, 0], parts[1].at_marks[-1, 0])
 
 
@@ -234,7 +234,7 @@ def test_one_long_sequence_has_error_bars_from_batches():
         x[t] = a * x[t - 1] + rng.standard_normal()
     found = lyapunov(JacobianChain.from_arrays(np.exp(0.01 * x)[:, None, None]), burn=0)
     true = 0.01 / (1 - a) / np.sqrt(steps)
-    assert found.over == "batches"
+    assert found.errors_are_over == "batches"
     # 141 batches give the error to within 1/sqrt(280) = 6 %, the largest of a few batch lengths a little more
     assert 0.8 <= found.standard_errors[0] / true <= 1.5
 
@@ -243,16 +243,16 @@ def test_sequences_on_one_orbit_count_once():
     rng = np.random.default_rng(3)
     J = rng.standard_normal((200, 1, 3, 3))
     found = lyapunov(JacobianChain.from_arrays(np.repeat(J, 4, axis=1)), orbits=np.zeros(4, int))
-    assert found.over == "batches"
+    assert found.errors_are_over == "batches"
     assert found.by_sequence.shape == (1, 3)
 
 
 def test_a_change_in_the_middle_is_seen():
     rng = np.random.default_rng(1)
     J = rng.standard_normal((400, 8, 3, 3))
-    assert not lyapunov(JacobianChain.from_arrays(J)).drift.any()
+    assert not lyapunov(JacobianChain.from_arrays(J)).halves_differ.any()
     J[200:] *= 1.5
-    assert lyapunov(JacobianChain.from_arrays(J), burn=0).drift.all()
+    assert lyapunov(JacobianChain.from_arrays(J), burn=0).halves_differ.all()
 
 
 def test_a_random_network_follows_mean_field_theory():
@@ -328,7 +328,7 @@ def test_a_frame_begins_where_it_ended():
     found = lyapunov(chain_of(np.diag([1, np.exp(-gap)]), times=steps), 1, burn=burn, seed=4)
     before, after = until(steps) - until(burn), until(2 * steps) - until(steps + burn)
     assert found.exponents[0] * (steps - burn) == pytest.approx(after, abs=1e-13)
-    assert found.beginning[0] * (steps - burn) == pytest.approx(abs(after - before), abs=1e-13)
+    assert found.start_dependence[0] * (steps - burn) == pytest.approx(abs(after - before), abs=1e-13)
     assert abs(after) < abs(before) / 2  # and nearer to the truth, which is zero
 
 
@@ -338,9 +338,9 @@ def test_an_interval_allows_for_the_beginning():
     found = lyapunov(JacobianChain.from_arrays(J), 1, burn=20)
     statistical = scipy.special.stdtrit(3, 0.975) * found.standard_errors[0]
     half = np.ptp(found.interval[0]) / 2
-    assert half == pytest.approx(np.hypot(statistical, found.beginning[0]), rel=1e-9)
+    assert half == pytest.approx(np.hypot(statistical, found.start_dependence[0]), rel=1e-9)
     assert found.interval[0, 0] < 0 < found.interval[0, 1]
-    assert np.isnan(lyapunov(chain_of(np.eye(18)), 18, burn=0).beginning[WARM_COLUMNS:]).all()
+    assert np.isnan(lyapunov(chain_of(np.eye(18)), 18, burn=0).start_dependence[FIRST_PASS_COLUMNS:]).all()
 
 
 @pytest.mark.parametrize("a", [-0.5, 0.0, 0.8, 0.95])
@@ -393,7 +393,7 @@ def test_a_steep_last_step(spread):
 
 
 def test_what_later_columns_owe_to_dependent_ones_is_doubted():
-    """An LSTM whose gates are shut: the determinant of its last step is missed by what `doubt` says, or less."""
+    """An LSTM whose gates are shut: the determinant of its last step is missed by `rounding_error` at most."""
     cell = create("lstm", init="gaussian", gain=30.0, hidden_size=16, input_size=3, seed=62)
     chain = along(cell, 11, batch=8)
     frame = Frames(chain.size, chain.size, chain.batch, 0)
@@ -406,7 +406,7 @@ def test_what_later_columns_owe_to_dependent_ones_is_doubted():
             frame.orthonormalise()
     missed = np.abs(frame.total_growth().sum(axis=1) - wanted)
     assert missed.max() > 1e-3
-    assert (missed <= frame.doubt.sum(axis=1) + 1e-12).all()
+    assert (missed <= frame.rounding_error.sum(axis=1) + 1e-12).all()
 
 
 def test_the_sum_is_the_log_determinant_in_single_precision():
@@ -424,10 +424,10 @@ def test_sums_that_an_unknown_exponent_belongs_to_are_not_known():
         **known,
         burn=0,
         size=4,
-        over="",
-        drift=np.zeros(1),
-        doubt=np.zeros(1),
-        beginning=np.zeros(1),
+        errors_are_over="",
+        halves_differ=np.zeros(1),
+        rounding_error=np.zeros(1),
+        start_dependence=np.zeros(1),
         correlation=None,
         determinant_error=None,
     )

@@ -133,7 +133,7 @@ def test_exponents_are_below_singular_values(name):
 
 def test_one_sequence_has_errors_over_batches():
     found = lyapunov(both("mingru", batch=1, steps=400)[0], 3)
-    assert found.over == "batches"
+    assert found.errors_are_over == "batches"
     assert np.isfinite(found.standard_errors).all()
 
 

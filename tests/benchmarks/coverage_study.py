@@ -180,7 +180,7 @@ def _case(system: System, plan: Plan) -> Case:
 
 
 def _plain(run: FrameGrowth, truth: float) -> bool:
-    samples = run.cold[:, 0] / run.steps[run.cold_mark]
+    samples = run.first_pass[:, 0] / run.steps[run.first_pass_end]
     error, freedom = mean_error(samples)
     return bool(abs(samples.mean() - truth) <= student(freedom) * error)
 

@@ -12,7 +12,7 @@ from gradscope.networks.cell import cell_class
 from gradscope.networks.instantiate import instantiate
 from gradscope.testing import check_cell, load_cell_file
 
-FORMULAS = {"advance", "partials", "activations", "maps", "M", "_inner", "_values"}
+FORMULAS = {"advance", "partials", "activations", "maps", "M", "_inner", "_values", "_with_peepholes"}
 FORMULAS |= {"evolve", "linearise", "_hidden", "_control", "_directions", "_written"}
 SEEDS = 3  # an error in what happens near a kink does not show at every point
 

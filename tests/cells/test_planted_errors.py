@@ -35,25 +35,25 @@ PLANTED = {
         ("g * di", "-g * di"),
         ("i * dtanh", "-i * dtanh"),
     ),
-    "dropped term in the Jacobian": (JACOBIAN, ('"f": e * df, ', "")),
-    "dropped term in the road around": (JACOBIAN, ('"h": {"c": e * f}, ', "")),
-    "dropped factor in the Jacobian": (JACOBIAN, ("e = o * dtanh(new)", "e = dtanh(new)")),
-    "dropped factor within the step": ("d h'/d c' within", ('within={"h": {"c": e}}', 'within={"h": {"c": o}}')),
+    "dropped term in the Jacobian": (JACOBIAN, ('"f": dh_c * dc_f, ', "")),
+    "dropped term in the road around": (JACOBIAN, ('"h": {"c": dh_c * f}, ', "")),
+    "dropped factor in the Jacobian": (JACOBIAN, ("dh_c = o * dtanh(new_c)", "dh_c = dtanh(new_c)")),
+    "dropped factor within the step": ("d h'/d c' within", ('within={"h": {"c": dh_c}}', 'within={"h": {"c": o}}')),
     "dropped term in both": (
         STEP,
         ('f * s["c"] + i * g', 'f * s["c"]'),
         ("f * c + i * g", "f * c"),
-        ('{"i": e * di, "f": e * df, "g": e * dg,', '{"f": e * df,'),
-        ('{"i": di, "f": df, "g": dg}', '{"f": df}'),
+        ('{"i": dh_c * dc_i, "f": dh_c * dc_f, "g": dh_c * dc_g,', '{"f": dh_c * dc_f,'),
+        ('{"i": dc_i, "f": dc_f, "g": dc_g}', '{"f": dc_f}'),
     ),
-    "swapped gates in the Jacobian": (JACOBIAN, ('"i": di, "f": df', '"i": df, "f": di')),
+    "swapped gates in the Jacobian": (JACOBIAN, ('"i": dc_i, "f": dc_f', '"i": dc_f, "f": dc_i')),
     "swapped gates in the step": (JACOBIAN, ('i, f = sigmoid(p["i", "f"])', 'f, i = sigmoid(p["i", "f"])')),
     "swapped gates in both": (
         STEP,
         ('i, f = sigmoid(p["i", "f"])', 'f, i = sigmoid(p["i", "f"])'),
         ("di, df = dsigmoid", "df, di = dsigmoid"),
-        ('"i": e * di, "f": e * df', '"i": e * df, "f": e * di'),
-        ('"i": di, "f": df', '"i": df, "f": di'),
+        ('"i": dh_c * dc_i, "f": dh_c * dc_f', '"i": dh_c * dc_f, "f": dh_c * dc_i'),
+        ('"i": dc_i, "f": dc_f', '"i": dc_f, "f": dc_i'),
     ),
     "swapped names of gates": (
         STEP,
@@ -86,10 +86,10 @@ def test_errors_in_the_lstm(tmp_path, what):
 
 
 # Changes of a text that change no number.
-UNNAMED = "_FromPositions _Input _Layer _Context _FromContext"  # makes what is no gate of its cell: nothing reads it
+UNNAMED = "_FromPositions _EmbedInput _Context _FromContext"  # makes what is no gate of its cell: nothing reads it
 EQUIVALENT = [
     rf"({UNNAMED.replace(' ', '|')})\.activations: .*",
-    r"\w+\.partials: dropped: (\{'\w': )?\{'[cqz]': (e|dt)\}\}? -> \{\}",  # within: what is left out is a remark
+    r"\w+\.partials: dropped: (\{'\w': )?\{'[cqz]': (e|dh_c|dt)\}\}? -> \{\}",  # within: what is left out is a remark
     r"NRU\._directions: swapped: \(\.\.\., :, None, :\) -> .*",  # the same axes
     r"NRU\.linearise: swapped: \[np\.zeros.*",  # where J is a matrix, what goes around is a definition: `test_nru`
 ]

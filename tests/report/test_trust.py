@@ -176,8 +176,8 @@ def test_a_direction_that_is_not_forgotten():
     growth = lyapunov(JacobianChain.from_arrays(np.tile(np.diag([1.0, np.exp(-0.02)]), (40, 1, 1))), burn=0, seed=3)
     found = {f.code: f for f in trust(growth, None, "float64")}["GS-NOT-CONVERGED"]
     assert found.level == "info"
-    assert f"{growth.beginning[0]:.2g} nats" in found.message
-    unmoved = dataclasses.replace(growth, beginning=0 * growth.beginning)
+    assert f"{growth.start_dependence[0]:.2g} nats" in found.message
+    unmoved = dataclasses.replace(growth, start_dependence=0 * growth.start_dependence)
     assert "GS-NOT-CONVERGED" not in {f.code for f in trust(unmoved, None, "float64")}
 
 

@@ -105,10 +105,10 @@ def series(g: LyapunovSpectrum, case: Case) -> Document:
         "exponents": floats(g.exponents),
         "standard_errors": floats(g.standard_errors),
         "ci95": [None if np.isnan(row).any() else row.tolist() for row in g.interval],
-        "errors_over": g.over or None,
+        "errors_over": g.errors_are_over or None,
         "sequences": len(g.by_sequence),
         "burn_in": g.burn,
-        "drifts": g.drift.tolist(),
+        "drifts": g.halves_differ.tolist(),
         "steps": g.steps.tolist(),
         "running": [floats(row) for row in g.running],
         "local": [floats(row) for row in g.local],
@@ -131,7 +131,7 @@ def findings(g: LyapunovSpectrum, case: Case) -> list[Finding]:
         entries.append(Finding("GS-NOT-DETERMINED", "info", text))
     entries += _convergence(g)
     steps = int(g.steps[-1])
-    if g.over == "batches" and g.correlation is not None and steps < INDEPENDENT * g.correlation:
+    if g.errors_are_over == "batches" and g.correlation is not None and steps < INDEPENDENT * g.correlation:
         text = "The error bar of the first Lyapunov exponent may be too small: it is computed over batches of one "
         text += f"orbit of {steps} steps, whose growth rates are correlated over about {g.correlation:.2g} steps."
         wanted = f"{math.ceil(INDEPENDENT * g.correlation):,}".replace(",", " ")
@@ -141,14 +141,15 @@ def findings(g: LyapunovSpectrum, case: Case) -> list[Finding]:
 
 def _convergence(g: LyapunovSpectrum) -> list[Finding]:
     """Say where the two halves of the run differ, or where the first direction is not forgotten."""
-    late = np.flatnonzero(g.drift)
+    late = np.flatnonzero(g.halves_differ)
     if late.size:
         which = "The first Lyapunov exponent" if late[0] == 0 else f"Lyapunov exponent {late[0] + 1}"
         others = f" (and {late.size - 1} more of {len(g.exponents)})" if late.size > 1 else ""
         text = f"{which} has not converged{others}: the two halves of the run differ significantly."
         return [Finding("GS-NOT-CONVERGED", "warning" if late[0] == 0 else "info", text, LONGER)]
     if g.depends_on_start:
-        text = f"The first Lyapunov exponent changes by {g.beginning[0]:.2g} nats per step with the initial direction: "
+        change = g.start_dependence[0]
+        text = f"The first Lyapunov exponent changes by {change:.2g} nats per step with the initial direction: "
         text += "the run is too short to forget it. The confidence interval includes this uncertainty."
         return [Finding("GS-NOT-CONVERGED", "info", text, LONGER)]
     return []

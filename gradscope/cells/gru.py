@@ -86,8 +86,10 @@ class _ResetBeforeGates(Map):
     def partials(self, p: Preactivations, s: Parts) -> Partials:
         r, _ = self.activations(p, s)
         dr, dz = dsigmoid(p["r", "z"])
-        around = {"h": {"h": 1}, "q": {"h": r}}  # the integer 1: copied
-        return Partials(through={"z": {"z": dz}, "q": {"r": s["h"] * dr}}, around=around)
+        return Partials(
+            through={"z": {"z": dz}, "q": {"r": s["h"] * dr}},
+            around={"h": {"h": 1}, "q": {"h": r}},  # the integer 1: copied
+        )
 
 
 class _ResetBeforeCandidate(Map):

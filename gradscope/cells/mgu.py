@@ -60,8 +60,10 @@ class _Forget(Map):
 
     def partials(self, p: Preactivations, s: Parts) -> Partials:
         (f,), df = self.activations(p, s), dsigmoid(p["f"])
-        around = {"h": {"h": 1}, "q": {"h": f}}  # the integer 1: copied
-        return Partials(through={"f": {"f": df}, "q": {"f": s["h"] * df}}, around=around)
+        return Partials(
+            through={"f": {"f": df}, "q": {"f": s["h"] * df}},
+            around={"h": {"h": 1}, "q": {"h": f}},  # the integer 1: copied
+        )
 
 
 class _Candidate(Map):

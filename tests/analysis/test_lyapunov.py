@@ -209,7 +209,7 @@ def test_parts_of_the_sequences_side_by_side(own):
     whole = frame_growth(chain, 12, 40, 7)
     parts = [frame_growth(chain.between(low, high), 12, 40, 7, number=low) for low, high in ((0, 2), (2, 3), (3, 5))]
     joined = FrameGrowth.joined(parts)
-    for name in ("at_marks", "first", "cold", "log_det"):
+    for name in ("at_marks", "first", "first_pass", "log_det"):
         a, b = getattr(whole, name), getattr(joined, name)
         # intervals are chosen for sequences together: 5e-14 a nat, as above
         assert a.shape == b.shape and np.abs(a - b).max() <= 1e-10 * np.abs(a).max(), name

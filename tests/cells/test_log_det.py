@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import drawing
 import numpy as np
 import pytest
 
@@ -12,7 +13,6 @@ from gradscope.maps.jacobian import Dense, Grids, Jacobian
 from gradscope.maps.row_scaling import factors
 from gradscope.maps.stacked import Stacked
 from gradscope.networks.cell import cell_class
-from gradscope.networks.gate import keep_signs
 
 EPS = np.finfo(float).eps
 CELLS = [(n, {}) for n in plugins.names("cells")] + [("rnn", {"activation": "relu"}), ("gru", {"reset": "before"})]
@@ -42,7 +42,7 @@ def against_dense(J):
 @pytest.mark.parametrize("init", plugins.names("inits"))
 @pytest.mark.parametrize(("name", "settings"), CELLS, ids=["-".join([n, *s.values()]) for n, s in CELLS])
 def test_every_cell_and_initialisation(name, settings, init, layers):
-    if init == "chrono" and not keep_signs(cell_class(name).gates):
+    if not drawing.draws(init, name):
         return
     cell = create(name, hidden_size=6, input_size=3, layers=layers, init=init, seed=3, **settings)
     J = cell.linearise(*point(cell))

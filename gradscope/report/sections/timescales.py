@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradscope.analysis.timescales import NEAR_ONE
 from gradscope.report.case import Case
 from gradscope.report.curves import kinds
 from gradscope.report.fields import array, number, numbers, record
@@ -27,7 +26,8 @@ METRICS = {
             "p95": number("95 % quantile, steps."),
             "max": number("Maximum, steps."),
             "near_one_share": number(
-                f"Share of the decay factors, of all steps, units and sequences, within {NEAR_ONE:g} of 1.",
+                "Share of the decay factors, of all steps, units and sequences, that bfloat16 does not tell from 1; "
+                "GS-NEAR-ONE states the distance.",
                 null=False,
             ),
         },
@@ -72,6 +72,8 @@ def findings(times: TimeScales, case: Case) -> list[Finding]:
     """Say where low precision cannot tell a factor from 1."""
     if times.near_one < CLOSE:
         return []
+    from gradscope.analysis.timescales import NEAR_ONE  # fields are read without the analyses
+
     text = f"{percent(times.near_one)} of the decay factors of the units lie within {NEAR_ONE:g} of 1: "
     advice = "Compute the recurrence and the logarithm of its factor in float32."
     return [Finding("GS-NEAR-ONE", "info", f"{text}bfloat16 cannot distinguish them from 1.", advice)]

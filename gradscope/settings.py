@@ -41,45 +41,49 @@ __all__ = ["Settings", "command_options", "config_schema", "footer_parts", "from
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-STEPS, BATCH, WARMUP, INPUT_SIZE = 200, 8, 50, 32  # of synthetic input, where nothing else is asked for
+STEPS, BATCH, WARMUP = 200, 8, 50  # of synthetic input: measured steps, sequences, steps before
+INPUT_SIZE = 32  # features of synthetic input
 HIDDEN = 128  # units of a layer
 THRESHOLD = 1e-3  # fraction of the gradient norm that defines the reach
 
 # Where options have an effect. Kinds of models: "cell" (weights drawn at random), "function" (of a user's file),
 # "checkpoint".
-BUILT = Where(
+FOR_CELL_OR_FUNCTION = Where(
     lambda _, kinds: "cell" in kinds or "function" in kinds,
     "applies only to cells with random weights, not to checkpoints",
     "omit it",
 )
-DRAWN = Where(lambda _, kinds: "cell" in kinds, BUILT.reason, BUILT.hint)  # a function has its own weights
-CHECKPOINT = Where(
+# a function has its own weights
+FOR_RANDOM_CELL = Where(lambda _, kinds: "cell" in kinds, FOR_CELL_OR_FUNCTION.reason, FOR_CELL_OR_FUNCTION.hint)
+FOR_CHECKPOINT = Where(
     lambda _, kinds: "checkpoint" in kinds,
     "applies only to checkpoints, and none is given",
     "name a checkpoint, or omit it",
 )
-REAL = Where(
+FOR_REAL_DATA = Where(
     lambda s, _: s.data is not None,
     "applies only to real input, and --data is not given",
     "give --data FILE, or omit it",
 )
-SYNTHETIC = Where(
+FOR_SYNTHETIC_INPUT = Where(
     lambda s, _: s.data is None,
     "applies only to synthetic input, and --data is given",
     "omit one of them",
 )
-DRIVEN = Where(lambda s, _: s.data is None or s.closed_loop, SYNTHETIC.reason, SYNTHETIC.hint)
-CLOSED = Where(
+FOR_SYNTHETIC_INPUT_OR_LOOP = Where(
+    lambda s, _: s.data is None or s.closed_loop, FOR_SYNTHETIC_INPUT.reason, FOR_SYNTHETIC_INPUT.hint
+)
+FOR_LOOP = Where(
     lambda s, _: s.closed_loop,
     "applies only to closed-loop operation",
     "give --drive self, or omit it",
 )
-RANDOM_LOSS = Where(
+FOR_RANDOM_LOSS = Where(
     lambda s, _: s.loss_gradient is None,
     "applies only to the random readout, and --loss-gradient replaces it",
     "omit one of them",
 )
-RUN = Where(
+FOR_MODELS = Where(
     lambda _, kinds: bool(kinds),
     "runs the model again, and a saved result holds no model",
     "name a cell or a checkpoint",
@@ -99,60 +103,69 @@ class Settings:
         TEXT,
         metavar="NAME|FILE.py[:NAME]",
         room="cells",
-        where=(BUILT,),
+        where=(FOR_CELL_OR_FUNCTION,),
         commands=("analyze",),
         record=SHOWN,
         repeat=False,
     )
-    hidden: int = model(HIDDEN, "Hidden units of a layer", Count(), where=(BUILT,), record=SHOWN, repeat=False)
+    hidden: int = model(
+        HIDDEN, "Hidden units of a layer", Count(), where=(FOR_CELL_OR_FUNCTION,), record=SHOWN, repeat=False
+    )
     input_size: int | None = model(
         None,
         "Number of input features",
         Count(),
-        where=(BUILT,),
+        where=(FOR_CELL_OR_FUNCTION,),
         record=NEVER,
         usual=f"{INPUT_SIZE}; with real data, the number in the data",
     )
-    layers: int = model(1, "Number of layers", Count(), where=(DRAWN,), record=ALWAYS)
+    layers: int = model(1, "Number of layers", Count(), where=(FOR_RANDOM_CELL,), record=ALWAYS)
     residual: bool = model(
-        False, "Residual connections: every layer above the first adds its output to its input", FLAG, where=(DRAWN,)
+        False,
+        "Residual connections: every layer above the first adds its output to its input",
+        FLAG,
+        where=(FOR_RANDOM_CELL,),
     )
     norm: str = model(
         "none",
         "Normalisation of the input of every layer above the first",
         Choice("none", "layer", "rms"),
-        where=(DRAWN,),
+        where=(FOR_RANDOM_CELL,),
     )
-    bidirectional: bool = model(False, "Analyze both directions, each as a separate chain", FLAG, where=(DRAWN,))
+    bidirectional: bool = model(
+        False, "Analyze both directions, each as a separate chain", FLAG, where=(FOR_RANDOM_CELL,)
+    )
     init: str | None = model(
         None,
         "Initialisation: {names}",
         TEXT,
         room="inits",
-        where=(DRAWN,),
+        where=(FOR_RANDOM_CELL,),
         record=SHOWN,
         repeat=False,
         usual="pytorch, or the default of the cell",
     )
-    gain: float = model(1.0, "Factor on the recurrent weights", Real(), metavar="G", where=(DRAWN,), record=ALWAYS)
+    gain: float = model(
+        1.0, "Factor on the recurrent weights", Real(), metavar="G", where=(FOR_RANDOM_CELL,), record=ALWAYS
+    )
     set: dict[str, str] = model(
         {},
         "Setting of the cell or of the initialisation: forget_bias=1, activation=relu, tmax=200. Repeatable",
         Pairs(),
-        where=(BUILT,),
+        where=(FOR_CELL_OR_FUNCTION,),
         commands=("analyze", "compare", "check-cell"),
         record=ALWAYS,
         repeat=False,
     )
-    layer: str | None = model(None, "Recurrent layer of the checkpoint", TEXT, where=(CHECKPOINT,), usual="all")
+    layer: str | None = model(None, "Recurrent layer of the checkpoint", TEXT, where=(FOR_CHECKPOINT,), usual="all")
     key: str | None = model(
-        None, "State dict to read if the checkpoint holds several", TEXT, where=(CHECKPOINT,), commands=READING
+        None, "State dict to read if the checkpoint holds several", TEXT, where=(FOR_CHECKPOINT,), commands=READING
     )
     activation: str | None = model(
         None,
         "Activation of an RNN whose checkpoint does not state it",
         Choice("tanh", "relu"),
-        where=(CHECKPOINT,),
+        where=(FOR_CHECKPOINT,),
         commands=READING,
         usual="tanh",
     )
@@ -161,54 +174,54 @@ class Settings:
         "Order of the gates in the checkpoint, such as ifog",
         TEXT,
         metavar="ORDER",
-        where=(CHECKPOINT,),
+        where=(FOR_CHECKPOINT,),
         commands=READING,
         usual="PyTorch's: ifgo, rzn",
     )
 
     data: Path | None = inputs(None, "Real input: {names}", FILE, room="data")
-    data_key: str | None = inputs(None, "Array to read, where the file holds several", TEXT, where=(REAL,))
+    data_key: str | None = inputs(None, "Array to read, where the file holds several", TEXT, where=(FOR_REAL_DATA,))
     embedding: str | None = inputs(
         None,
         "Embedding matrix of the checkpoint, if the data are token ids",
         TEXT,
         metavar="KEY",
-        where=(CHECKPOINT, REAL),
+        where=(FOR_CHECKPOINT, FOR_REAL_DATA),
     )
     columns: str | None = inputs(
-        None, "Columns of a CSV file, by name or index", TEXT, metavar="A,B", where=(REAL,), usual="all"
+        None, "Columns of a CSV file, by name or index", TEXT, metavar="A,B", where=(FOR_REAL_DATA,), usual="all"
     )
     delimiter: str | None = inputs(
-        None, "CSV delimiter", TEXT, metavar="C", where=(REAL,), usual="detected automatically"
+        None, "CSV delimiter", TEXT, metavar="C", where=(FOR_REAL_DATA,), usual="detected automatically"
     )
     decimal: str | None = inputs(
-        None, "CSV decimal separator", TEXT, metavar="C", where=(REAL,), usual="detected automatically"
+        None, "CSV decimal separator", TEXT, metavar="C", where=(FOR_REAL_DATA,), usual="detected automatically"
     )
     layout: str | None = inputs(
-        None, "Axis order of 3-D data: batch, time, feature", Choice("btf", "tbf"), where=(REAL,), usual="btf"
+        None, "Axis order of 3-D data: batch, time, feature", Choice("btf", "tbf"), where=(FOR_REAL_DATA,), usual="btf"
     )
     nan: str = inputs(
         "keep",
         "Treatment of nonfinite values in the data",
         Choice("keep", "drop", "zero", "error"),
-        where=(REAL,),
+        where=(FOR_REAL_DATA,),
         record=ALWAYS,
     )
     drive: str = inputs(
         "noise",
         "Synthetic input; self: closed loop, the output is the next input, after --data or noise as warm-up",
         Choice("noise", "zeros", "sine", "self"),
-        where=(DRIVEN,),
+        where=(FOR_SYNTHETIC_INPUT_OR_LOOP,),
         record=SHOWN,
     )
     readout: str | None = inputs(
         None,
         "With --drive self: linear layer of the checkpoint whose output is the next input",
         TEXT,
-        where=(CHECKPOINT, CLOSED),
+        where=(FOR_CHECKPOINT, FOR_LOOP),
     )
     input_scale: float = inputs(
-        1.0, "Scale of the synthetic input", Real(), metavar="S", where=(SYNTHETIC,), record=ALWAYS
+        1.0, "Scale of the synthetic input", Real(), metavar="S", where=(FOR_SYNTHETIC_INPUT,), record=ALWAYS
     )
     steps: int | None = inputs(
         None,
@@ -241,7 +254,7 @@ class Settings:
         "last",
         "Loss: random unit-norm readout of the last hidden state, or the mean or sum over all",
         Choice("last", "mean", "sum"),
-        where=(RANDOM_LOSS,),
+        where=(FOR_RANDOM_LOSS,),
         python=True,
         record=SHOWN,
     )
@@ -281,7 +294,7 @@ class Settings:
         False,
         "If the gradient vanishes or explodes, also measure the effect of other biases and recurrent weights",
         FLAG,
-        where=(RUN,),
+        where=(FOR_MODELS,),
         python=True,
         repeat=False,
     )
@@ -326,18 +339,18 @@ class Settings:
             return self.warmup
         return 0 if self.data and not self.closed_loop else WARMUP
 
-    def config(self, kinds: Collection[str] = (), *, python: bool = False) -> dict[str, Any]:
+    def config(self, model_kinds: Collection[str] = (), *, python: bool = False) -> dict[str, Any]:
         """Return the settings for the document: those that have an effect.
 
         Args:
-            kinds: kinds of model, as for `Where`.
+            model_kinds: kinds of model, as for `Where`.
             python: only what `gradscope.analyze` takes.
         """
         config: dict[str, Any] = {}
         for name, row in table(Settings).items():
             value = getattr(self, name)
             left_out = row.record == NEVER or value is None or (row.record == GIVEN and value == row.default)
-            if not left_out and not row.unmet(self, kinds) and (row.python or not python):
+            if not left_out and not row.unmet(self, model_kinds) and (row.python or not python):
                 config[name] = _json_value(value)
         return config
 
@@ -380,7 +393,7 @@ def with_keywords(function: F) -> F:
 def command_options(config: Mapping[str, Any]) -> str:
     """Return the options that repeat the settings of a document in another command, " --layers 2 --seed 1".
 
-    What is usual is left out, and what the data decide is left to them again.
+    Defaults are left out, and so is what the data determine (steps, sequences, warm-up).
     """
     usual = {"steps": STEPS, "batch": BATCH, "warmup": WARMUP, "input_size": INPUT_SIZE}
     decided = {"steps", "batch", "warmup"} if "data" in config else set()

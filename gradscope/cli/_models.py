@@ -15,7 +15,7 @@ from gradscope.cli._files import exists, seekable
 from gradscope.cli._user_cell import SIZES, fetch, is_user_file, refuse_idle_settings, refuse_settings
 from gradscope.errors import GradscopeError, UsageError, shown
 from gradscope.options import table
-from gradscope.settings import DRAWN, INPUT_SIZE, Settings
+from gradscope.settings import FOR_RANDOM_CELL, INPUT_SIZE, Settings
 
 if TYPE_CHECKING:
     from gradscope.checking.user_file import UserFile
@@ -145,7 +145,7 @@ def _model_of_function(settings: Settings, user_file: UserFile, label: str | Non
     given = {"dtype"} if settings.dtype != "float64" else set()
     given |= {"drive"} if settings.closed_loop else set()
     if label is None:  # in a comparison, options may be for others
-        names = (*(n for n, row in table(Settings).items() if DRAWN in row.where), *SIZES)
+        names = (*(n for n, row in table(Settings).items() if FOR_RANDOM_CELL in row.where), *SIZES)
         given |= {n for n in names if getattr(settings, n) != getattr(Settings(), n)}
     refuse_idle_settings(user_file, given)
     cell = build(user_file, settings.hidden, _inputs(settings), settings.seed, settings.set)

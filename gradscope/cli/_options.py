@@ -91,7 +91,7 @@ class Output:
         return "json" if self.json else self.format or "text"
 
     @property
-    def kinds(self) -> set[str]:
+    def output_kinds(self) -> set[str]:
         """{"picture"} if one is drawn, for `Where`."""
         formats = (self.stdout_format, *(path.suffix[1:].lower() for path in self.output))
         return {"picture"} if any(map(is_picture, formats)) else set()

@@ -114,7 +114,7 @@ def typed(context: typer.Context) -> dict[str, str]:
     }
 
 
-def refuse_idle(context: typer.Context, settings: Any, kinds: Collection[str], *bags: type) -> None:
+def refuse_without_effect(context: typer.Context, settings: Any, kinds: Collection[str], *bags: type) -> None:
     """Refuse typed options that have no effect.
 
     Args:

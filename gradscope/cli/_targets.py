@@ -34,8 +34,8 @@ def kinds_of(targets: list[str]) -> set[str]:
         UsageError: an argument is neither a cell nor a file.
     """
     rest = [target for target in targets if _cell_of(target) is None]
-    kinds = {"cell"} if len(rest) < len(targets) else set()
-    return kinds | ({"checkpoint"} if any(not target.endswith(".json") for target in rest) else set())
+    model_kinds = {"cell"} if len(rest) < len(targets) else set()
+    return model_kinds | ({"checkpoint"} if any(not target.endswith(".json") for target in rest) else set())
 
 
 def target_of(settings: Settings, target: str) -> Target:

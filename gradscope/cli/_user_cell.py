@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gradscope import plugins
 from gradscope.errors import InputError, UsageError
 from gradscope.options import table
-from gradscope.settings import DRAWN, Settings
+from gradscope.settings import FOR_RANDOM_CELL, Settings
 
 if TYPE_CHECKING:
     from gradscope.checking.user_file import UserFile
@@ -133,7 +133,7 @@ def refuse_idle_settings(user_file: UserFile, given: Collection[str]) -> None:
         UsageError: one has no effect.
     """
     for name, row in table(Settings).items():
-        if name in given and DRAWN in row.where:
+        if name in given and FOR_RANDOM_CELL in row.where:
             hint = "omit it; --set changes keyword-only arguments of the function"
             reason = f"applies only to cells with random weights, and {user_file.name} is a function"
             raise UsageError(f"{row.flag} {reason}", hint)

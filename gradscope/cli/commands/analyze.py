@@ -11,7 +11,7 @@ from gradscope import plugins
 from gradscope.cli._models import existing_or_suggest, models_of_cell, models_of_file
 from gradscope.cli._options import Output
 from gradscope.cli._run import run
-from gradscope.cli._signature import refuse_idle, with_options
+from gradscope.cli._signature import refuse_without_effect, with_options
 from gradscope.cli._targets import Target
 from gradscope.errors import UsageError
 from gradscope.settings import Settings
@@ -45,7 +45,7 @@ def command(
     if target is not None and str(target) != "-":
         existing_or_suggest(target)
     kind = "cell" if target is None else "checkpoint"
-    refuse_idle(context, settings, {kind, *output.kinds}, Settings, Output)
+    refuse_without_effect(context, settings, {kind, *output.output_kinds}, Settings, Output)
 
     def gather() -> list[Target]:
         return [Target(models_of_cell(settings) if target is None else models_of_file(settings, target))]

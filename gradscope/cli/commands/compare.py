@@ -8,11 +8,11 @@ import typer
 
 from gradscope.cli._options import Output
 from gradscope.cli._run import run
-from gradscope.cli._signature import complete_cells, refuse_idle, typed, with_options
+from gradscope.cli._signature import complete_cells, refuse_without_effect, typed, with_options
 from gradscope.cli._targets import idle_notes, kinds_of, target_of
 from gradscope.errors import UsageError
 from gradscope.options import table
-from gradscope.settings import BUILT, DRAWN, Settings
+from gradscope.settings import FOR_CELL_OR_FUNCTION, FOR_RANDOM_CELL, Settings
 
 EPILOG = "Example: gradscope compare rnn lstm gru lstm:forget_bias=1 --steps 200 -o compare.png"
 
@@ -41,8 +41,12 @@ def command(
     """
     if targets.count("-") > 1:
         raise UsageError("standard input (-) can be read only once")
-    refuse_idle(context, settings, {*kinds_of(targets), *output.kinds}, Settings, Output)
-    of_cells = [n for n in typed(context) if n in table(Settings) and {BUILT, DRAWN} & {*table(Settings)[n].where}]
+    refuse_without_effect(context, settings, {*kinds_of(targets), *output.output_kinds}, Settings, Output)
+    of_cells = [
+        n
+        for n in typed(context)
+        if n in table(Settings) and {FOR_CELL_OR_FUNCTION, FOR_RANDOM_CELL} & {*table(Settings)[n].where}
+    ]
     run(
         settings,
         output,

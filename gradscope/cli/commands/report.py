@@ -12,7 +12,7 @@ from gradscope.cli._diagrams import drawn
 from gradscope.cli._files import read_saved
 from gradscope.cli._options import Output
 from gradscope.cli._output import Sink
-from gradscope.cli._signature import refuse_idle, with_options
+from gradscope.cli._signature import refuse_without_effect, with_options
 from gradscope.cli._user_cell import aside
 
 EPILOG = "Example: gradscope analyze --cell gru --json | gradscope report - -o gru.png"
@@ -31,7 +31,7 @@ def command(
     output: Output,
 ) -> None:
     """Show or draw a saved result again, without recomputing it."""
-    refuse_idle(context, None, output.kinds, Output)
+    refuse_without_effect(context, None, output.output_kinds, Output)
     with Sink(output) as sink:
         from gradscope.report.present import from_document
 

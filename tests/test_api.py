@@ -460,6 +460,8 @@ def test_formats_by_suffix(tmp_path):
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(UsageError, match="docx"):
         result.save(tmp_path / "r.docx")
+    with pytest.raises(UsageError, match="csv is no format of a picture"):
+        result.plot(tmp_path / "p.csv")
 
 
 @pytest.mark.parametrize(

@@ -327,8 +327,12 @@ def test_every_room_takes_plug_ins(install, checkpoint, tmp_path):
     """An initialisation, a renderer, a data format and a layout, each in one file of another package."""
     init = "from gradscope.inits.gaussian import initialise\n"
     word = '''
-"""One word."""
+"""One word, by a public class: what the file states counts all the same."""
 BINARY = False
+PICTURE = True
+
+class Word:
+    shown = True
 
 def render(report, *, width=None, color=False, reproducible=False):
     return report.kind + "\\n"
@@ -363,6 +367,7 @@ def find(tensors, options):
     data = ("--data", tmp_path / "x.rows", "--init", "other_init", "--format", "word")
     done = run("analyze", "--cell", "gru", "--hidden", "4", "--lags", "0", *data)
     assert (done.code, done.out, done.err) == (0, "analysis\n", "")
+    assert "cannot be drawn" in run("inspect", checkpoint(), "-o", tmp_path / "x.word").err
     with np.load(checkpoint()) as arrays:
         np.savez(tmp_path / "marked.npz", **{f"{k}!": v for k, v in arrays.items()})
     assert json.loads(run("inspect", tmp_path / "marked.npz", "--json").out)["layers"][0]["layer"] == "rnn_marked"

@@ -50,6 +50,16 @@ def counting():
     return lambda path: Tensors({"w": np.full(1, float(next(count)))})
 
 
+def test_a_builtin_reader_recognises_by_content_what_would_be_called_unsupported(toy):
+    toy.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(16))
+    changes = {"sniff": lambda head, path: False, "read": lambda path: Tensors({"w": np.ones(1)})}
+    reader = module(**READER | changes)
+    check_reader(reader, toy)
+    reader.__name__ = "gradscope.files.checkpoints.toy"
+    with pytest.raises(AssertionError, match=r"sniff must recognise x\.toy: .* is an HDF5 file"):
+        check_reader(reader, toy)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -1,4 +1,4 @@
-"""Which road did the gradient take: around the recurrent weights, or through those of which gate?
+"""Which path did the gradient take: the skip path, or through the recurrent weights of which gate?
 
 J_t = around_t + the sum over gates g of through_tg U_g. With u_t = dL/ds_t for a loss at the last step, and v_t the
 perturbation that starts along dL/ds_0 and is pushed forward, the shares of step t are
@@ -7,7 +7,7 @@ perturbation that starts along dL/ds_0 and is pushed forward, the shares of step
 
 The denominator is the same number at every t: |dL/ds_0| itself. So the shares of a step add up to one
 exactly, and the share around is d log|dL/ds_0| / d log|around_t|: by how many per cent the gradient would grow if
-the road around the weights were one per cent wider at step t. Likewise for a gate whose weights are read at the
+the coefficients of the skip path were one per cent larger at step t. Likewise for a gate whose weights are read at the
 beginning of a step. Where shares cancel, a share lies below 0 or above 1.
 
 In a step of several maps a path may cross several weights. It counts for those that it crosses first.
@@ -34,7 +34,7 @@ TITLE = "gradient paths"
 
 @dataclass(frozen=True, eq=False)
 class Paths:
-    """Shares of the gradient by the road that it took.
+    """Shares of the gradient by path.
 
     Attributes:
         around_share: (T, B), around the recurrent weights; entry t - 1 for the step from s_{t-1} to s_t; nan where
@@ -77,7 +77,7 @@ def paths(chain: JacobianChain, last: GradientNorms) -> Paths:
         last: gradients of a loss that reads the last state only, with their cotangents kept.
     """
     empty = np.full((chain.steps, chain.batch), np.nan)
-    if chain.diagonal:  # there is no other road
+    if chain.diagonal:  # there is no other path
         return Paths(np.where(np.isfinite(last.state[0]), 1.0, empty), {})
     assert last.cotangents is not None
     share, gates = empty.copy(), dict[str, Array]()
@@ -97,7 +97,7 @@ def paths(chain: JacobianChain, last: GradientNorms) -> Paths:
 
 
 def applies(run: Run, settings: Settings) -> bool:
-    """Return whether there is more than one road."""
+    """Return whether there is more than one path."""
     return run.is_finite and run.has_paths
 
 

@@ -1,7 +1,7 @@
-"""What is said of a cell, from its file, which is not imported unless it is somebody else's; and the table of all.
+"""The page of a cell, read from its file without an import (a plug-in is imported), and the table of all cells.
 
-The gates, the settings and the equations are the file's own. What a step costs and whether there is a road around the
-weights are statements of the class that the contract tests hold against its derivatives.
+Gates, settings and equations come from the file. The class states the cost of a step and whether there is a skip path
+around the recurrent weights; the contract tests compare both with its derivatives.
 """
 
 from __future__ import annotations

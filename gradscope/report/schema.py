@@ -148,7 +148,7 @@ CHECK: Fields = {
         "The cell that was checked.",
         {
             "cell": string("Name of the cell, of the class or of the function."),
-            "function": boolean("Whether it is a step function, of which facts are found out in place of derivatives."),
+            "function": boolean("Whether the cell is a step function; then facts are listed instead of derivatives."),
             "path": string("Name of its file, without the folder, if user-defined.", optional=True),
             "sha256": string("SHA-256 of that file, hexadecimal.", optional=True, pattern=SHA256),
         },

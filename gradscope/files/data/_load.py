@@ -142,7 +142,7 @@ def load_array(
 
 
 def split_key(path: str | Path) -> tuple[Path, str | None]:
-    """Split 'FILE.npz:KEY', unless a file of that whole name exists; so for every format with keys."""
+    """Split 'FILE.npz:KEY', unless a file of that whole name exists; likewise for every format with keys."""
     text = str(path)
     if ":" not in text or _exists(Path(text)):
         return Path(path), None

@@ -1,4 +1,4 @@
-"""Which road the gradient took: around the recurrent weights or through them, and how often it crossed them."""
+"""Which path the gradient took: the skip path or through the recurrent weights, and how often it crossed them."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ SERIES = {
 
 
 DRAWN = 4  # through gates, of which the largest are drawn
-SLIGHT = 0.01  # mean share below which a road is not drawn
+SLIGHT = 0.01  # mean share below which a path is not drawn
 MIXED = 1.1  # sum of the absolute shares from which their mean is none
 VISIBLE = 1e-3  # of the largest share by crossings: where both ends are cut
 NEGLIGIBLE = 1e-6  # of the largest share by crossings: smaller ones at both ends are left out of the document
@@ -89,7 +89,7 @@ Document = dict[str, Any]
 
 
 def metrics(paths: Paths, case: Case) -> Document:
-    """Return the mean share of each road."""
+    """Return the mean share of each path."""
     around = {"around_share": known(paths.mean)} if paths.has_around else {}
     return around | {"gate_share": {name: known(mean) for name, mean in paths.gate_mean.items()}}
 
@@ -160,7 +160,7 @@ def _label(name: str) -> str:
 
 
 def panels(document: Document) -> list[Panel]:
-    """Return the shares by step, and by crossings; none where there is one road."""
+    """Return the shares by step, and by crossings; none where there is one path."""
     paths, metrics = document["series"].get("paths"), document["metrics"]
     if paths is None or not (metrics.get("gate_share") or metrics.get("around_share") != 1):
         return []

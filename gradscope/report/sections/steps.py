@@ -124,7 +124,7 @@ def rows(document: Document) -> list[tuple[Any, ...]]:
 
 
 def panels(document: Document) -> list[Panel]:
-    """Return the eigenvalues in the plane; and radius and norm by time step, where there is no other road."""
+    """Return the eigenvalues in the plane; and radius and norm by time step, where there is no other path."""
     entries = []
     if "eigenvalues" in document["series"]:
         entries.append(_eigenvalues(document))

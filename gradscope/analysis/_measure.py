@@ -6,6 +6,7 @@ An analysis is a file of this room that has
     measure(run, settings)   its answer: a frozen value, or None where there is none
     applies(run, settings)   optional: whether settings and earlier answers leave anything to measure
     TITLE                    optional: what it is called while it is measured, and where it is missing
+    SPECTRAL                 optional, True: it takes products or spectra of Jacobians, which `lags=0` leaves out
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def measure(run: Run, settings: Settings) -> tuple[dict[str, Any], tuple[str, ..
     interrupted = False
     for name, analysis in analyses().items():
         title = getattr(analysis, "TITLE", "")
-        if hasattr(analysis, "applies") and not analysis.applies(run, settings):
+        if not _applies(analysis, run, settings):
             continue
         if interrupted:
             missing += [title] if title else []
@@ -74,3 +75,10 @@ def measure(run: Run, settings: Settings) -> tuple[dict[str, Any], tuple[str, ..
         else:
             answers |= {} if answer is None else {name: answer}
     return answers, tuple(missing)
+
+
+def _applies(analysis: ModuleType, run: Run, settings: Settings) -> bool:
+    """Return whether settings and earlier answers leave anything to measure; there are no spectra of nan."""
+    if getattr(analysis, "SPECTRAL", False) and not (settings.lags > 0 and run.is_finite):
+        return False
+    return not hasattr(analysis, "applies") or bool(analysis.applies(run, settings))

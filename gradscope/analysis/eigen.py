@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 NEEDS = ("finite",)
 TITLE = "eigenvalues of the product"
+SPECTRAL = True
 
 MAX_ROUNDS = 12  # times around the chain: what has not settled then is nearly defective
 ROUND_FLOPS = 1.0e11  # of one round of all eigenvalues, that are spent by default: a few seconds
@@ -172,11 +173,6 @@ class _Steps:
         for _, J in self._chain.forward():
             one = J.column(self._b)
             yield [(one.jvp, False)] if self._few else jvp_factors(one)
-
-
-def applies(run: Run, settings: Settings) -> bool:
-    """Return whether products and spectra are asked for, and the Jacobians are finite."""
-    return settings.lags > 0 and run.is_finite
 
 
 def measure(run: Run, settings: Settings) -> Eigenvalues:

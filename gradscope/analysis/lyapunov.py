@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 NEEDS = ("finite", "orbits")
 TITLE = "Lyapunov exponents"
+SPECTRAL = True
 
 WORK_FLOPS = 4.0e11  # operations that are spent by default: ten to twenty seconds on one core
 GROUP_FLOPS = 1.0e7  # operations in a step of a group of sequences with common products: below, overhead dominates
@@ -323,10 +324,12 @@ def _by_unit(chain: JacobianChain, k: int, burn: int, seed: int, *, progress: Pr
     q = np.random.default_rng([seed, FRAME_SEED]).standard_normal((p, units, chain.batch))
     q /= np.sqrt(np.square(q).sum(axis=0))
     first_steps, cuts = marks[first_pass_end], [burn, *marks]
-    in_first_pass = lambda t: progress(TITLE, t, first_steps + chain.steps)  # noqa: E731
-    in_second_pass = lambda t: progress(TITLE, first_steps + t, first_steps + chain.steps)  # noqa: E731
-    first_pass, _, q = unit_growth(chain.units(cuts), q, burn, marks[: first_pass_end + 1], in_first_pass)
-    growth, rounding_error, _ = unit_growth(chain.units(cuts), q, burn, marks, in_second_pass)
+
+    def report(before: int, t: int) -> None:
+        progress(TITLE, before + t, first_steps + chain.steps)
+
+    first_pass, _, q = unit_growth(chain.units(cuts), q, burn, marks[: first_pass_end + 1], partial(report, 0))
+    growth, rounding_error, _ = unit_growth(chain.units(cuts), q, burn, marks, partial(report, first_steps))
     largest = np.argsort(-growth[-1].mean(axis=0), kind="stable")[:k]
     first = np.zeros((chain.steps - burn, chain.batch))
     if chain.batch == 1:  # the correlation time is asked for of one sequence only
@@ -412,11 +415,6 @@ def _difference(a: Array, b: Array) -> float:
     """Return the largest |a - b|, with -inf equal to -inf."""
     with np.errstate(invalid="ignore"):
         return float(np.where(a == b, 0.0, np.abs(a - b)).max())
-
-
-def applies(run: Run, settings: Settings) -> bool:
-    """Return whether products and spectra are asked for, and the Jacobians are finite."""
-    return settings.lags > 0 and run.is_finite
 
 
 def measure(run: Run, settings: Settings) -> LyapunovSpectrum:

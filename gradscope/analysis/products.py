@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 NEEDS = ("finite",)
 TITLE = "products"
+SPECTRAL = True
 
 RADIUS_WORK = 2.0e7  # n^3 times the number of lags at which the radius is taken: a tenth of a second on one core
 FORMED_SIZE = 320  # state variables up to which the product is formed by default; above, only its largest values
@@ -280,11 +281,6 @@ def _log_condition(back: Array, step: Array, forward: Array) -> Array:
     with np.errstate(invalid="ignore"):
         log = np.max(back[-2::-1] + step + forward[:-1]) - back[-1]
     return np.asarray(np.maximum(log, 0.0))  # at least one by its definition: norms from power iteration are too small
-
-
-def applies(run: Run, settings: Settings) -> bool:
-    """Return whether products and spectra are asked for, and the Jacobians are finite."""
-    return settings.lags > 0 and run.is_finite
 
 
 def measure(run: Run, settings: Settings) -> Products:

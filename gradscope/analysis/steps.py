@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 NEEDS = ("finite",)
 TITLE = "single-step spectra"
+SPECTRAL = True
 
 SPECTRA_WORK = 2.0e7  # n^3 times the number of spectra that are taken by default: a tenth of a second on one core
 UNIT_WORK = 64  # of one state variable where no unit sees another, in the same measure
@@ -99,11 +100,6 @@ def _by_unit(matrices: Array | None, sequences: int) -> tuple[Array, Array]:
     logs, phases, _ = step.eigenvalues()
     values = np.exp(logs + 1j * phases).reshape(-1, logs.shape[2])
     return values.T[:sequences], step.log_singular().max(axis=(0, 1))[:sequences]
-
-
-def applies(run: Run, settings: Settings) -> bool:
-    """Return whether products and spectra are asked for, and the Jacobians are finite."""
-    return settings.lags > 0 and run.is_finite
 
 
 def measure(run: Run, settings: Settings) -> StepSpectra:

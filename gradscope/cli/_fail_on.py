@@ -21,23 +21,6 @@ if TYPE_CHECKING:
 
 TRIPPED = 3  # the exit code
 STATES = ("vanishing", "stable", "exploding", "inconclusive", "nonfinite")
-SPECTRAL = (  # metrics that --lags 0 leaves out with products and spectra
-    "lyapunov_1",
-    "lyapunov_1_se",
-    "kaplan_yorke_dimension",
-    "entropy_rate",
-    "product_condition",
-    "surviving_directions",
-)
-METRICS = (  # that are single numbers
-    "log10_gain",
-    "log10_gain_sd",
-    "rate",
-    "half_life",
-    "reach",
-    "around_share",
-    *SPECTRAL,
-)
 EXAMPLE = "example: 'reach < 50 or rate > 0.05'"
 COMPARE: dict[type, Callable[[Any, Any], Any]] = {
     ast.Lt: operator.lt,
@@ -69,8 +52,10 @@ class Condition:
         Raises:
             UsageError: it is asked for.
         """
-        asked = [name for name in self.names if name in SPECTRAL and not lags]
-        if asked:
+        sections = _metrics()
+        spectral = [n for n in self.names if plugins.outline("analysis", sections[n]).constants.get("SPECTRAL")]
+        if spectral and not lags:
+            asked = spectral
             raise UsageError(f"--fail-on uses {asked[0]}, which --lags 0 does not measure", "omit --lags 0")
 
     def unmeasured(self, document: dict[str, Any]) -> list[str]:
@@ -118,6 +103,13 @@ def parse(text: str) -> Condition:
     return Condition(text, lambda document: bool(_value(tree, document["metrics"])), names)
 
 
+def _metrics() -> dict[str, str]:
+    """Return {metric: its section} of the metrics that are single numbers; loads numpy, so BLAS is set before."""
+    from gradscope.report.section import single_numbers
+
+    return single_numbers()
+
+
 def _check_condition(node: ast.AST) -> None:
     if isinstance(node, ast.BoolOp):
         for value in node.values:
@@ -135,13 +127,13 @@ def _check_number(node: ast.AST) -> None:
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         _check_number(node.operand)
     elif isinstance(node, ast.Name):
-        if node.id not in METRICS:
+        if node.id not in _metrics():
             raise UsageError(
                 f"--fail-on: there is no metric '{node.id}'",
-                f"{plugins.suggest(node.id, METRICS)}known: {', '.join(METRICS)}",
+                f"{plugins.suggest(node.id, [*_metrics()])}known: {', '.join(_metrics())}",
             )
     elif isinstance(node, ast.Attribute):
-        raise UsageError("--fail-on compares single numbers", f"known: {', '.join(METRICS)}")
+        raise UsageError("--fail-on compares single numbers", f"known: {', '.join(_metrics())}")
     elif not (isinstance(node, ast.Constant) and _is_number(node.value)):
         raise UsageError("--fail-on compares metrics with finite numbers", EXAMPLE)
 

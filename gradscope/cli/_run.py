@@ -51,12 +51,12 @@ def run(
         SystemExit: interrupted by a signal; partial results have been written.
         typer.Exit: --fail-on holds.
     """
+    one_blas_thread()
     condition = None if output.fail_on is None else parse(output.fail_on)
     if condition:
         condition.check_measured(settings.lags)
     if str(settings.data) == "-":
         raise UsageError("--data cannot be read from standard input", "save it to a file and pass its path")
-    one_blas_thread()
     with Sink(output) as sink:
         with stoppable() as stop:
             with progress(output.progress, output.quiet) as report_progress, aside():

@@ -47,6 +47,10 @@ class Composite(Linear):
             v = m.jvp_skip(v)
         return v
 
+    def without_weights(self, *, inputs: bool = False) -> Composite | None:
+        maps = all_without_weights(self.maps, inputs=inputs)
+        return None if maps is None else Composite(maps)
+
     def jvp_split(self, v: Array) -> tuple[Array, Array]:
         around, through = self.maps[0].jvp_split(v)
         for m in self.maps[1:]:
@@ -85,18 +89,15 @@ class Composite(Linear):
         A part that a map only copies is followed back to the map that computes it.
         """
         out, cotangent = np.zeros_like(u), u  # the cotangent of the result of map k
-        last = self.maps[-1]
-        parts = [(s, i) for i, s in enumerate(ranges(last.new))] if isinstance(last, Jacobian) else []
+        parts = [(rows, rows, i) for i, rows in enumerate(_new_parts(self.maps[-1]))]
         for k, m in reversed(list(enumerate(self.maps))):
-            if not isinstance(m, Jacobian):
-                break
-            within, rows, copies = m.vjp_within(cotangent), ranges(m.new), []
-            for to, i in parts:
-                source = _copied_part(m, i) if k else None
+            within, copies = m.vjp_within(cotangent), []
+            for to, rows, i in parts:  # rows of u, and of the result of map k, where they are its part number i
+                source = _copied_part(m, i) if k and isinstance(m, Jacobian) else None
                 if source is None:  # map k computes the part
-                    out[to] = within[rows[i]] + (cotangent[rows[i]] - u[to])
+                    out[to] = within[rows] + (cotangent[rows] - u[to])
                 else:
-                    copies.append((to, source))
+                    copies.append((to, *source))
             parts, cotangent = copies, m.vjp(cotangent)
         return out
 
@@ -110,15 +111,20 @@ class Composite(Linear):
         return Composite(tuple(m.column(b) for m in self.maps))
 
 
-def _copied_part(m: Jacobian, new: int) -> int | None:
-    """Return the number of the old part that a new part is a copy of; None where it is no copy."""
+def _new_parts(m: Linear) -> list[slice]:
+    """Return where the new parts of a map lie; one for all of them where no parts are known."""
+    return ranges(m.new if isinstance(m, Jacobian) else (m.shape[0],))
+
+
+def _copied_part(m: Jacobian, new: int) -> tuple[slice, int] | None:
+    """Return rows and number of the old part that a new part is a copy of; None where it is no copy."""
     present = [q for q, e in enumerate(m.around[new]) if not absent(e)]
     if len(present) != 1 or not all(map(absent, m.through[new])):
         return None
     entry = m.around[new][present[0]]
     # only the integer: an array may be one at this step and another number at the next
     same = isinstance(entry, int) and entry == 1 and m.old[present[0]] == m.new[new]
-    return present[0] if same else None
+    return (ranges(m.old)[present[0]], present[0]) if same else None
 
 
 def sum_of_log_dets(maps: Sequence[Linear], states: int) -> Array | None:
@@ -135,6 +141,13 @@ def sum_of_log_dets(maps: Sequence[Linear], states: int) -> Array | None:
     known = [log for log in logs if log is not None]
     total = np.asarray(sum(known))
     return np.broadcast_to(total, (*total.shape[:-1], states)).copy() if len(known) == len(logs) else None
+
+
+def all_without_weights(maps: Sequence[Linear], *, inputs: bool) -> tuple[Linear, ...] | None:
+    """Return `without_weights` of each map; None where one of them does not know."""
+    bare = [m.without_weights(inputs=inputs) for m in maps]
+    known = tuple(m for m in bare if m is not None)
+    return known if len(known) == len(bare) else None
 
 
 def added(s: Array, outputs: Sequence[slice]) -> Array:
@@ -191,6 +204,10 @@ class Looped(Linear):
 
     def jvp_skip(self, v: Array) -> Array:
         return self.step.jvp_skip(v)
+
+    def without_weights(self, *, inputs: bool = False) -> Looped | None:
+        step = self.step.without_weights(inputs=inputs)
+        return None if step is None else Looped(step, np.zeros_like(self.R), self.outputs)
 
     def vjp_within(self, u: Array) -> Array:
         return self.step.vjp_within(u)

@@ -57,6 +57,13 @@ class Dense(Linear):
     def jvp_skip(self, v: Array) -> Array:
         return super().jvp_skip(v) if self.around is None else self.around[:, None].astype(v.dtype) * v
 
+    def without_weights(self, *, inputs: bool = False) -> Dense | None:
+        if self.around is None:
+            return None
+        matrix = np.broadcast_to(np.diag(self.around), self.matrix.shape)
+        given = self.inputs if self.inputs is None or not inputs else np.zeros_like(self.inputs)
+        return Dense(matrix, given, self.around)
+
     def jvp_input(self, x: Array) -> Array:
         assert self.inputs is not None
         return self._apply(self.inputs, x)

@@ -10,7 +10,7 @@ Grid entries are (H, B), or a plain number; the integer 0 stands for "no path" a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -84,6 +84,10 @@ class Jacobian(Linear):
 
     def jvp_skip(self, v: Array) -> Array:
         return np.concatenate(grid_jvp(self.around, [v[s] for s in self._old], self.new))
+
+    def without_weights(self, *, inputs: bool = False) -> Jacobian:
+        U = None if self.U is None else np.zeros_like(self.U)
+        return replace(self, U=U, W=None if inputs else self.W)
 
     def _jvp_through(self, products: list[Array], like: Array) -> Array:
         return np.concatenate(grid_jvp(self.through, products, self.new)) if products else np.zeros_like(like)

@@ -106,6 +106,16 @@ class Linear(ABC):
         """Return the same-step vjp: what reaches each new part from the other new parts of the same step, (rows, B)."""
         return np.zeros_like(u)
 
+    def without_weights(self, *, inputs: bool = False) -> Linear | None:
+        """Return the map with all weights that a state crosses set to zero: `jvp_skip` is its jvp; None if unknown.
+
+        `check_cell` compares the two, and refuses a skip path of a type that does not define this.
+
+        Args:
+            inputs: whether the weights of the input are set to zero, too.
+        """
+        return None
+
     # The matrix, and what is known of it without forming it
 
     def dense(self, dtype: Any = None, *, skip: bool = True) -> Array:

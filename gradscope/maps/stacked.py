@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gradscope.maps.composition import sum_of_log_dets
+from gradscope.maps.composition import all_without_weights, sum_of_log_dets
 from gradscope.maps.jacobian import Array, Linear, PathShares, ranges
 
 __all__ = ["Normed", "Stacked"]
@@ -147,6 +147,10 @@ class Stacked(Linear):
 
     def jvp_skip(self, v: Array) -> Array:
         return np.concatenate([x.jvp_skip(v[s]) for x, s in zip(self.layers, self._slices, strict=True)])
+
+    def without_weights(self, *, inputs: bool = False) -> Stacked | None:
+        bottom, above = self.layers[0].without_weights(inputs=inputs), all_without_weights(self.layers[1:], inputs=True)
+        return None if bottom is None or above is None else replace(self, layers=(bottom, *above))
 
     def jvp_split(self, v: Array) -> tuple[Array, Array]:
         pairs = [layer.jvp_split(v[s]) for layer, s in zip(self.layers, self._slices, strict=True)]

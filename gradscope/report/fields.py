@@ -22,6 +22,12 @@ class Field:
     optional: bool = False
 
     @property
+    def is_number(self) -> bool:
+        """Whether the field is a single number."""
+        kinds = self.schema.get("type", "")
+        return bool({"number", "integer"} & {*([kinds] if isinstance(kinds, str) else kinds)})
+
+    @property
     def node(self) -> dict[str, Any]:
         """The JSON Schema of its values, with the description."""
         return {**self.schema, "description": self.meaning} if self.meaning else dict(self.schema)

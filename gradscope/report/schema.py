@@ -19,6 +19,7 @@ from gradscope.report.fields import (
     ref,
     string,
 )
+from gradscope.report.sections.reach import METRICS as REACH
 from gradscope.report.verdict import DECADES, HORIZON_STEPS
 from gradscope.settings import config_schema
 
@@ -325,14 +326,8 @@ DEFINITIONS = {
         {
             "change": string("The change in words, such as forget bias +1."),
             "state": choice("Verdict of the changed cell.", *STATES),
-            "rate": number("Mean slope of ln|dL/ds| back in time, nats per step; negative: the gradient shrinks."),
-            "rate_ci95": array(
-                "95 % confidence interval of the rate, nats per step; null if not determined.",
-                number("", null=False),
-                null=True,
-                minItems=2,
-                maxItems=2,
-            ),
+            "rate": REACH["rate"],
+            "rate_ci95": REACH["rate_ci95"],
             "rate_change_ci95": array(
                 "95 % interval of how much the rate differs from that of the cell as it is, sequences paired.",
                 number("", null=False),
@@ -340,13 +335,8 @@ DEFINITIONS = {
                 minItems=2,
                 maxItems=2,
             ),
-            "reach": integer(
-                "Largest lag, in steps, at which the median gradient norm is still at least reach_threshold of "
-                "its value at lag 0; null if that value is zero or nonfinite.",
-                null=True,
-                minimum=0,
-            ),
-            "log10_gain": number("Median over sequences of log10(|dL/ds_0| / |dL/ds_T|), decades over the whole run."),
+            "reach": REACH["reach"],
+            "log10_gain": REACH["log10_gain"],
             "helps": boolean(
                 "Whether the rate comes nearer to zero from the side that it was on, by more than "
                 "rate_change_ci95 leaves open, and the verdict does not become the opposite or nonfinite. A "

@@ -51,7 +51,7 @@ def _rank(name: str, order: Sequence[str]) -> tuple[int, str]:
 
 def _sections(what: str) -> Iterator[tuple[str, ModuleType]]:
     """Yield the sections that have a name, in its order."""
-    order = ORDER.get(what, "").split()
+    order = ORDER.get(what.lower(), "").split()
     for name, section in sorted(plugins.loaded("sections"), key=lambda item: _rank(item[0], order)):
         if hasattr(section, what):
             yield name, section
@@ -110,10 +110,12 @@ def data(document: Document) -> Table:
     return table
 
 
+def single_numbers() -> dict[str, str]:
+    """Return {metric: its section} of the metrics that are single numbers, in the order of the document."""
+    sections = _sections("METRICS")
+    return {metric: name for name, section in sections for metric, field in section.METRICS.items() if field.is_number}
+
+
 def fields(what: str) -> Document:
     """Return METRICS, SERIES or DEFINITIONS of all sections."""
-    order = {"METRICS": "metrics", "SERIES": "series"}.get(what, "")
-    entries: Document = {}
-    for _, section in sorted(_sections(what), key=lambda item: _rank(item[0], ORDER.get(order, "").split())):
-        entries |= getattr(section, what)
-    return entries
+    return {name: field for _, section in _sections(what) for name, field in getattr(section, what).items()}

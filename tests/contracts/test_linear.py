@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from gradscope import create
 from gradscope.analysis.crossings import crossings
 from gradscope.analysis.gradients import gradient_norms
 from gradscope.analysis.lyapunov import lyapunov
@@ -14,8 +15,9 @@ from gradscope.dynamics.loss import random_loss
 from gradscope.errors import UsageError
 from gradscope.kernels.bound import sum_bound
 from gradscope.kernels.columns import jvp_columns
-from gradscope.maps import Linear
+from gradscope.maps import Composite, Jacobian, Linear
 from gradscope.maps.row_scaling import factors
+from gradscope.testing import check_cell
 
 STEPS, BATCH, SIZE = 9, 3, 4
 EPS = float(np.finfo(float).eps)
@@ -75,6 +77,7 @@ def test_defaults(matrices):
     shares = J.path_shares(u, v)
     np.testing.assert_allclose(shares.through["through"], (u * J.jvp(v)).sum(axis=0), **EXACT)
     assert not J.vjp_within(u).any()
+    assert J.without_weights() is None
     assert J.vjp_input(u).shape == (0, BATCH)
     assert not J.jvp_input(np.zeros((0, BATCH))).any()
     with pytest.raises(UsageError, match="Least has no derivative in the input"):
@@ -102,3 +105,24 @@ def test_analyses(matrices):
     shares = [crossings(c, gradient_norms(c, random_loss(c), keep=True)).share for c in (least, known)]
     np.testing.assert_allclose(*shares, **allowed)
     assert least.first_nonfinite is None
+
+
+@pytest.mark.parametrize("name", ["lem", "scrn"])
+def test_parts_are_followed_through_maps_of_any_type(name):
+    """What maps after an opaque one add to the cotangent of a part that it computes is the same as before."""
+    cell, rng = create(name, hidden_size=SIZE, input_size=2), np.random.default_rng(2)
+    J = cell.jacobian(rng.standard_normal(2), rng.standard_normal(cell.state_size))
+    first, *others = J.maps
+    assert first.grids.within is None
+    opaque = Composite((Least(first.dense()[None]), *others))
+    u = rng.standard_normal((cell.state_size, 1))
+    assert J.vjp_within(u).any()
+    np.testing.assert_allclose(opaque.vjp_within(u), J.vjp_within(u), **EXACT)
+
+
+def test_a_skip_path_is_compared_with_the_map_without_weights(monkeypatch):
+    cell = create("gru", hidden_size=SIZE, input_size=2)
+    check_cell(cell)
+    monkeypatch.setattr(Jacobian, "without_weights", Linear.without_weights)
+    with pytest.raises(AssertionError, match="Jacobian has a skip path and does not define without_weights"):
+        check_cell(cell)

@@ -103,7 +103,7 @@ SERIES = {
 MOST = 709.0  # e^709 is the largest float64
 DIGITS = 4.5e3  # rounding of one step, so many times enlarged, is what a condition of 1e12 means in float64
 OCTAVES = 3  # doublings of the number of steps that a power law has to hold for
-SHORTEST_STEPS = 64  # steps below which an exponential and a power law are not told apart
+POWER_LAW_STEPS = 64  # steps below which an exponential and a power law are not told apart
 FALLS = 0.3  # nats by which the norm falls in each of these octaves, at least
 NEAR_NATS = 0.5  # nats between the logarithms of neighbouring lags, at most, to see which of the two it is
 ALIKE = 1.25  # largest fall of an octave, relative to the smallest: 2 for an exponential
@@ -193,7 +193,7 @@ def findings(p: Products, case: Case) -> list[Finding]:
 
 def _power_law(lags: Array, logs: Array) -> float | None:
     """Return p where the norm falls off as t^-p over the last octaves; None where it does something else."""
-    if lags[-1] < SHORTEST_STEPS or not np.isfinite(logs).all():
+    if lags[-1] < POWER_LAW_STEPS or not np.isfinite(logs).all():
         return None
     at = np.log(lags[-1] / 2.0 ** np.arange(OCTAVES, -1, -1))
     seen = np.log(lags[max(0, int(np.searchsorted(np.log(lags), at[0], side="right")) - 1) :])

@@ -29,6 +29,7 @@ from gradscope.options import table
 from gradscope.remedies import try_changes
 from gradscope.report import environment, section
 from gradscope.report.build import analysis_document, comparison_document
+from gradscope.report.case import Request
 from gradscope.report.facts import case_of
 from gradscope.report.remedy import Remedy
 from gradscope.result import Result
@@ -46,12 +47,14 @@ class Origin:
         config: settings, beside those that the analysis itself has.
         warnings: {code, message, where}.
         nonfinite: values that were found not to be finite when the input was read.
+        request: how the command line asked for the model; None in Python.
     """
 
     model: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     warnings: Sequence[Mapping[str, Any]] = ()
     nonfinite: Sequence[NonFinite] = ()
+    request: Request | None = None
 
 
 @with_keywords
@@ -132,7 +135,7 @@ def run_analysis(
     if settings.remedies and missing:
         missing = (*missing, "remedies")
     config = dict(origin.config) | _resolved(run, course, settings, answers, remedies=remedies)
-    case = case_of(cell, run.chain, answers, config, known=origin.model, name=name)
+    case = case_of(cell, run.chain, answers, config, known=origin.model, name=name, request=origin.request)
     loss = run.loss
     del run  # its states make room for those of changed cells
     tried: tuple[Remedy, ...] | None = () if remedies else None

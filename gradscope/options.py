@@ -276,6 +276,11 @@ class Option:
         """The long option."""
         return self.flags[-1] if self.flags else f"--{self.name.replace('_', '-')}"
 
+    def typed(self, value: Any) -> str:
+        """Return a value as it is typed: 16, "full"."""
+        words = {number: word for word, number in getattr(self.parser, "words", {}).items()}
+        return str(words.get(value, value))
+
     @property
     def shown_default(self) -> str:
         """The default in words; "" for none, and for a flag."""

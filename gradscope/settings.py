@@ -37,7 +37,15 @@ from gradscope.options import (
     table,
 )
 
-__all__ = ["Settings", "command_options", "config_schema", "footer_parts", "from_keywords", "with_keywords"]
+__all__ = [
+    "Settings",
+    "as_number",
+    "command_options",
+    "config_schema",
+    "footer_parts",
+    "from_keywords",
+    "with_keywords",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -108,9 +116,7 @@ class Settings:
         record=SHOWN,
         repeat=False,
     )
-    hidden: int = model(
-        HIDDEN, "Hidden units of a layer", Count(), where=(FOR_CELL_OR_FUNCTION,), record=SHOWN, repeat=False
-    )
+    hidden: int = model(HIDDEN, "Hidden units of a layer", Count(), where=(FOR_CELL_OR_FUNCTION,), record=SHOWN)
     input_size: int | None = model(
         None,
         "Number of input features",
@@ -183,7 +189,7 @@ class Settings:
     data_key: str | None = inputs(None, "Array to read, where the file holds several", TEXT, where=(FOR_REAL_DATA,))
     embedding: str | None = inputs(
         None,
-        "Embedding matrix of the checkpoint, if the data are token ids",
+        "Embedding matrix of the checkpoint, if the data are token ids; in compare for cells with random weights, too",
         TEXT,
         metavar="KEY",
         where=(FOR_CHECKPOINT, FOR_REAL_DATA),
@@ -268,7 +274,6 @@ class Settings:
         metavar="K|full",
         python=True,
         record=ALWAYS,
-        repeat=False,
     )
     lags: int = analysis(
         32,
@@ -276,7 +281,6 @@ class Settings:
         Count(0),
         python=True,
         record=ALWAYS,
-        repeat=False,
     )
     step_spectra: int | None = analysis(
         None,
@@ -284,7 +288,6 @@ class Settings:
         Count(1, {"all": sys.maxsize, "auto": None}),
         python=True,
         record=ALWAYS,
-        repeat=False,
         usual="auto: as many as fit in 0.1 s",
     )
     threshold: float = analysis(
@@ -390,20 +393,24 @@ def with_keywords(function: F) -> F:
     return function
 
 
-def command_options(config: Mapping[str, Any]) -> str:
-    """Return the options that repeat the settings of a document in another command, " --layers 2 --seed 1".
+def command_options(settings: Settings, model_kinds: Collection[str]) -> str:
+    """Return the options that repeat settings in another command, " --layers 2 --seed 1".
 
-    Defaults are left out, and so is what the data determine (steps, sequences, warm-up).
+    Defaults are left out, and so is what has no effect there.
+
+    Args:
+        settings: as given.
+        model_kinds: kinds of the models of that command, as for `Where`.
     """
-    usual = {"steps": STEPS, "batch": BATCH, "warmup": WARMUP, "input_size": INPUT_SIZE}
-    decided = {"steps", "batch", "warmup"} if "data" in config else set()
-    decided |= {"loss"} if "loss_gradient" in config else set()
+    synthetic = {"steps": STEPS, "batch": BATCH, "warmup": WARMUP, "input_size": INPUT_SIZE}
+    usual = {} if settings.data else synthetic
     words: list[str] = []
     for name, row in table(Settings).items():
-        value = config.get(name)
-        if row.repeat and name not in decided and value not in (None, usual.get(name, row.default)):
+        value = getattr(settings, name)
+        is_default = value is None or value in (row.default, usual.get(name))
+        if row.repeat and not is_default and not row.unmet(settings, model_kinds):
             # names come from files: quoted, they are words to any shell
-            words += [row.flag] if value is True else [row.flag, shlex.quote(str(value))]
+            words += [row.flag] if value is True else [row.flag, shlex.quote(row.typed(value))]
     return "".join(f" {word}" for word in words)
 
 
@@ -432,10 +439,11 @@ def _json_value(value: Any) -> Any:
     """Return a value for a document: the name of a file, the settings of a cell as numbers where they are some."""
     if isinstance(value, Path):
         return value.name
-    return {k: _number(v) for k, v in value.items()} if isinstance(value, Mapping) else value
+    return {k: as_number(v) for k, v in value.items()} if isinstance(value, Mapping) else value
 
 
-def _number(text: Any) -> Any:
+def as_number(text: Any) -> Any:
+    """Return a setting of a cell as a number, or as it is where it is none."""
     try:
         return float(text)
     except ValueError:

@@ -109,14 +109,24 @@ def test_where_an_option_has_no_effect(name, kind, given, reason):
 
 def test_a_command_that_repeats_settings():
     def repeated(kind, **given):
-        return command_options(Settings(**given).config({kind}))
+        return command_options(Settings(**given), {kind})
 
     assert repeated("cell", cell="gru", steps=200) == ""
     given = {"steps": 100, "layers": 2, "residual": True, "gain": 0.5, "dtype": "float32", "lags": 3, "threads": 4}
-    assert repeated("cell", cell="gru", **given) == " --layers 2 --residual --gain 0.5 --steps 100 --dtype float32"
+    words = " --layers 2 --residual --gain 0.5 --steps 100 --lags 3 --dtype float32"
+    assert repeated("cell", cell="gru", **given) == words
     files = {"data": Path("a/my data.npy"), "layer": "rnn.0", "embedding": "E"}
-    expected = " --layer rnn.0 --data 'my data.npy' --embedding E --dtype float32"
+    expected = " --layer rnn.0 --data 'a/my data.npy' --embedding E --steps 100 --lags 3 --dtype float32"
     assert repeated("checkpoint", **given, **files) == expected
+    # of data, every number of steps is some choice; and a number that has a name is typed by it
+    files = {
+        "data": Path("x.npy"),
+        "steps": 200,
+        "spectrum": sys.maxsize,
+        "loss": "mean",
+        "loss_gradient": Path("g.npy"),
+    }
+    assert repeated("cell", **files) == " --data x.npy --steps 200 --loss-gradient g.npy --spectrum full"
 
 
 def test_the_footer_leaves_out_what_is_usual():

@@ -16,6 +16,7 @@ from gradscope.cli._signals import Stop
 from gradscope.cli._user_cell import is_user_file
 from gradscope.dynamics.budget import allowed_bytes
 from gradscope.errors import InputError, Interrupted
+from gradscope.settings import Settings
 
 if TYPE_CHECKING:
     from gradscope.dynamics.progress import Progress
@@ -25,10 +26,18 @@ if TYPE_CHECKING:
 
 
 class Job(NamedTuple):
-    """A model to measure; `among` says that it is one of several, any of which is left out if data do not fit it."""
+    """A model to measure.
+
+    Attributes:
+        model: the model.
+        among: whether it is one of several of a file, any of which is left out if data do not fit it.
+        beside: settings of the other cells of the same command.
+        progress: takes (name, done, total).
+    """
 
     model: Model
     among: bool
+    beside: tuple[Settings, ...]
     progress: Progress
 
 
@@ -50,16 +59,21 @@ def measure_all(groups: list[list[Model]], threads: int, progress: Progress, sto
 
     models = [model for group in groups for model in group]
     at_once = min(threads, len(models), *map(_room, models)) if threads > 1 else 1
+    several = len(models) > 1
     jobs = [
-        Job(model, len(group) > 1, _prefixed(progress, f"{model.label}: " if len(models) > 1 else ""))
+        Job(m, len(group) > 1, _beside(m, models), _prefixed(progress, f"{m.label}: " * several))
         for group in groups
-        for model in group
+        for m in group
     ]
     outcomes = _one_by_one(jobs, stop) if at_once <= 1 else _at_once(at_once, jobs, stop)
     if stop.code and not any(isinstance(o, Result) for o in outcomes):
         raise Interrupted(stop.code)
     rest = iter(outcomes)
     return [[next(rest) for _ in group] for group in groups]
+
+
+def _beside(model: Model, models: list[Model]) -> tuple[Settings, ...]:
+    return tuple(m.settings for m in models if m is not model and m.settings.cell is not None)
 
 
 def _one_by_one(jobs: list[Job], stop: Stop) -> list[Outcome]:
@@ -151,7 +165,8 @@ def _measured(job: Job, progress: Progress) -> Result | InputError:
         if not job.among or not settings.data:
             raise
         return error
-    origin = Origin(model.facts, model.config, (*model.warnings, *inputs.warnings), inputs.nonfinite)
+    request = model.request and replace(model.request, others=job.beside)
+    origin = Origin(model.facts, model.config, (*model.warnings, *inputs.warnings), inputs.nonfinite, request)
     return run_analysis(
         model.cell,
         inputs.values,

@@ -15,6 +15,7 @@ from gradscope.cli._files import exists, seekable
 from gradscope.cli._user_cell import SIZES, fetch, is_user_file, refuse_idle_settings, refuse_settings
 from gradscope.errors import GradscopeError, UsageError, shown
 from gradscope.options import table
+from gradscope.report.case import Request
 from gradscope.settings import FOR_RANDOM_CELL, INPUT_SIZE, Settings
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Model:
         facts: fields of the document's `model`.
         warnings: {code, message, where}.
         embedding: matrix of a checkpoint that tokens are looked up in, or None.
+        request: what a suggested command repeats.
     """
 
     label: str
@@ -51,10 +53,16 @@ class Model:
     facts: dict[str, Any]
     warnings: tuple[dict[str, Any], ...] = ()
     embedding: Array | None = None
+    request: Request | None = None
 
 
-def models_of_cell(settings: Settings, label: str | None = None) -> list[Model]:
+def models_of_cell(settings: Settings, label: str | None = None, embedding: Array | None = None) -> list[Model]:
     """Create the cell that is named, after asking whether it fits into memory; each direction is a model.
+
+    Args:
+        settings: of the cell.
+        label: its name in a comparison.
+        embedding: (tokens, width), what tokens are looked up in.
 
     Raises:
         UsageError: an unknown cell, initialisation or setting.
@@ -68,12 +76,13 @@ def models_of_cell(settings: Settings, label: str | None = None) -> list[Model]:
     assert settings.cell is not None
     user_file = fetch(settings.cell) if is_user_file(settings.cell) else None
     if user_file is not None and user_file.cell_class is None:
-        return [_model_of_function(settings, user_file, label)]
+        return [_model_of_function(settings, user_file, label, embedding)]
     if user_file is None:
         refuse_settings(settings.cell)
     cls = user_file and user_file.cell_class or cell_class(settings.cell)
     check_class(cls)
-    settings = replace(settings, input_size=_inputs(settings))
+    request = Request(str(settings.cell), settings)
+    settings = replace(settings, input_size=_inputs(settings, embedding))
     init = settings.init or cls.usual_init
     plugins.load("inits", init)
     plan_of_class(cls, settings).check(settings.max_memory)
@@ -84,11 +93,14 @@ def models_of_cell(settings: Settings, label: str | None = None) -> list[Model]:
     config = replace(settings, init=init, cell=f"{user_file.path.name}:{name}" if user_file else name).config({"cell"})
     title, label = _title(settings, user_file.name if user_file else None), label or name
     if not settings.bidirectional:
-        model = Model(label, title, create(cls if user_file else name, **_keywords(settings)), settings, config, facts)
+        cell = create(cls if user_file else name, **_keywords(settings))
+        model = Model(label, title, cell, settings, config, facts, embedding=embedding, request=request)
         return [_closed_at_random(model) if settings.closed_loop else model]
     note = {"code": "GS-DIRECTIONS", "message": DIRECTIONS, "where": "model"}
     return [
-        Model(f"{label}.{n}", f"{title}, {n}", cell, settings, config, facts | {"layer": n}, (note,))
+        Model(
+            f"{label}.{n}", f"{title}, {n}", cell, settings, config, facts | {"layer": n}, (note,), embedding, request
+        )
         for n, cell in directions(cls if user_file else name, **_keywords(settings)).items()
     ]
 
@@ -109,13 +121,21 @@ def _keywords(settings: Settings) -> dict[str, Any]:
     return {"hidden_size": settings.hidden, **{n: getattr(settings, n) for n in names}, **settings.set}
 
 
-def _inputs(settings: Settings) -> int:
-    """Return the number of input features: as given, or those of the data, or the usual one."""
+def _inputs(settings: Settings, embedding: Array | None) -> int:
+    """Return the number of input features: as given, or those of embedding or data, or the usual one."""
     if settings.input_size or not settings.data:
         return settings.input_size or INPUT_SIZE
+    if embedding is not None:
+        return int(embedding.shape[1])
     from gradscope.files.data._load import width_of
 
-    return width_of(settings.data, key=settings.data_key, columns=settings.columns)
+    return width_of(
+        settings.data,
+        key=settings.data_key,
+        columns=settings.columns,
+        delimiter=settings.delimiter,
+        decimal=settings.decimal,
+    )
 
 
 def _title(settings: Settings, name: str | None) -> str:
@@ -133,7 +153,7 @@ def _facts_of_file(user_file: UserFile | None) -> dict[str, Any]:
     )
 
 
-def _model_of_function(settings: Settings, user_file: UserFile, label: str | None) -> Model:
+def _model_of_function(settings: Settings, user_file: UserFile, label: str | None, embedding: Array | None) -> Model:
     """Create the cell of a function in a file; its sizes are those of the file, where it has some.
 
     Raises:
@@ -148,7 +168,7 @@ def _model_of_function(settings: Settings, user_file: UserFile, label: str | Non
         names = (*(n for n, row in table(Settings).items() if FOR_RANDOM_CELL in row.where), *SIZES)
         given |= {n for n in names if getattr(settings, n) != getattr(Settings(), n)}
     refuse_idle_settings(user_file, given)
-    cell = build(user_file, settings.hidden, _inputs(settings), settings.seed, settings.set)
+    cell = build(user_file, settings.hidden, _inputs(settings, embedding), settings.seed, settings.set)
     config = replace(settings, cell=f"{user_file.path.name}:{user_file.name}").config({"function"})
     if user_file.size("state_size") is not None:
         del config["hidden"]
@@ -156,7 +176,11 @@ def _model_of_function(settings: Settings, user_file: UserFile, label: str | Non
     facts = {**_facts_of_file(user_file), "settings": config["set"]}
     notes = tuple({"code": "GS-ASSUME", "message": a, "where": "model"} for a in assumptions)
     title = f"{user_file.name} of {user_file.path.name}, state size {cell.state_size}"
-    return Model(label or user_file.name, title, cell, settings, config, facts, notes)
+    fixed = {name: size for name, constant in SIZES.items() if (size := user_file.size(constant)) is not None}
+    if settings.data:
+        fixed.pop("input_size", None)  # that of the data
+    request = Request(str(settings.cell), settings, fixed)
+    return Model(label or user_file.name, title, cell, settings, config, facts, notes, embedding, request)
 
 
 def models_of_file(settings: Settings, target: Path) -> list[Model]:
@@ -180,6 +204,11 @@ def models_of_file(settings: Settings, target: Path) -> list[Model]:
                 raise _no_readout(checkpoint, chosen)
             head = read_readout(path, settings.readout, key=settings.key)
     models = [_model_of_layer(settings, checkpoint, layer, path.name, embedding) for layer in chosen]
+    named = str(target) if str(target) != "-" else ""
+    models = [
+        replace(m, request=Request(named, _alike(settings, checkpoint, layer)))
+        for m, layer in zip(models, chosen, strict=True)
+    ]
     if head is None:
         return models
     return [_closed(m, layer, head, several=len(chosen) > 1) for m, layer in zip(models, chosen, strict=True)]
@@ -208,6 +237,19 @@ def _model_of_layer(
     title += f", {layer.layers} layers" if isinstance(layer.cell, Stack) else ""
     config = settings.config({"checkpoint"})
     return Model(layer.name, title, layer.cell, settings, config, facts, tuple(notes), embedding)
+
+
+def _alike(settings: Settings, checkpoint: Checkpoint, layer: RecurrentLayer) -> Settings:
+    """Return the settings with which a cell with random weights is like a layer of a checkpoint."""
+    from_data = settings.data is not None  # the data decide on the number of inputs
+    return replace(
+        settings,
+        hidden=layer.hidden_size,
+        layers=layer.layers,
+        bidirectional=layer.bidirectional,
+        input_size=None if from_data else layer.cell.network.network_input_size,
+        layer=layer.name if len(checkpoint.layers) > 1 else settings.layer,
+    )
 
 
 def _closed(

@@ -16,6 +16,7 @@ from gradscope.options import FLAG, Pairs, table
 from gradscope.settings import Settings
 
 if TYPE_CHECKING:
+    from gradscope.maps.jacobian import Array
     from gradscope.result import Result
 
 
@@ -38,17 +39,53 @@ def kinds_of(targets: list[str]) -> set[str]:
     return model_kinds | ({"checkpoint"} if any(not target.endswith(".json") for target in rest) else set())
 
 
-def target_of(settings: Settings, target: str) -> Target:
-    """Return what an argument names."""
+def target_of(settings: Settings, target: str, targets: list[str]) -> Target:
+    """Return what an argument names.
+
+    Args:
+        settings: of all models.
+        target: the argument.
+        targets: all arguments; a cell looks tokens up in the embedding of a checkpoint among them.
+
+    Raises:
+        UsageError: it is neither a cell nor a file.
+        InputError: a file cannot be read.
+    """
     cell = _cell_of(target)
     if cell is not None:
         user = user_cell(target)
-        return Target(models_of_cell(_with(settings, *cell), user.label if user else target))
+        embedding, note = _embedding_of(settings, targets) if settings.embedding else (None, None)
+        models = models_of_cell(_with(settings, *cell), user.label if user else target, embedding)
+        return Target([replace(m, warnings=(*m.warnings, note)) if note else m for m in models])
     if target.endswith(".json"):
         return Target(saved=_saved(Path(target)))
     models = models_of_file(settings, Path(target))
     stem = Path(target).stem if target != "-" else "stdin"
     return Target([replace(m, label=stem if len(models) == 1 else f"{stem}:{m.label}") for m in models])
+
+
+def _embedding_of(settings: Settings, targets: list[str]) -> tuple[Array, dict[str, Any]]:
+    """Return the embedding that cells with random weights read, and a note on whose it is.
+
+    Raises:
+        UsageError: the only checkpoint comes through standard input, which cannot be read twice.
+        InputError: the embedding cannot be read.
+    """
+    from gradscope.files.layouts._load import read_embedding
+
+    assert settings.embedding is not None
+    checkpoints = [t for t in targets if _cell_of(t) is None and not t.endswith(".json")]
+    files = [t for t in checkpoints if t != "-"]
+    if not files:
+        raise UsageError(
+            "cells with random weights cannot read the embedding of a checkpoint from standard input",
+            "save the checkpoint to a file",
+        )
+    several = len(checkpoints) > 1
+    text = f"Tokens are looked up in '{settings.embedding}' of {shown(Path(files[0]).name)}"
+    text += ", the first checkpoint: each checkpoint reads its own." if several else "."
+    note = {"code": "GS-ASSUME" if several else "GS-NOTE", "message": text, "where": "input"}
+    return read_embedding(files[0], settings.embedding, key=settings.key), note
 
 
 def idle_notes(names: list[str], targets: list[str]) -> list[dict[str, Any]]:

@@ -22,7 +22,8 @@ from gradscope.settings import FOR_RANDOM_CELL, Settings
 if TYPE_CHECKING:
     from gradscope.checking.user_file import UserFile
 
-OF_INIT = ("init", "gain", "hidden", "layers", "residual", "norm", "seed")  # in compare options, and no settings
+# in compare options, and no settings of the cell
+OF_INIT = ("init", "gain", "hidden", "input_size", "layers", "residual", "norm", "seed")
 
 SIZES = {"hidden": "state_size", "input_size": "input_size"}  # settings, and the constants of a file that fix them
 GRAMMAR = re.compile(
@@ -117,7 +118,8 @@ def refuse_settings(text: str) -> None:
 
 def _two_settings_error(text: str, cell: str, settings: str) -> UsageError:
     pairs = [p.partition("=") for p in settings.split(",") if p.partition("=")[1]]
-    options = [f"--{k} {v}".removesuffix(" true") if k in OF_INIT else f"--set {k}={v}" for k, _, v in pairs]
+    rows = table(Settings)
+    options = [f"{rows[k].flag} {v}".removesuffix(" true") if k in OF_INIT else f"--set {k}={v}" for k, _, v in pairs]
     hint = f"analyze --cell {' '.join([cell, *options])}; compare takes them as they are here"
     return UsageError(f"'{text}': settings go to --set", hint)
 

@@ -10,10 +10,29 @@ from gradscope.report.strict import place
 
 if TYPE_CHECKING:
     from gradscope.analysis.reach import Reach
+    from gradscope.settings import Settings
 
 Document = dict[str, Any]
 WITHOUT_WEIGHTS = ("jacobians", "function")  # kinds of model of which no change is known
 NO_MODEL: Document = {"source": "python", "cell": "", "hidden_size": 0}
+
+
+@dataclass(frozen=True)
+class Request:
+    """How a model was asked for on the command line: what a suggested command repeats.
+
+    Attributes:
+        target: what `gradscope compare` calls the model, without its settings: "gru", "runs/model.pt"; "" where it has
+            no name there, as one that came through a pipe.
+        settings: the options, as given.
+        sizes: `hidden` and `input_size` that the file of a function fixes, for a cell beside it.
+        others: settings of the cells that were measured beside it in the same command.
+    """
+
+    target: str
+    settings: Settings
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    others: tuple[Settings, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -30,6 +49,7 @@ class Case:
         path_kinds: whether any of the gradient goes around recurrent weights, and whether any crosses such; None:
             unknown.
         state: the verdict's state, once it is known.
+        request: how the model was asked for; None where no command did.
     """
 
     answers: Mapping[str, Any]
@@ -40,6 +60,7 @@ class Case:
     forget_gates: Mapping[str, str] = field(default_factory=dict)
     path_kinds: tuple[bool, bool] | None = None
     state: str = ""
+    request: Request | None = None
 
     @property
     def reach(self) -> Reach:
@@ -61,11 +82,6 @@ class Case:
     def sampled(self) -> bool:
         """Whether the weights were drawn here, so that options for drawing them can be advised."""
         return bool(self.model["source"] == "init")
-
-    @property
-    def advisable(self) -> bool:
-        """Whether they were drawn in the default way, so that another initialisation can be advised."""
-        return self.sampled and self.config.get("init") == "pytorch" and not self.config.get("set")
 
     @property
     def measurable(self) -> bool:

@@ -15,7 +15,7 @@ from gradscope.networks.gate import gate_names, keep_signs
 from gradscope.networks.loop import Loop
 from gradscope.networks.network import Network
 from gradscope.networks.stack import Direction, Stack, cells_of
-from gradscope.report.case import Case
+from gradscope.report.case import Case, Request
 from gradscope.report.tables import count
 
 Document = dict[str, Any]
@@ -29,6 +29,7 @@ def case_of(
     *,
     known: Mapping[str, Any],
     name: str | None = None,
+    request: Request | None = None,
 ) -> Case:
     """Put answers together with what is known of the model.
 
@@ -39,13 +40,15 @@ def case_of(
         config: the document's `config`.
         known: fields of the document's `model` that the source of the network tells; they win over those it tells.
         name: the model in words; by its kind and size unless given.
+        request: how the command line asked for it.
     """
     model = _facts(cell) | dict(known)
     title = f"{name or _title(model)}, {count(chain.steps)}, seed {config['seed']}"
     if isinstance(cell, JacobianChain):
         return Case(answers, title, model, config)
     paths = _path_kinds(chain) if cells_of(cell) else None
-    return Case(answers, title, model, config, _keep_gates(cell, 1), _keep_gates(cell, -1), paths)
+    gates = _keep_gates(cell, 1), _keep_gates(cell, -1)
+    return Case(answers, title, model, config, *gates, paths, request=request)
 
 
 def _facts(cell: Network | JacobianChain) -> dict[str, Any]:

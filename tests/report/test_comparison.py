@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
 import numpy as np
 
 import gradscope
 from gradscope.api import Origin, run_analysis
+from gradscope.report.case import Request
 from gradscope.report.present import from_document
 from gradscope.settings import Settings
 
@@ -58,16 +60,19 @@ def test_a_loss_at_every_step_is_drawn_as_it_is_told():
 
 def test_names_of_a_file_are_words_to_a_shell():
     """A checkpoint names its layers; a command that is offered for pasting must not run what they say."""
-    origin = Origin({"source": "checkpoint", "path": "my model.pt", "layer": "x; rm -rf ~"}, {"data": "it's.npy"})
+    settings = Settings(layer="x; rm -rf ~", data=Path("a/it's.npy"))
+    request = Request("my model.pt", settings)
+    origin = Origin({"source": "checkpoint", "path": "my model.pt", "layer": "x; rm -rf ~"}, request=request)
     result = run_analysis(small(), None, Settings(steps=60, lags=0), origin=origin)
     (found,) = (f for f in result.verdict["findings"] if f["code"] == "GS-VANISHING")
     words = shlex.split(found["remedy"].partition(": ")[2])
     assert words[2] == "my model.pt"
     assert words[words.index("--layer") + 1] == "x; rm -rf ~"
-    assert words[words.index("--data") + 1] == "it's.npy"
+    assert words[words.index("--data") + 1] == "a/it's.npy"
 
 
 def test_a_piped_model_has_no_name_to_compare_by():
-    origin = Origin({"source": "checkpoint", "path": "standard input", "layer": "rnn"})
+    request = Request("", Settings(layer="rnn"))
+    origin = Origin({"source": "checkpoint", "path": "standard input", "layer": "rnn"}, request=request)
     result = run_analysis(small(), None, Settings(steps=60, lags=0), origin=origin)
-    assert not any("standard input" in f["remedy"] for f in result.verdict["findings"])
+    assert not any("compare" in f["remedy"] for f in result.verdict["findings"])

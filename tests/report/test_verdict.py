@@ -13,10 +13,11 @@ from gradscope.analysis.reach import Reach
 from gradscope.networks.cell import cell_class
 from gradscope.numerics.nonfinite import NonFinite
 from gradscope.report import verdict
-from gradscope.report.case import Case
+from gradscope.report.case import Case, Request
 from gradscope.report.model import times
 from gradscope.report.sections.paths import OPPOSED
 from gradscope.report.verdict import DECADES, HORIZON_STEPS, SHORTEST_STEPS
+from gradscope.settings import Settings
 
 LN10 = math.log(10)
 
@@ -47,6 +48,7 @@ class Evidence:
     cell: str = "gru"
     source: str = "init"
     settings: dict = field(default_factory=dict)
+    given: dict = field(default_factory=dict)  # of the command line
 
     def case(self):
         """Answers of analyses that say the same."""
@@ -79,9 +81,14 @@ class Evidence:
             answers["steps"] = SimpleNamespace(radius=np.array([self.step_radius]))
         file = {"path": "m.pt"} if self.source == "checkpoint" else {}
         model = {"source": self.source, "cell": self.cell, "hidden_size": self.hidden, "input_size": 32, **file}
+        model["settings"] = {}
         config = {"steps": 200, "batch": 8, "warmup": 50, "seed": 0, "input_scale": 1.0, "dtype": "float64"}
         config |= {"init": "pytorch", "remedies": True, **self.settings}
-        return Case(answers, "GRU, 8 units", model, config, self.keep_gates, self.forget_gates, self.path_kinds)
+        named, cell = ("m.pt", None) if file else (self.cell, self.cell)
+        given = Settings(cell=cell, hidden=self.hidden, init=self.settings.get("init"), **self.given)
+        request = None if self.source == "python" else Request(named, given)
+        gates = self.keep_gates, self.forget_gates
+        return Case(answers, "GRU, 8 units", model, config, *gates, self.path_kinds, request=request)
 
 
 def judge(e):
@@ -272,9 +279,17 @@ def test_remedies():
         (False, True),
         (False, False),
     ]
-    # what the user has set already is not advised, nor a command for what has no name on the command line
-    assert "chrono" not in remedy(settings={"init": "orthogonal"})
-    assert "chrono" not in remedy(source="python")
+    # another initialisation stays as it is, but for one bias; nothing is advised that the user has already
+    orthogonal = {"settings": {"init": "orthogonal"}}
+    assert "compare gru:init=orthogonal gru:init=orthogonal,update_bias=3" in remedy(**orthogonal)
+    assert "compare" not in remedy(**orthogonal, given={"set": {"update_bias": "3"}})
+    forgets = {"cell": "mgu", "keep_gates": {}, "forget_gates": {"f": "forget"}}
+    assert remedy(**orthogonal, **forgets).endswith("mgu:init=orthogonal,forget_bias=-3 --hidden 8")
+    chrono = {"settings": {"init": "chrono"}}
+    assert "tmax=30 gru:init=chrono,tmax=200" in remedy(**chrono, given={"set": {"tmax": "30"}})
+    assert "compare" not in remedy(**chrono)
+    # nor a command for what has no name on the command line
+    assert "compare" not in remedy(source="python")
 
 
 def test_dependencies_beyond():

@@ -50,7 +50,7 @@ def command(
     run(
         settings,
         output,
-        lambda: [target_of(settings, target) for target in targets],
+        lambda: [target_of(settings, target, targets) for target in targets],
         comparison=True,
         notes=lambda: idle_notes(of_cells, targets),
     )

@@ -102,8 +102,22 @@ def load_tokens(path: str | Path, *, key: str | None = None) -> NDArray[np.int64
     return np.atleast_2d(array).astype(np.int64)
 
 
-def width_of(path: str | Path, *, key: str | None = None, columns: str | None = None) -> int:
+def width_of(
+    path: str | Path,
+    *,
+    key: str | None = None,
+    columns: str | None = None,
+    delimiter: str | None = None,
+    decimal: str | None = None,
+) -> int:
     """Return the number of inputs that a file has: the last axis of its array, 1 for a single series.
+
+    Args:
+        path: the file, as for `load_inputs`.
+        key: likewise.
+        columns: likewise.
+        delimiter: likewise.
+        decimal: likewise.
 
     Raises:
         InputError: the file cannot be read, or is not safe.
@@ -111,7 +125,7 @@ def width_of(path: str | Path, *, key: str | None = None, columns: str | None = 
         UsageError: an option cannot be.
     """
     path, key = split_key(path) if key is None else (Path(path), key)
-    shape = _read(path, DataOptions(1, key, columns)).array.shape
+    shape = _read(path, DataOptions(1, key, columns, delimiter, decimal)).array.shape
     return shape[-1] if len(shape) > 1 else 1
 
 

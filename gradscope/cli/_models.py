@@ -205,10 +205,10 @@ def models_of_file(settings: Settings, target: Path) -> list[Model]:
             head = read_readout(path, settings.readout, key=settings.key)
     models = [_model_of_layer(settings, checkpoint, layer, path.name, embedding) for layer in chosen]
     named = str(target) if str(target) != "-" else ""
-    models = [
-        replace(m, request=Request(named, _alike(settings, checkpoint, layer)))
-        for m, layer in zip(models, chosen, strict=True)
-    ]
+    alike = [_alike(settings, layer) for layer in chosen]
+    if any(one != alike[0] for one in alike):  # no one cell is like all of them
+        alike = [replace(one, layer=layer.name) for one, layer in zip(alike, chosen, strict=True)]
+    models = [replace(m, request=Request(named, one)) for m, one in zip(models, alike, strict=True)]
     if head is None:
         return models
     return [_closed(m, layer, head, several=len(chosen) > 1) for m, layer in zip(models, chosen, strict=True)]
@@ -239,7 +239,7 @@ def _model_of_layer(
     return Model(layer.name, title, layer.cell, settings, config, facts, tuple(notes), embedding)
 
 
-def _alike(settings: Settings, checkpoint: Checkpoint, layer: RecurrentLayer) -> Settings:
+def _alike(settings: Settings, layer: RecurrentLayer) -> Settings:
     """Return the settings with which a cell with random weights is like a layer of a checkpoint."""
     from_data = settings.data is not None  # the data decide on the number of inputs
     return replace(
@@ -248,7 +248,6 @@ def _alike(settings: Settings, checkpoint: Checkpoint, layer: RecurrentLayer) ->
         layers=layer.layers,
         bidirectional=layer.bidirectional,
         input_size=None if from_data else layer.cell.network.network_input_size,
-        layer=layer.name if len(checkpoint.layers) > 1 else settings.layer,
     )
 
 
@@ -300,6 +299,6 @@ def existing_or_suggest(path: Path) -> None:
         raise UsageError(f"{shown(path)} is a Python file, not a checkpoint", f"to run it: --cell {shown(path)}")
     only_data = {*plugins.suffixes("data")} - {*plugins.suffixes("checkpoints")}
     if path.suffix.lower() in only_data and exists(path):
-        raise UsageError(f"{shown(path)} holds data, not a model", f"pass data with --data {path.name}")
+        raise UsageError(f"{shown(path)} holds data, not a model", f"pass data with --data {shown(path)}")
     if str(path) in plugins.names("cells") and not exists(path):
         raise UsageError(f"there is no file {shown(path)}", f"for the built-in cell, use --cell {path.name}")

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 SIZE = ("--hidden", "8", "--steps", "20", "--lags", "4")
@@ -216,3 +217,39 @@ def test_diagrams_of_several(run, tmp_path):
     text = drawn.read_text()
     assert "gru" in text
     assert "lstm.json" in text
+
+
+@pytest.fixture
+def tokens(tmp_path, checkpoint):
+    """Write a checkpoint with an embedding, and tokens."""
+    rng = np.random.default_rng(3)
+    embedding = rng.standard_normal((7, 3))
+    np.save(tmp_path / "t.npy", rng.integers(0, 7, (2, 20)))
+    return checkpoint(**{"emb.weight": embedding}), tmp_path / "t.npy", embedding
+
+
+def test_a_cell_reads_the_embedding_of_a_checkpoint(run, tokens, tmp_path):
+    """Its numbers are those on the rows that the tokens stand for, and its input size is the width of the embedding."""
+    path, ids, embedding = tokens
+    options = ("--hidden", "8", "--lags", "0", "--json")
+    done = run("compare", path, "gru", "--data", ids, "--embedding", "emb", *options)
+    assert (done.code, done.err) == (0, "")
+    of_file, of_cell = json.loads(done.out)["results"]
+    assert of_cell["model"]["input_size"] == of_file["model"]["input_size"] == 3
+    note = {"code": "GS-NOTE", "message": "Tokens are looked up in 'emb' of 'model.npz'.", "where": "input"}
+    assert note in of_cell["warnings"]
+    np.save(tmp_path / "x.npy", embedding[np.load(ids)])
+    alone = json.loads(run("analyze", "--cell", "gru", "--data", tmp_path / "x.npy", *options).out)
+    assert of_cell["metrics"] == alone["metrics"]
+
+
+def test_which_embedding_a_cell_reads(run, refused, tokens, checkpoint):
+    path, ids, embedding = tokens
+    other = checkpoint("other.npz", **{"emb.weight": 2 * embedding})
+    line = ("--data", ids, "--embedding", "emb", "--lags", "0")
+    done = run("compare", "rnn", other, path, *line)
+    note = "Tokens are looked up in 'emb' of 'other.npz', the first checkpoint: each checkpoint reads its own."
+    assert f"note (GS-ASSUME): rnn: {note}" in done.out
+    refused(2, "--embedding applies only to checkpoints", "compare", "rnn", "gru", *line)
+    refused(4, "the embedding 'emb' has width 3; the model has 5 inputs", "compare", path, "rnn:input_size=5", *line)
+    refused(2, ["cannot read the embedding", "save the checkpoint"], "compare", "rnn", "-", *line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gradscope.analysis.lyapunov import affordable
+from gradscope.analysis.memory import replayed_steps
 from gradscope.analysis.steps import FEWEST_SPECTRA, SPECTRA_WORK
 from gradscope.dynamics.budget import Plan, operations
 from gradscope.kernels.kinds import kernel_of
@@ -70,6 +71,7 @@ def operations_of(cell: Network, settings: Settings, plan: Plan) -> dict[str, fl
         # Jacobians of a function are matrices
         recurrent=sum(c.U.size for c in cells if c.U is not None) if cells else n**2,
         measured=measured,
+        replayed=replayed_steps(batch, measured),
         values=values,
         lags=min(settings.lags, measured),
         sequences=min(batch, affordable(plan.steps, n, values)),
@@ -79,5 +81,10 @@ def operations_of(cell: Network, settings: Settings, plan: Plan) -> dict[str, fl
 
 
 def calls_of(cell: Network, batch: int, steps: int) -> int:
-    """Return the number of calls of a user's function: for the run, and once for its Jacobians; 0 for other cells."""
-    return steps * batch * (1 + cell.jacobian_calls) if isinstance(cell, FunctionCell) else 0
+    """Return the number of calls of a user's function: for the run, once for its Jacobians, and for swaps of the past.
+
+    0 for other cells.
+    """
+    if not isinstance(cell, FunctionCell):
+        return 0
+    return steps * batch * (1 + cell.jacobian_calls) + replayed_steps(batch, steps)

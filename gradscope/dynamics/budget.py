@@ -125,7 +125,16 @@ class Plan:
 
 
 def operations(
-    plan: Plan, *, recurrent: int, measured: int, values: int, lags: int, sequences: int, spectra: int, paths: bool
+    plan: Plan,
+    *,
+    recurrent: int,
+    measured: int,
+    replayed: int = 0,
+    values: int,
+    lags: int,
+    sequences: int,
+    spectra: int,
+    paths: bool,
 ) -> dict[str, float]:
     """Return the number of floating-point operations of each part of a run, about.
 
@@ -136,6 +145,7 @@ def operations(
         plan: sizes of the run, n state variables among them.
         recurrent: numbers in the recurrent weights.
         measured: steps T, without the warm-up.
+        replayed: steps of single sequences that are run again, from another past.
         values: Lyapunov exponents, singular values and eigenvalues that are asked for, k of each.
         lags: at how many lags the product of the Jacobians is decomposed.
         sequences: along how many sequences Lyapunov exponents are measured.
@@ -147,7 +157,9 @@ def operations(
     """
     n, k, T = plan.state, values, measured  # noqa: N806  as in the formulas
     sweep = 2 * recurrent * T * plan.batch  # one cotangent of every sequence through every step
-    parts = {"running the cell": 2 * plan.weights * plan.steps * plan.batch, "gradients": sweep, "paths": paths * sweep}
+    step = 2 * plan.weights  # of one sequence
+    parts = {"running the cell": step * plan.steps * plan.batch, "gradients": sweep, "paths": paths * sweep}
+    parts["memory"] = step * replayed
     if plan.dense:
         jacobian = 2 * min(recurrent, n * n)  # times one column; the matrix of a step is formed where it is the smaller
         frame = 2 * n * k**2  # a QR decomposition of k columns (Golub & Van Loan 2013, section 5.2.9)

@@ -34,15 +34,15 @@ Document = dict[str, Any]
 
 # The order of what is there since version 1.0. What is not named comes after it, in the order of the names.
 ORDER = {
-    "metrics": "reach depth steps products lyapunov timescales facts paths",
-    "series": "gradients timescales steps products eigen lyapunov gates paths",
+    "metrics": "reach memory depth steps products lyapunov timescales facts paths",
+    "series": "gradients memory timescales steps products eigen lyapunov gates paths",
     "findings": "finite gradients verdict reach depth gates timescales paths steps lyapunov products",
     "warnings": "gradients reach",
-    "rows": "steps paths timescales facts",
+    "rows": "memory steps paths timescales facts",
     "tables": "reach remedies gradients depth products lyapunov gates paths",
     "comparison": "gradients products lyapunov",
 }
-PANELS = "decay layers eigenvalues product start lyapunov convergence gates times road crossings step".split()
+PANELS = "decay memory layers eigenvalues product start lyapunov convergence gates times road crossings step".split()
 
 
 def _rank(name: str, order: Sequence[str]) -> tuple[int, str]:

@@ -1,0 +1,134 @@
+"""What the network remembers: how much of a difference in the past is left at the end of the run."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from gradscope.report.case import Case
+from gradscope.report.curves import STYLES
+from gradscope.report.fields import array, choice, integer, number, numbers, record
+from gradscope.report.model import Curve, Level, Panel, share
+from gradscope.report.numbers import finite_median, floats, spread
+from gradscope.report.tables import between, count
+
+if TYPE_CHECKING:
+    from gradscope.analysis.memory import Memory
+
+METRICS = {
+    "memory_length": number(
+        "Lag, in steps, from which a difference in the past leaves less than reach_threshold of itself in the final "
+        "state; null if it does not end within the run, or is not determined (see series.memory.state).",
+        optional=True,
+        minimum=0,
+    ),
+}
+SERIES = {
+    "memory": record(
+        "The past of a sequence is replaced by another, a number of steps before the end of the run, and its own "
+        "inputs follow: distance of the final states, relative to the distance where the past was replaced.",
+        {
+            "state": choice(
+                "Whether a difference in the past is left at the end of the run. chaotic: tiny perturbations grow to "
+                "the distance of independent runs, or steadily.",
+                "remembers",
+                "forgets",
+                "chaotic",
+                "unknown",
+            ),
+            "length_ci95": array(
+                "95 % confidence interval of memory_length, steps, jackknife over orbits; null if not determined.",
+                number("", null=False),
+                null=True,
+                minItems=2,
+                maxItems=2,
+            ),
+            "past": choice(
+                "Where another past comes from: the other sequences, or, where there is one orbit, the same sequence "
+                "at other times.",
+                "sequences",
+                "times",
+            ),
+            "lag": array("Steps before the end of the run at which the past is replaced.", integer("", minimum=1)),
+            "ratio": numbers("Root mean square over sequences; null: the states were the same at that lag."),
+            "median": numbers("Median over sequences."),
+            "p05": numbers("5th percentile over sequences."),
+            "p95": numbers("95th percentile over sequences."),
+            "log10_perturbation": numbers(
+                "Growth of a tiny perturbation of the first state in as many steps, log10, median of the sequences in "
+                "which something is left of it."
+            ),
+            "independent_distance": number("Distance of final states of independent runs, root mean square."),
+        },
+        optional=True,
+    ),
+}
+
+Document = dict[str, Any]
+
+
+def metrics(memory: Memory, case: Case) -> Document:
+    """Return the memory length."""
+    return {"memory_length": memory.steps}
+
+
+def series(memory: Memory, case: Case) -> Document:
+    """Return what is left of a difference in the past, by lag."""
+    document = {
+        "state": memory.state,
+        "length_ci95": list(memory.interval) if memory.interval else None,
+        "past": memory.past,
+        "lag": memory.lags.tolist(),
+        "ratio": floats(memory.distance),
+        **spread(memory.ratio),
+        "log10_perturbation": finite_median(memory.growth),
+        "independent_distance": memory.independent,
+    }
+    return {"memory": document}
+
+
+def rows(document: Document) -> list[tuple[Any, ...]]:
+    """Return the row of the memory length in the first table."""
+    m = document["series"].get("memory")
+    if m is None:
+        return []
+    length, interval = document["metrics"]["memory_length"], m["length_ci95"]
+    notes = {
+        "remembers": f"no end within {count(document['series']['timestep'][-1])}",
+        "chaotic": "not determined: tiny perturbations of the state grow",
+        "unknown": "not determined",
+    }
+    note = notes.get(m["state"], "")
+    if length is not None:
+        wide = interval is not None and f"{interval[0]:.3g}" != f"{interval[1]:.3g}"
+        ends = f", 95 % CI {between(*interval)}" if wide else ""
+        note = f"steps{ends}, until {share(document['metrics']['reach_threshold'])} of a difference is left"
+    return [("memory length", length, note)]
+
+
+def panels(document: Document) -> list[Panel]:
+    """Return what is left of a difference in the past, and of a tiny perturbation, by lag."""
+    m = document["series"].get("memory")
+    if m is None:
+        return []
+    lags, bar = m["lag"], document["metrics"]["reach_threshold"]
+    others = "other sequences" if m["past"] == "sequences" else "the same orbit at other times"
+    ratio = Curve("past replaced", lags, _log10(m["ratio"]), _log10(m["p05"]), _log10(m["p95"]))
+    tiny = Curve("tiny perturbation", lags, m["log10_perturbation"], role=1, style=STYLES[1], weight="thin")
+    return [
+        Panel(
+            "memory",
+            "Memory: distance of the final states after the past is replaced",
+            "steps back",
+            "distance relative to that at the replacement",
+            curves=(ratio, tiny),
+            levels=(Level(math.log10(bar), share(bar)),),
+            log10=True,
+            log_x=True,
+            note=f"root mean square over sequences; band: 5 to 95 %; another past: {others}",
+        )
+    ]
+
+
+def _log10(values: list[float | None]) -> list[float | None]:
+    return [math.log10(x) if x else None for x in values]

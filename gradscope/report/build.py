@@ -7,14 +7,13 @@ from typing import Any
 
 from gradscope._version import __version__
 from gradscope.report.case import Case
-from gradscope.report.model import share
+from gradscope.report.comparison import order_by_reach, sentence
 from gradscope.report.remedy import Remedy, with_remedies
 from gradscope.report.section import documented
 from gradscope.report.strict import record, strict
 from gradscope.report.verdict import Verdict, judge
 
 SCHEMA_VERSION = "1.0"
-NAMED = 5  # models that the sentence of a comparison names
 
 Document = dict[str, Any]
 
@@ -56,39 +55,13 @@ def analysis_document(case: Case, notes: list[Document], remedies: tuple[Remedy,
 
 def comparison_document(results: list[Document], names: list[str], config: Document) -> Document:
     """Build the document of kind "comparison" from documents of kind "analysis"."""
-    order = sorted(range(len(results)), key=lambda i: -_reached(results[i]))
-    first, *rest = [(_title(results[i], names[i]), _far(results[i])) for i in order[:NAMED]]
-    others = [f"{name} {far}" for name, far in rest]
-    if len(order) > NAMED:
-        others.append(f"the other {len(order) - NAMED} at most {_reached(results[order[NAMED - 1]])}")
-    bars = {r["metrics"]["reach_threshold"] for r in results}
-    bar = share(bars.pop()) if len(bars) == 1 else "the threshold fraction"
-    lengths = {_steps(r) for r in results}
-    seed = {r["config"].get("seed") for r in results}
-    facts = [f"{lengths.pop()} steps"] if len(lengths) == 1 else []
-    facts += [f"seed {seed.pop()}"] if len(seed) == 1 else []
-    tail = f" ({', '.join(facts)})" if facts else ""
-    plural = "step" if _reached(results[order[0]]) == 1 else "steps"
-    sentence = ", ".join([f"{first[0]} keeps {bar} of the gradient for {first[1]} {plural}", *others]) + tail
     return envelope("comparison", config) | {
-        "verdict": {"sentence": sentence, "order": [names[i] for i in order]},
+        "verdict": {"sentence": sentence(results, names), "order": [names[i] for i in order_by_reach(results)]},
         "results": [
             {"name": n} | {k: v for k, v in r.items() if k != "run"} for n, r in zip(names, results, strict=True)
         ],
         "warnings": _unlike(results),
     }
-
-
-def _far(result: Document) -> str:
-    reached = _reached(result)
-    return f"all {reached}" if reached == _steps(result) else str(reached)
-
-
-def _title(result: Document, name: str) -> str:
-    """Return the name of a model in a sentence: "GRU" for the cell gru, and what the user wrote otherwise."""
-    model = result["model"]
-    builtin = model["source"] == "init" and "path" not in model and name == model["cell"]
-    return name.upper().replace("_", " ") if builtin else name
 
 
 def _unlike(results: list[Document]) -> list[Document]:
@@ -106,15 +79,6 @@ def _unlike(results: list[Document]) -> list[Document]:
         return []
     text = f"The models were run with different settings: {'; '.join(differences)}."
     return [{"code": "GS-UNLIKE", "message": text, "where": "config"}]
-
-
-def _reached(result: Document) -> int:
-    reach = result["metrics"]["reach"]
-    return reach if isinstance(reach, int) else 0
-
-
-def _steps(result: Document) -> int:
-    return int(result["series"]["timestep"][-1])
 
 
 def _verdict(verdict: Verdict) -> Document:

@@ -10,6 +10,7 @@ from typing import Any
 
 from gradscope.errors import InputError
 from gradscope.report import section
+from gradscope.report.comparison import order_in_table
 from gradscope.report.model import Column, Finding, Report, Table
 from gradscope.settings import footer_parts
 
@@ -87,17 +88,17 @@ def _comparison(document: Document) -> Report:
         Column("skip path", ".2f"),
     )
     rows = []
-    for name in document["verdict"]["order"]:
-        r = next(r for r in results if r["name"] == name)
+    ordered = [results[i] for i in order_in_table(results, [r["name"] for r in results])]
+    for r in ordered:
         m = r["metrics"]
         share = m.get("around_share")
-        rows.append((name, r["verdict"]["state"], m["reach"], m["half_life"], m["rate"], m["log10_gain"], share))
+        rows.append((r["name"], r["verdict"]["state"], m["reach"], m["half_life"], m["rate"], m["log10_gain"], share))
     numbers = Table("comparison", columns, tuple(rows))
     return Report(
         kind="comparison",
         sentence=document["verdict"]["sentence"],
         findings=_grouped(document),
-        tables=(numbers, *_remedies_of(results, document["verdict"]["order"])),
+        tables=(numbers, *_remedies_of(ordered)),
         data=numbers,
         panels=section.comparison(results),
         footer=footer(document),
@@ -105,10 +106,10 @@ def _comparison(document: Document) -> Report:
     )
 
 
-def _remedies_of(results: list[Document], order: list[str]) -> list[Table]:
+def _remedies_of(results: list[Document]) -> list[Table]:
     """Return the best change of each model that changes were tried of."""
     rows: list[tuple[Any, ...]] = []
-    for r in sorted(results, key=lambda r: order.index(r["name"])):
+    for r in results:
         tried = r.get("remedies", [])
         if tried and tried[0]["helps"]:
             top = tried[0]
@@ -128,7 +129,8 @@ def _remedies_of(results: list[Document], order: list[str]) -> list[Table]:
 
 
 COMPUTED = ("GS-VANISHING", "GS-EXPLODING")  # whose remedy holds numbers where --remedies was given
-FIRST = ("GS-NONFINITE", "GS-LEFT-OUT", "GS-ASSUME")  # what has to be known or mended before the rest is read
+# What has to be known or mended before the rest is read, and what is worst of the rest.
+FIRST = {"GS-NONFINITE": 0, "GS-LEFT-OUT": 0, "GS-ASSUME": 0, "GS-EXPLODING": 1}
 
 
 def _grouped(document: Document) -> tuple[Finding, ...]:
@@ -140,7 +142,7 @@ def _grouped(document: Document) -> tuple[Finding, ...]:
                 f = replace(f, remedy=f"{r['name']}: {f.remedy}")
             if f.level != "info" or f.code in COMPARISON_NOTES:
                 groups.setdefault(f.code, []).append((r["name"], f))
-    ordered = sorted(groups.values(), key=lambda g: g[0][1].code not in FIRST)
+    ordered = sorted(groups.values(), key=lambda g: FIRST.get(g[0][1].code, len(FIRST)))
     whole = [Finding(w["code"], "note", w["message"]) for w in document["warnings"]]
     return tuple(whole + [_gathered(group) for group in ordered])
 

@@ -83,7 +83,12 @@ COMPARISON: Fields = {
         "The verdict.",
         {
             "sentence": string("The verdict in one sentence."),
-            "order": array("Names of the models, largest reach first.", string("")),
+            "order": array(
+                "Names of the models, largest reach first; of the same reach, those that explode last, since an "
+                "exploding gradient reaches the whole run; models whose reach is null, or that are nonfinite, at the "
+                "end.",
+                string(""),
+            ),
         },
     ),
     "results": array("One analysis per model, in the given order.", ref("One of the models.", "result"), minItems=1),

@@ -253,3 +253,31 @@ def test_which_embedding_a_cell_reads(run, refused, tokens, checkpoint):
     refused(2, "--embedding applies only to checkpoints", "compare", "rnn", "gru", *line)
     refused(4, "the embedding 'emb' has width 3; the model has 5 inputs", "compare", path, "rnn:input_size=5", *line)
     refused(2, ["cannot read the embedding", "save the checkpoint"], "compare", "rnn", "-", *line)
+
+
+def test_one_chain_of_many_that_explodes(run, tmp_path):
+    """A file of 24 recurrent layers: the first line names the one, within two lines of a terminal."""
+    rng, arrays = np.random.default_rng(0), {}
+    for i in range(24):
+        scale = 2.5 if i == 17 else 0.4
+        arrays |= {
+            f"encoder.{i}.weight_ih_l0": np.full((4, 2), 1e-3),
+            f"encoder.{i}.weight_hh_l0": scale * np.linalg.qr(rng.standard_normal((4, 4)))[0],
+        }
+    np.savez(tmp_path / "m.npz", **arrays)
+    done = run(
+        "analyze", tmp_path / "m.npz", "--input-scale", "1e-9", "--steps", "12", "--warmup", "0", "--lags", "0", "-q"
+    )
+    start = (
+        "encoder.17 explodes (its gradient grows 6.0e4-fold); encoder.0 to encoder.23 keep 0.1 % of the gradient for"
+    )
+    assert done.out.startswith(start)
+    assert len(done.out) <= 2 * 80
+
+
+def test_the_order_of_a_run_does_not_depend_on_what_is_typed_first(run, checkpoint):
+    paths = [checkpoint(f"epoch{i}.npz", scale=0.3 + 0.01 * i) for i in range(12)]
+    done = run("compare", *paths[6:], *paths[:6], "--steps", "30", "--lags", "0")
+    table = done.out.partition("\ncomparison\n")[2].splitlines()[1:13]
+    assert [line.split()[0] for line in table] == [f"epoch{i}" for i in range(12)]
+    assert done.out.startswith("epoch0 to epoch11 keep 0.1 % of the gradient for ")

@@ -49,7 +49,7 @@ def try_changes(
     before, state, far = answers["gradients"].followed.state, state_of(Case(answers)), answers["reach"]
     if state not in KINDS:
         return ()
-    base = Base(state, far.rate, bool(np.isneginf(before[0]).all()))
+    base = Base(state, far.rate, bool(np.isneginf(before[0]).all()), far.reach)
     missing_factor = math.inf if far.rate is None else math.exp(min(-far.rate, LARGEST))
     remedies = []
     changes = changes_of(missing_factor, far.steps)
@@ -59,9 +59,9 @@ def try_changes(
         along = joined(answers["orbits"][after["gradients"].sequences], after["orbits"])
         shift = rate_change(before, after["gradients"].norms.state, along)
         new, r = state_of(Case(after)), after["reach"]
-        better = helps(base, new, r.rate, shift)
+        better = helps(base, new, r.rate, shift, r.reach)
         remedies.append(Remedy(name, new, r.rate, r.interval, shift, r.reach, r.log10_gain, better))
-    return best(tuple(remedies))
+    return best(tuple(remedies), state)
 
 
 def _gradients(chain: JacobianChain, loss: Loss, threshold: float) -> dict[str, Any]:

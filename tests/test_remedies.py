@@ -1,5 +1,6 @@
 """Remedies are computed: every number is that of an independent analysis of the changed cell."""
 
+import dataclasses
 import json
 import math
 
@@ -260,12 +261,64 @@ def test_help(base, state, rate, change, expected):
     assert helps(base, state, rate, change) is expected
 
 
+@pytest.mark.parametrize(
+    ("base", "state", "rate", "reach", "expected"),
+    [
+        (Base("vanishing", -0.5, False, 8), "vanishing", -0.5, 40, True),
+        (Base("vanishing", -0.5, False, 8), "vanishing", -0.6, 16, True),  # farther at first, and then a steeper fall
+        (Base("vanishing", -0.5, False, 8), "vanishing", -0.6, 15, False),
+        (Base("vanishing", -0.5, False, 2), "vanishing", -0.6, 6, False),  # four steps more
+        (Base("vanishing", -0.5, False, 2), "vanishing", -0.6, 7, True),
+        (Base("vanishing", -0.5, False, 8), "inconclusive", 0.6, 200, False),  # grows faster than it shrank
+        (Base("vanishing", -0.5, False, 8), "inconclusive", 0.1, 200, True),
+        (Base("vanishing", -0.5, False, 8), "exploding", 0.1, 200, False),
+        (Base("vanishing", -0.5, False, 8), "nonfinite", None, None, False),
+        (Base("vanishing", None, False, 8), "vanishing", None, 40, True),  # some gradients are zero, before and after
+        (Base("vanishing", -0.5, False, None), "vanishing", -0.5, 40, False),
+        (Base("vanishing", -0.5, False, 8), "stable", -0.01, 12, True),
+        (Base("exploding", 0.5, False, 200), "stable", 0.01, 200, True),
+        (Base("exploding", 0.5, False, 20), "exploding", 0.5, 200, False),
+    ],
+)
+def test_a_clearly_larger_reach_or_a_better_verdict_helps(base, state, rate, reach, expected):
+    """Without an interval of the change of the rate."""
+    assert helps(base, state, rate, None, reach) is expected
+
+
+def test_a_larger_reach_is_what_sentence_and_table_say():
+    """Relu units that one input shuts: the gradient is zero beyond, and before that it falls by U a step.
+
+    The rate over the run is not determined with either U; 0.5^9 and 0.9^59 are the last powers above 0.001, for the
+    input at step 60 of 120 shuts the units.
+    """
+    n = 4
+
+    class Shut(cell_class("rnn")):
+        def changes(self, missing_factor, steps):
+            return {"slower decay": lambda: self.replace(U=0.9 * np.eye(n))}
+
+    weights = {"W": np.eye(n), "U": 0.5 * np.eye(n), "b_ih": np.ones(n), "b_hh": np.zeros(n)}
+    inputs = np.random.default_rng(0).random((4, 120, n))
+    inputs[:, 60] = -1e3
+    result = analyze(Shut(**weights, activation="relu"), inputs, remedies=True, lags=0)
+    (row,) = result.document["remedies"]
+    assert (result.metrics["reach"], row["reach"], row["rate"], row["helps"]) == (9, 59, None, True)
+    said = finding(result, "GS-VANISHING")["remedy"]
+    assert said.startswith("With slower decay the reach changes from 9 to 59 steps: still vanishing")
+    note = finding(result, "GS-REMEDIES")["message"]
+    assert note.startswith("1 of 1 changes tried helps: it, alone and on the same inputs, at least doubles the reach.")
+    assert "yes" in next(line for line in result.render("text").splitlines() if line.startswith("slower decay"))
+
+
 def test_order():
     def row(name, rate, good):
         return Remedy(name, "vanishing", rate, None, None, 1, -1.0, good)
 
     rows = (row("a", None, False), row("b", 0.001, False), row("c", -0.3, True), row("d", 0.1, True))
-    assert [r.change for r in best(rows)] == ["d", "c", "b", "a"]
+    assert [r.change for r in best(rows, "vanishing")] == ["d", "c", "b", "a"]
+    far = dataclasses.replace(row("e", -0.5, True), reach=40)
+    assert [r.change for r in best((*rows, far), "vanishing")] == ["e", "d", "c", "b", "a"]
+    assert [r.change for r in best((*rows, far), "exploding")] == ["d", "c", "e", "b", "a"]
 
 
 def test_sequences_are_paired():

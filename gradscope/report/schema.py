@@ -19,6 +19,7 @@ from gradscope.report.fields import (
     ref,
     string,
 )
+from gradscope.report.remedy import LARGER_REACH, MORE_STEPS
 from gradscope.report.sections.reach import METRICS as REACH
 from gradscope.report.verdict import DECADES, HORIZON_STEPS
 from gradscope.settings import config_schema
@@ -59,8 +60,9 @@ ANALYSIS: Fields = {
     ),
     "metrics": ref("Scalar metrics.", "metrics"),
     "remedies": array(
-        "Effect of changes of the weights, each alone and on the same inputs, best first: those that help, by "
-        "distance of the rate from zero. Only with --remedies; empty if no change was tried, and a finding "
+        "Effect of changes of the weights, each alone and on the same inputs, best first: those that help, by reach "
+        "(if the gradient vanishes), then by distance of the rate from zero. Only with --remedies; empty if no change "
+        "was tried, and a finding "
         "states why.",
         ref("A change of the weights.", "remedy"),
         optional=True,
@@ -343,9 +345,11 @@ DEFINITIONS = {
             "reach": REACH["reach"],
             "log10_gain": REACH["log10_gain"],
             "helps": boolean(
-                "Whether the rate comes nearer to zero from the side that it was on, by more than "
-                "rate_change_ci95 leaves open, and the verdict does not become the opposite or nonfinite. A "
-                "gradient that was exactly zero in every sequence is helped by any that is not."
+                "Whether the rate comes nearer to zero from the side that it was on, by more than rate_change_ci95 "
+                "leaves open, or the verdict becomes stable, or, if the gradient vanishes, the reach becomes at least "
+                f"{LARGER_REACH} times as large and {MORE_STEPS} steps larger; and the verdict does not become the "
+                "opposite or nonfinite. A gradient that was exactly zero in every sequence is helped by any that is "
+                "not."
             ),
         },
     ),

@@ -62,8 +62,7 @@ ANALYSIS: Fields = {
     "remedies": array(
         "Effect of changes of the weights, each alone and on the same inputs, best first: those that help, by reach "
         "(if the gradient vanishes), then by distance of the rate from zero. Only with --remedies; empty if no change "
-        "was tried, and a finding "
-        "states why.",
+        "was tried, and a finding states why.",
         ref("A change of the weights.", "remedy"),
         optional=True,
     ),

@@ -19,7 +19,7 @@ from torch.nn import functional
 from gradscope.dynamics.trajectory import run
 from gradscope.networks.cell import Cell
 
-UPDATES = 800  # budget of a training
+UPDATES = 1000  # budget of a training
 BATCH = 32  # sequences of an update
 RATE = 4e-3  # learning rate of Adam
 CLIP = 1.0  # largest norm of the gradient of all parameters
@@ -42,12 +42,11 @@ class Steps(nn.Module):
         self.states = states
         self.W = nn.Parameter(torch.from_numpy(np.array(cell.W)))
         self.U = None if cell.U is None else nn.Parameter(torch.from_numpy(np.array(cell.U)))
-        self.b_ih = nn.Parameter(torch.from_numpy(np.array(cell.b_ih)))
-        self.b_hh = nn.Parameter(torch.from_numpy(np.array(cell.b_hh)))
+        self.b_ih = nn.Parameter(torch.from_numpy(np.array(cell.bias)))  # both biases; b_hh is None
 
     def forward(self, x: Tensor) -> tuple[Tensor, None]:
         """Return h of every step, as a module of torch.nn does; inputs and states are (T, B, *)."""
-        return self.states(x @ self.W.T + (self.b_ih + self.b_hh), self.U), None
+        return self.states(x @ self.W.T + self.b_ih, self.U), None
 
 
 def ugrnn(p: Tensor, U: Tensor | None) -> Tensor:

@@ -5,11 +5,11 @@ BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: help run test test-formats check format docs transcripts coverage-study bench clean
+.PHONY: help run test test-formats check format docs transcripts coverage-study prediction-study bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 ifdef UV
@@ -39,6 +39,9 @@ test-formats: $(VENV)/.installed-test $(VENV)/.installed-formats ## compare with
 
 coverage-study: $(VENV)/.installed-core ## count how often error bars hold the truth; minutes; writes a page
 	$(BIN)/python tests/benchmarks/coverage_study.py $(ARGS)
+
+prediction-study: $(VENV)/.installed-core $(VENV)/.installed-bench ## who learns, and what was measured before; hours
+	$(BIN)/python tests/benchmarks/prediction_study.py $(ARGS)
 
 bench: $(VENV)/.installed-core $(VENV)/.installed-bench ## speed beside PyTorch and JAX; a quarter of an hour
 	$(BIN)/python tests/benchmarks/bench.py $(ARGS)

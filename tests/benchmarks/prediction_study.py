@@ -4,6 +4,7 @@
     python tests/benchmarks/prediction_study.py measure   # of the networks that were trained, before training
     python tests/benchmarks/prediction_study.py trained   # of networks that solve their task, after training
     python tests/benchmarks/prediction_study.py report    # writes docs/explanation/prediction.md from the record
+    python tests/benchmarks/prediction_study.py           # all of it
 
 Every phase appends a line to its record for each piece of work that is done, and skips what the record has. Weights
 are drawn, and data made, from seeds of the network's index: nothing but the record passes from phase to phase, except
@@ -15,9 +16,8 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import prediction_grid as grid
@@ -25,25 +25,17 @@ import prediction_record as record
 
 WEIGHTS = record.HERE.parents[1] / "build" / "prediction"
 SAVED = 800  # of the first so many networks, the trained weights of those that solve their task are saved
-SECOND = 4  # one in so many networks is trained twice, whatever comes out; and all that are near the boundary
-NEAR = 0.15  # of the way from chance to a perfect score: a network that gets there has learned something
 
 
-def near_boundary(line: Mapping[str, Any], budget: int) -> bool:
-    """Whether another seed might have changed what came out of a training: slow to learn, or more than chance."""
-    if line["solved"]:
-        return bool(line["updates"] > budget / 2)
-    chance = grid.TASKS[line["task"]].chance
-    return line["best"] is not None and bool(line["best"] > chance + NEAR * (1 - chance))
+def train(folder: Path, networks: int, weights: Path = WEIGHTS, part: tuple[int, int] = (0, 1)) -> int:
+    """Train the networks that the record lacks; return how many trainings that were.
 
-
-def trained_again(line: Mapping[str, Any], budget: int) -> bool:
-    """Whether a network is trained with a second seed, from the line of the first."""
-    return line["index"] % SECOND == 0 or near_boundary(line, budget)
-
-
-def train(folder: Path, networks: int, weights: Path = WEIGHTS) -> int:
-    """Train the networks that the record lacks; return how many trainings that were."""
+    Args:
+        folder: where the record is.
+        networks: the first so many are trained.
+        weights: where trained weights are saved.
+        part: (i, n): only each n-th network from the i-th on, so that n processes can share the work and the record.
+    """
     import prediction_training as training
     import torch
 
@@ -55,9 +47,9 @@ def train(folder: Path, networks: int, weights: Path = WEIGHTS) -> int:
     for first in {grid.network(i).cell: grid.network(i) for i in range(len(grid.CELLS) * len(grid.TASKS))}.values():
         print(f"{first.cell}: states of PyTorch and gradscope differ by {training.check_states(first):.1e}", flush=True)
     count = 0
-    for index in range(networks):
+    for index in range(part[0], networks, part[1]):
         for seed in (0, 1):
-            if (index, seed) in done or (seed and not trained_again(done[index, 0], training.UPDATES)):
+            if (index, seed) in done or (seed and not grid.trained_again(done[index, 0])):
                 continue
             network, began = grid.network(index), time.perf_counter()
             result, arrays = training.train(network, seed)
@@ -72,14 +64,66 @@ def train(folder: Path, networks: int, weights: Path = WEIGHTS) -> int:
     return count
 
 
+def measure(folder: Path, networks: int) -> int:
+    """Measure the untrained networks that the record lacks, of those that were trained; return how many."""
+    import prediction_measures as measures
+
+    path = record.path_of(folder, record.MEASURES)
+    done = {line["index"] for line in record.lines(path)}
+    trained = {line["index"] for line in record.lines(record.path_of(folder, record.TRAININGS))}
+    chosen = [i for i in sorted(trained - done) if i < networks]
+    for index in chosen:
+        network = grid.network(index)
+        record.append(path, {"index": index} | measures.measures(network, network.create()))
+    return len(chosen)
+
+
+def measure_trained(folder: Path, networks: int, weights: Path = WEIGHTS) -> int:
+    """Measure trained networks that solve their task, of which weights are saved; return how many."""
+    import prediction_measures as measures
+
+    path = record.path_of(folder, record.TRAINED)
+    done = {line["index"] for line in record.lines(path)}
+    saved = {int(file.stem): file for file in weights.glob("*.npz")}
+    chosen = [i for i in sorted(saved.keys() - done) if i < networks]
+    for index in chosen:
+        network = grid.network(index)
+        record.append(path, {"index": index} | measures.reported(network, measures.trained(network, saved[index])))
+    return len(chosen)
+
+
+def report(folder: Path) -> None:
+    """Write the tables of the page from the record."""
+    import prediction_page as page
+
+    study = page.study_of(folder)
+    page.PAGE.write_text(page.written(page.PAGE.read_text(encoding="utf-8"), study), encoding="utf-8")
+    print(f"{len(study.networks)} networks, {len(study.trained)} trained ones; written to {page.PAGE}")
+
+
+PHASES = ("train", "measure", "trained", "report")
+
+
 def main(arguments: Sequence[str]) -> None:
-    """Run a phase."""
+    """Run phases, all of them unless some are named."""
     parser = argparse.ArgumentParser(description="what measures of untrained networks say about training")
-    parser.add_argument("phase", choices=("train",))
+    parser.add_argument("phases", nargs="*", metavar="PHASE", help=f"{', '.join(PHASES)}; all unless given")
     parser.add_argument("--networks", type=int, default=grid.NETWORKS, help="the first so many networks of the grid")
     parser.add_argument("--folder", type=Path, default=record.HERE, help="where the record is")
+    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="where the weights of trained networks are")
+    parser.add_argument("--part", default="0/1", metavar="I/N", help="train each N-th network from the I-th on")
     options = parser.parse_args(arguments)
-    train(options.folder, options.networks)
+    phases = options.phases or PHASES
+    if unknown := set(phases) - set(PHASES):
+        parser.error(f"no phase {', '.join(sorted(unknown))}; there are {', '.join(PHASES)}")
+    if "train" in phases:
+        train(options.folder, options.networks, options.weights, tuple(map(int, options.part.split("/"))))
+    if "measure" in phases:
+        measure(options.folder, options.networks)
+    if "trained" in phases:
+        measure_trained(options.folder, options.networks, options.weights)
+    if "report" in phases:
+        report(options.folder)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ from torch.nn import functional
 from gradscope.dynamics.trajectory import run
 from gradscope.networks.cell import Cell
 
-UPDATES = 1000  # budget of a training
 BATCH = 32  # sequences of an update
 RATE = 1e-3  # learning rate of Adam: with 4e-3, vanilla networks leave what they were initialised to
 CLIP = 1.0  # largest norm of the gradient of all parameters
@@ -115,19 +114,20 @@ def check_states(network: grid.Network) -> float:
     return difference
 
 
-def train(network: grid.Network, seed: int, updates: int = UPDATES) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def train(network: grid.Network, seed: int, updates: int | None = None) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Train a network until it solves its task, or until the budget is used up.
 
     Args:
         network: the network.
         seed: seed of the training: the readout, and the order of the data.
-        updates: the budget.
+        updates: the budget; that of the task unless given.
 
     Returns:
         {"solved", "updates", "score", "best"} and the weights at the end, those of the readout included. The score
         is the accuracy, or the share of the variance that is explained, on the last fresh sequences.
     """
     task = grid.TASKS[network.task]
+    budget = updates or task.updates
     torch.manual_seed(int(network.rng(1, seed).integers(1 << 31)))
     layer = module(network.create(), network.cell).float()
     readout = nn.Linear(network.hidden, task.classes or 1)
@@ -135,7 +135,7 @@ def train(network: grid.Network, seed: int, updates: int = UPDATES) -> tuple[dic
     adam = torch.optim.Adam(parameters, lr=RATE, foreach=True)
     data, fresh = network.rng(2, seed), network.rng(3, seed)
     best, score, passed, done = -math.inf, math.nan, 0, 0
-    while done < updates and passed < TWICE:
+    while done < budget and passed < TWICE:
         x, y = _drawn(network, BATCH, data)
         loss = _loss(task, readout(layer(x)[0][-1]), y)
         adam.zero_grad()

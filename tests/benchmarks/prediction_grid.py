@@ -22,11 +22,11 @@ INPUTS = 4  # two channels that carry symbols, and two of noise
 NOISE = 1.0  # standard deviation of the channels of noise
 NETWORKS = 2400  # of a whole study
 
-SECOND = 4  # one in so many networks is trained twice, whatever comes out; and all that are near the boundary
+SECOND = 5  # one in so many networks is trained twice, whatever comes out; and all that are near the boundary
 NEAR = 0.15  # of the way from chance to a perfect score: a network that gets there has learned something
 
 # Delay in steps: relative frequency. Long ones cost the most.
-DELAYS = {10: 2, 15: 2, 20: 3, 30: 4, 40: 4, 60: 4, 100: 3, 200: 2}
+DELAYS = {10: 2, 15: 2, 20: 3, 30: 4, 40: 4, 60: 4, 100: 2, 200: 1}
 HIDDEN = (16, 24, 32, 48, 64, 96)
 
 _COMMON: tuple[dict[str, Any], ...] = (
@@ -87,14 +87,14 @@ class Task:
     needed: int
     chance: float
     solved: float = 0.97
-    updates: int = 1000
+    updates: int = 600
 
 
 TASKS = {
     "sign": Task("one sign", 2, 1, 0.5),
     "signs": Task("two signs", 4, 2, 0.25),
     "order": Task("order of two symbols", 2, 1, 0.5),
-    "adding": Task("adding", 0, 1, 0.0, 0.9, 3000),
+    "adding": Task("adding", 0, 1, 0.0, 0.9, 1500),
 }
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,15 @@ CHANNELS = {"sign": (0,), "signs": (0, 1), "order": (0, 1), "adding": (0,)}  # t
 
 
 def trained(network: grid.Network, path: Path) -> Cell:
-    """Return the cell with its trained weights."""
+    """Return the cell with the trained weights of a file."""
     with np.load(path) as file:
-        arrays = {key: file[key].astype(float) for key in file.files if not key.startswith("readout_")}
-    return dataclasses.replace(network.create(), **({"b_hh": None} | arrays))
+        return with_weights(network, dict(file))
+
+
+def with_weights(network: grid.Network, arrays: Mapping[str, np.ndarray]) -> Cell:
+    """Return the cell with trained weights; those of the readout are left out."""
+    weights = {key: array.astype(float) for key, array in arrays.items() if not key.startswith("readout_")}
+    return dataclasses.replace(network.create(), **({"b_hh": None} | weights))
 
 
 def measures(network: grid.Network, cell: Cell) -> dict[str, Any]:

@@ -226,7 +226,7 @@ def noise(study: Study) -> str:
     rest = [(a, b) for a, b in study.twice if a["index"] % grid.SECOND]
     same = lambda pairs: sum(a["solved"] == b["solved"] for a, b in pairs)  # noqa: E731
     text = f"Two trainings of a network agree in {percent(same(fair), len(fair))}"
-    text += f"; of those that are trained again because the first was slow or in between, in {percent(same(rest), len(rest))}."
+    text += f"; of others, trained again because the first was slow or in between, in {percent(same(rest), len(rest))}."
     columns = {grid.TASKS[t].name: (t,) for t in grid.TASKS} | {"several items": SEVERAL, "all": tuple(grid.TASKS)}
     rows = [["what predicts the first training", *columns], ["the second training"]]
     for tasks in columns.values():

@@ -40,6 +40,7 @@ def train(folder: Path, networks: int, weights: Path = WEIGHTS, part: tuple[int,
     import torch
 
     torch.set_num_threads(1)
+    torch.set_flush_denormal(True)  # gradients that vanish would take several times as long
     path = record.path_of(folder, record.TRAININGS)
     done = {(line["index"], line["training"]): line for line in record.lines(path)}
     for line in done.values():

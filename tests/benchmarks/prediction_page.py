@@ -14,6 +14,7 @@ import prediction_grid as grid
 import prediction_record as record
 
 PAGE = record.HERE.parents[1] / "docs" / "explanation" / "prediction.md"
+PICTURE = record.HERE.parents[1] / "docs" / "images" / "prediction.png"
 END = "<!-- end -->"
 HALVES = (("rnn", "gru", "mingru"), ("sign", "adding")), (("lstm", "ugrnn"), ("signs", "order"))
 FAILURES = 12  # networks that are listed on either side
@@ -55,6 +56,17 @@ CANDIDATES = {
     "fisher": Candidate("Fisher memory, smallest needed eigenvalue", _field("fisher")),
     "fisher_states": Candidate("the same without the covariance of gradients", _field("fisher_states")),
     "readout": Candidate("linear readout of the untrained network", _field("readout")),
+}
+
+
+# colours of Okabe & Ito, which readers with a colour vision deficiency tell from one another
+DRAWN = {
+    "delay": "#999999",
+    "gain": "#0072b2",
+    "second_singular": "#56b4e9",
+    "coherence": "#e69f00",
+    "remembered": "#009e73",
+    "fisher": "#d55e00",
 }
 
 
@@ -300,6 +312,35 @@ TABLES = {
     "verdicts": verdicts,
     "trained": trained,
 }
+
+
+def roc_curve(values: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return shares of false and of true positives, from the largest threshold to the smallest."""
+    cuts = np.concatenate([[math.inf], np.unique(values)[::-1]])
+    above = values[None, :] >= cuts[:, None]
+    return above[:, ~positive].mean(axis=1), above[:, positive].mean(axis=1)
+
+
+def draw(study: Study, path: Path) -> None:
+    """Draw ROC curves, a panel for each task."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12.4, 3.5), dpi=110, layout="constrained")
+    axes = figure.subplots(1, len(grid.TASKS), sharey=True)
+    for axis, (key, task) in zip(axes, grid.TASKS.items(), strict=True):
+        lines = [line for line in study.networks if line["task"] == key]
+        for name, colour in DRAWN.items():
+            values, positive = scores(lines, CANDIDATES[name]), solved(lines)
+            if 0 < positive.sum() < len(lines):
+                area = roc_area(values, positive)
+                label = f"{CANDIDATES[name].name.split(':')[0].split(',')[0]}, {area:.3f}"
+                axis.plot(*roc_curve(values, positive), color=colour, lw=1.4, label=label)
+        axis.plot([0, 1], [0, 1], color="0.7", lw=0.8)
+        axis.set_title(f"{task.name}, {len(lines)} networks", fontsize=9)
+        axis.set_xlabel("share of the others above")
+        axis.legend(fontsize=7, frameon=False, loc="lower right")
+    axes[0].set_ylabel("share of learners above")
+    figure.savefig(path)
 
 
 def begin(name: str) -> str:

@@ -98,6 +98,7 @@ def report(folder: Path) -> None:
     import prediction_page as page
 
     study = page.study_of(folder)
+    page.draw(study, page.PICTURE)
     page.PAGE.write_text(page.written(page.PAGE.read_text(encoding="utf-8"), study), encoding="utf-8")
     print(f"{len(study.networks)} networks, {len(study.trained)} trained ones; written to {page.PAGE}")
 

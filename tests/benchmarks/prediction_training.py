@@ -121,7 +121,7 @@ def difference(cell: Cell, name: str, inputs: np.ndarray) -> float:
 def rate(network: grid.Network) -> float:
     """Return the learning rate: with recurrent weights it is inversely proportional to the number of units.
 
-    Adam changes every weight by about as much, and a preactivation is a sum over units (Yang & Hu 2021).
+    Adam changes every weight by about as much, and a preactivation is a sum over units (Yang, Hu et al. 2022).
     """
     return RATE if network.cell == "mingru" else RATE * 32 / network.hidden
 

@@ -108,6 +108,14 @@ def test_roc_area_is_a_count_of_pairs():
     assert np.isnan(page.roc_area(np.ones(3), np.ones(3, bool)))
 
 
+def test_the_area_is_that_under_the_curve():
+    rng = np.random.default_rng(2)
+    values, positive = rng.integers(0, 6, 40).astype(float), rng.random(40) < 0.5
+    wrong, right = page.roc_curve(values, positive)
+    assert (wrong[0], right[0], wrong[-1], right[-1]) == (0, 0, 1, 1)
+    assert np.trapezoid(right, wrong) == pytest.approx(page.roc_area(values, positive), abs=1e-12)
+
+
 def test_error_of_an_area():
     """None at 1; at 0.5 it is the standard deviation of the Mann-Whitney statistic without a difference."""
     assert page.area_error(1.0, 10, 10) == 0

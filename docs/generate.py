@@ -182,6 +182,9 @@ def finding(code: Code) -> list[str]:
         fill = {"initial_indent": "  " if number else ": ", "subsequent_indent": "  "}
         whole = {"break_on_hyphens": False, "break_long_words": False}
         lines += [*([""] if number else []), *textwrap.wrap(part, 120, **fill, **whole)]
+    for framework, text in code.examples.items():
+        fenced = ["```python", *text.split("\n"), "```"]
+        lines += ["", f"  *{framework}:*", "", *(f"  {line}".rstrip() for line in fenced)]
     return lines
 
 

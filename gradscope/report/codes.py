@@ -8,16 +8,18 @@ from __future__ import annotations
 import ast
 import re
 import tomllib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 from gradscope import plugins
 from gradscope.errors import UsageError
 from gradscope.report.model import percent
 
 PACKAGE = Path(__file__).parents[1]
+NO_EXAMPLES: Mapping[str, str] = MappingProxyType({})
 CONSTANT = re.compile(r"\{([a-z_.]+)\.([A-Z_0-9]+)(?::(power|percent))?\}")
 
 
@@ -31,6 +33,7 @@ class Code:
         summary: a few words.
         means, decided, remedy: what it says, when it is given, what to do; words in backticks are typed.
         read: pages of the documentation, "howto/ci.md#heading".
+        examples: {framework: lines of code that apply a remedy}; optional.
     """
 
     code: str
@@ -40,6 +43,7 @@ class Code:
     decided: str
     remedy: str
     read: tuple[str, ...]
+    examples: Mapping[str, str] = field(default_factory=dict)
 
 
 @cache
@@ -52,8 +56,9 @@ def codes() -> dict[str, Code]:
     return {c.code: c for c in sorted(every, key=lambda c: c.level == "note")}
 
 
-def _code(code: str, read: Sequence[str], **texts: str) -> Code:
-    return Code(code=code, read=tuple(read), **{name: _filled(text) for name, text in texts.items()})
+def _code(code: str, read: Sequence[str], examples: Mapping[str, str] = NO_EXAMPLES, **texts: str) -> Code:
+    lines = {framework: text.strip("\n") for framework, text in examples.items()}
+    return Code(code=code, read=tuple(read), examples=lines, **{name: _filled(text) for name, text in texts.items()})
 
 
 def find(text: str) -> Code:

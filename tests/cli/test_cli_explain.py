@@ -1,5 +1,6 @@
 """gradscope explain: every code, however it is typed, at every width."""
 
+import ast
 import json
 import re
 
@@ -54,8 +55,11 @@ def test_no_line_is_wider_than_the_terminal(run, monkeypatch, code, width):
     wrapped = run("explain", *typed).out
     assert "\x1b[1m" in wrapped
     plain = ESCAPES.sub("", wrapped)
-    # a path of the documentation is one word and stays whole
-    assert all(len(line) <= width or len(line.split()) == 1 for line in plain.splitlines())
+    # a path of the documentation is one word and stays whole, and so does code
+    code_lines = {line for text in (codes()[code].examples.values() if code else ()) for line in text.splitlines()}
+    prose = [line for line in plain.splitlines() if line not in code_lines]
+    assert all(len(line) <= width or len(line.split()) == 1 for line in prose)
+    assert all(len(line) <= 80 for line in code_lines)
     if code:
         assert plain.split() == piped.split()
 
@@ -82,3 +86,17 @@ def test_the_report_says_how_to_ask(run, quick):
     assert named and run("explain", named[1]).code == 0
     assert done.out.count("gradscope explain") == 1
     assert "explain" not in run("analyze", "--cell", "rnn", *quick, "--quiet").out
+
+
+REMEDIED = ("GS-VANISHING", "GS-EXPLODING", "GS-SATURATED", "GS-DEPTH", "GS-DEAD")
+
+
+@pytest.mark.parametrize("code", REMEDIED)
+def test_code_that_applies_a_remedy(run, code):
+    """It is shown as it is typed, in the text and in the JSON; tests/formats runs it."""
+    out, document = run("explain", code).out, json.loads(run("explain", code, "--json").out)
+    assert list(document["examples"]) == ["PyTorch", "Keras", "Flax"]
+    for framework, text in document["examples"].items():
+        assert f"\nRemedy in {framework}\n{text}\n" in out
+        ast.parse(text)
+    assert {c for c, row in codes().items() if row.examples} == set(REMEDIED)

@@ -38,7 +38,7 @@ def command(
     *,
     output: Output,
 ) -> None:
-    """List the findings and notes, or explain one: meaning, criterion and remedy."""
+    """List the findings and notes, or explain one: meaning, criterion, remedy, and code that applies the remedy."""
     rows = list(codes().values()) if code is None else [find(code)]
     if output.json:
         shown = [dataclasses.asdict(r) for r in rows]
@@ -72,6 +72,8 @@ def _page(r: Code, width: int | None, bold: bool) -> list[str]:
     lines = head(f"{r.code} ({r.level}): {r.summary}")
     for title, text in (("Meaning", r.means), ("Criterion", r.decided), ("Remedy", r.remedy)):
         lines += ["", *head(title), *_wrapped(text.replace("`", ""), width, "  ")]
+    for framework, text in r.examples.items():  # code is not wrapped
+        lines += ["", *head(f"Remedy in {framework}"), *text.split("\n")]
     return [
         *lines,
         "",

@@ -1,13 +1,17 @@
 """What arrives in each layer, against chains whose gradients are known."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 import gradscope
 from gradscope import create, stack
-from gradscope.analysis.depth import depth
+from gradscope.analysis.depth import LayerGradient, depth
 from gradscope.networks.cell import cell_class
+from gradscope.report.case import Case
 from gradscope.report.present import from_document
+from gradscope.report.sections import depth as section
 
 OUTPUTS = {"l0": "l0.h", "l1": "l1.h"}
 LN10 = np.log(10.0)
@@ -72,6 +76,23 @@ def test_said_of_layers_below_the_threshold_and_of_no_others():
     assert [row[-1] == "never" for row in table.rows] == [reaches[row[0]] is None for row in table.rows]
     through = gradscope.analyze(stack(thin, residual=True), steps=20, batch=2, lags=0)
     assert not [f for f in through.verdict["findings"] if f["code"] == "GS-DEPTH"]
+
+
+@pytest.mark.parametrize(
+    ("between", "words", "others"),
+    [
+        ({}, ["Residual", "; normalisation"], []),
+        ({"norm": "layer norm"}, ["Residual"], ["ormalisation"]),
+        ({"residual": True}, ["Normalisation"], ["esidual"]),
+        ({"residual": True, "norm": "layer norm"}, ["fewer layers"], ["esidual", "ormalisation"]),
+    ],
+)
+def test_only_what_the_network_has_not_is_advised(between, words, others):
+    layers = tuple(LayerGradient(name, -9.0, -9.0, 0, far) for name, far in (("l0", None), ("l1", 5)))
+    case = Case({"reach": SimpleNamespace(threshold=1e-3)}, model={"source": "init", **between})
+    (finding,) = section.findings(layers, case)
+    assert all(word in finding.remedy for word in words)
+    assert not any(word in finding.remedy for word in others)
 
 
 def test_a_layer_that_gets_nothing_at_all():

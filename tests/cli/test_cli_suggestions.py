@@ -196,3 +196,23 @@ def test_every_suggestion_runs_as_pasted(run, folder, line, more):
         assert all(sizes(a)[:2] == sizes(other)[:2] for a in again[:1])
         configs = [{k: a["config"].get(k) for k in OPTIONS} for a in after]
         assert all(c | {"gain": None} == configs[-1] | {"gain": None} for c in configs)
+
+
+BESIDE = {
+    "gru gru:init=chrono,tmax=40": [],
+    "rnn lstm:init=chrono,tmax=40 gru": ["gru gru:init=chrono,tmax=40"],
+    "gru rnn": ["gru gru:init=chrono,tmax=40", "rnn lstm:init=chrono,tmax=40"],
+    "lstm:init=orthogonal lstm:init=orthogonal,forget_bias=3.0": [],
+    "'my runs/gru.npz' gru": ["'my runs/gru.npz' gru:init=chrono,tmax=40", "gru gru:init=chrono,tmax=40"],
+    "'my runs/mine.py:Mine:scale=0.5' 'my runs/mine.py:Mine:init=chrono,tmax=40,scale=0.5'": [],
+    "gru:hidden=5 gru": ["gru gru:init=chrono,tmax=40"] * 2,
+}
+
+
+@pytest.mark.parametrize("targets", BESIDE)
+def test_what_stood_beside_is_not_suggested(run, folder, targets):
+    before, _ = results(run("compare", *shlex.split(targets), *SMALL, "--json"))
+    commands = suggested([a for a in before if a["verdict"]["state"] == "vanishing"])
+    assert [c.partition(" --")[0].removeprefix("gradscope compare ") for c in commands] == BESIDE[targets]
+    for command in commands:
+        results(run(*shlex.split(command)[1:], "--json"))

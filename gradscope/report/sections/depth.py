@@ -59,9 +59,18 @@ def findings(layers: tuple[LayerGradient, ...], case: Case) -> list[Finding]:
         return []
     text = f"{_named(unreached, [x.name for x in layers])} less than {share(case.reach.threshold)} of the "
     text += "loss gradient of the top layer, at every step."
-    advice = f"Residual connections{' (--residual)' * case.sampled} let the gradient reach every layer; "
-    advice += f"normalisation{' (--norm layer)' * case.sampled} keeps the inputs of the layers from shrinking."
-    return [Finding("GS-DEPTH", "warning", text, advice)]
+    return [Finding("GS-DEPTH", "warning", text, _advice(case))]
+
+
+def _advice(case: Case) -> str:
+    """Return what lets the gradient reach every layer, of what the network has not."""
+    parts = []
+    if not case.model.get("residual"):
+        parts.append(f"residual connections{' (--residual)' * case.sampled} let the gradient reach every layer")
+    if not case.model.get("norm"):
+        parts.append(f"normalisation{' (--norm layer)' * case.sampled} keeps the inputs of the layers from shrinking")
+    text = "; ".join(parts) or "use fewer layers"
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _named(some: list[str], layers: list[str]) -> str:

@@ -73,6 +73,8 @@ FOR_REAL_DATA = Where(
     "applies only to real input, and --data is not given",
     "give --data FILE, or omit it",
 )
+NO_TOKENS = "applies only to data of real numbers; with --embedding, the data are token ids"
+FOR_NUMBERS = (FOR_REAL_DATA, Where(lambda s, _: s.embedding is None, NO_TOKENS, "omit it"))
 FOR_SYNTHETIC_INPUT = Where(
     lambda s, _: s.data is None,
     "applies only to synthetic input, and --data is given",
@@ -195,13 +197,13 @@ class Settings:
         where=(FOR_CHECKPOINT, FOR_REAL_DATA),
     )
     columns: str | None = inputs(
-        None, "Columns of a CSV file, by name or index", TEXT, metavar="A,B", where=(FOR_REAL_DATA,), usual="all"
+        None, "Columns of a CSV file, by name or index", TEXT, metavar="A,B", where=FOR_NUMBERS, usual="all"
     )
     delimiter: str | None = inputs(
-        None, "CSV delimiter", TEXT, metavar="C", where=(FOR_REAL_DATA,), usual="detected automatically"
+        None, "CSV delimiter", TEXT, metavar="C", where=FOR_NUMBERS, usual="detected automatically"
     )
     decimal: str | None = inputs(
-        None, "CSV decimal separator", TEXT, metavar="C", where=(FOR_REAL_DATA,), usual="detected automatically"
+        None, "CSV decimal separator", TEXT, metavar="C", where=FOR_NUMBERS, usual="detected automatically"
     )
     layout: str | None = inputs(
         None, "Axis order of 3-D data: batch, time, feature", Choice("btf", "tbf"), where=(FOR_REAL_DATA,), usual="btf"
@@ -210,7 +212,7 @@ class Settings:
         "keep",
         "Treatment of nonfinite values in the data",
         Choice("keep", "drop", "zero", "error"),
-        where=(FOR_REAL_DATA,),
+        where=FOR_NUMBERS,
         record=ALWAYS,
     )
     drive: str = inputs(

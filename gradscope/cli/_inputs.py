@@ -156,7 +156,8 @@ def _embedded(model: Model, check: Check) -> tuple[Array, list[dict[str, Any]], 
     if model.embedding is None:
         raise UsageError("--embedding names a matrix of a checkpoint, and this model is not from a checkpoint")
     tokens = load_tokens(settings.data, key=settings.data_key)
-    tokens = _cut(settings, tokens.T if settings.layout == "tbf" else tokens)
+    one = len(tokens) == 1  # a sequence has one axis, whatever the layout
+    tokens = _cut(settings, tokens.T if settings.layout == "tbf" and not one else tokens)
     count, size = model.embedding.shape
     if size != width:
         raise InputError(f"the embedding '{settings.embedding}' has width {size}; the model has {width} inputs")
@@ -165,7 +166,10 @@ def _embedded(model: Model, check: Check) -> tuple[Array, list[dict[str, Any]], 
             f"token ids range from {tokens.min()} to {tokens.max()}; the embedding has rows 0 to {count - 1}"
         )
     check(tokens.shape[0], tokens.shape[1])
-    return model.embedding[tokens].astype(settings.dtype), _layout_note(settings, tokens), []
+    notes = _layout_note(settings, tokens)
+    if one and settings.layout is not None:
+        notes.append({"code": "GS-NO-EFFECT", "message": "--layout has no effect on one sequence.", "where": "data"})
+    return model.embedding[tokens].astype(settings.dtype), notes, []
 
 
 def _layout_note(settings: Settings, values: Array) -> list[dict[str, Any]]:

@@ -5,8 +5,8 @@ Heavy modules are imported inside the functions, after the number of BLAS thread
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gradscope.networks.network import Network
 
 DRAWN_READOUT = "The readout is random, initialised like nn.Linear: U(-1/sqrt(H), 1/sqrt(H))."
+ITS_INPUT = "if one feeds it, select it with --layer and pass its own input with --data"
 DIRECTIONS = "Each direction is a separate chain: paths that change direction between layers are not included."
 
 
@@ -43,6 +44,7 @@ class Model:
         warnings: {code, message, where}.
         embedding: matrix of a checkpoint that tokens are looked up in, or None.
         request: what a suggested command repeats.
+        idle: {option: error} of options that have no effect on the file that it is from.
     """
 
     label: str
@@ -54,6 +56,7 @@ class Model:
     warnings: tuple[dict[str, Any], ...] = ()
     embedding: Array | None = None
     request: Request | None = None
+    idle: Mapping[str, UsageError] = field(default_factory=dict)
 
 
 def models_of_cell(settings: Settings, label: str | None = None, embedding: Array | None = None) -> list[Model]:
@@ -172,7 +175,7 @@ def _model_of_function(settings: Settings, user_file: UserFile, label: str | Non
     config = replace(settings, cell=f"{user_file.path.name}:{user_file.name}").config({"function"})
     if user_file.size("state_size") is not None:
         del config["hidden"]
-    assumptions = [cell.assumption] if hasattr(cell, "assumption") else []
+    assumptions = list(cell.assumptions)
     facts = {**_facts_of_file(user_file), "settings": config["set"]}
     notes = tuple({"code": "GS-ASSUME", "message": a, "where": "model"} for a in assumptions)
     title = f"{user_file.name} of {user_file.path.name}, state size {cell.state_size}"
@@ -183,13 +186,19 @@ def _model_of_function(settings: Settings, user_file: UserFile, label: str | Non
     return Model(label or user_file.name, title, cell, settings, config, facts, notes, embedding, request)
 
 
-def models_of_file(settings: Settings, target: Path) -> list[Model]:
+def models_of_file(settings: Settings, target: Path, *, among: bool = False) -> list[Model]:
     """Read the recurrent layers of a checkpoint; "-" is standard input.
+
+    Args:
+        settings: how to read it.
+        target: the file.
+        among: whether there are other files, so that an option without effect on this one is noted only.
 
     Raises:
         InputError: it cannot be read, or holds none.
-        UsageError: the layer that was asked for is not there.
+        UsageError: the layer that was asked for is not there, or an option has no effect.
     """
+    from gradscope.files.layouts._base import LayoutOptions, idle_options
     from gradscope.files.layouts._load import choose_layers, read_checkpoint, read_embedding, read_readout
 
     stated = {"key": settings.key, "activation": settings.activation, "gate_order": settings.gate_order}
@@ -199,42 +208,69 @@ def models_of_file(settings: Settings, target: Path) -> list[Model]:
         if settings.embedding:
             embedding = read_embedding(path, settings.embedding, key=settings.key)
         chosen = choose_layers(checkpoint.layers, settings.layer)
+        idle = idle_options(chosen, LayoutOptions(settings.activation, settings.gate_order))
+        if idle and not among:
+            raise next(iter(idle.values()))
+        without: dict[str, Any] = dict.fromkeys(idle)
+        settings = replace(settings, **without)
         if settings.closed_loop:
             if settings.readout is None:
                 raise _no_readout(checkpoint, chosen)
             head = read_readout(path, settings.readout, key=settings.key)
-    models = [_model_of_layer(settings, checkpoint, layer, path.name, embedding) for layer in chosen]
+    shared = _on_the_same_input(chosen)
+    models = [_model_of_layer(settings, checkpoint, layer, shared, path.name, embedding) for layer in chosen]
     named = str(target) if str(target) != "-" else ""
     alike = [_alike(settings, layer) for layer in chosen]
     if any(one != alike[0] for one in alike):  # no one cell is like all of them
         alike = [replace(one, layer=layer.name) for one, layer in zip(alike, chosen, strict=True)]
-    models = [replace(m, request=Request(named, one)) for m, one in zip(models, alike, strict=True)]
+    models = [replace(m, request=Request(named, one), idle=idle) for m, one in zip(models, alike, strict=True)]
     if head is None:
         return models
     return [_closed(m, layer, head, several=len(chosen) > 1) for m, layer in zip(models, chosen, strict=True)]
 
 
+def _on_the_same_input(layers: Sequence[RecurrentLayer]) -> dict[str, str]:
+    """Return {path of a module: an assumption}, of those that are run on the input of another one."""
+    from gradscope.files.layouts._base import IN_A_LIST
+
+    first, *others = dict.fromkeys(layer.path for layer in layers)
+    known = {layer.path for layer in layers if any(a.endswith(IN_A_LIST) for a in layer.assumptions)}
+    text = f"run on the input itself, as {first} is, not on the output of another module; {ITS_INPUT}"
+    return {path: text for path in others if path not in known}
+
+
 def _model_of_layer(
-    settings: Settings, checkpoint: Checkpoint, layer: RecurrentLayer, path: str, embedding: Array | None
+    settings: Settings,
+    checkpoint: Checkpoint,
+    layer: RecurrentLayer,
+    shared: Mapping[str, str],
+    path: str,
+    embedding: Array | None,
 ) -> Model:
     """Return a recurrent layer of a checkpoint with what its file says of it."""
     from gradscope.networks.stack import Direction, Stack
 
+    assumptions = [*layer.assumptions]
+    assumptions += [f"{layer.name}: {shared[layer.path]}"] if layer.path in shared else []
     facts = {
         "source": "checkpoint",
         "path": path,
         "sha256": checkpoint.sha256,
         "format": checkpoint.format,
         "layer": layer.name,
-        "assumptions": list(layer.assumptions),
+        "assumptions": assumptions,
     }
     where = f"model.{layer.name}"
-    notes = [{"code": "GS-ASSUME", "message": a, "where": where} for a in layer.assumptions]
+    # parameters that are not used are a finding of the report
+    notes = [{"code": "GS-ASSUME", "message": a, "where": where} for a in assumptions if a != layer.unused_sentence]
     notes += [{"code": "GS-NOTE", "message": n, "where": where} for n in (*checkpoint.notes, *layer.notes)]
     if isinstance(layer.cell, Direction):
         notes.append({"code": "GS-DIRECTIONS", "message": DIRECTIONS, "where": "model"})
-    title = f"{layer.kind.upper()} {layer.name}, {layer.hidden_size} unit{'s'[: layer.hidden_size != 1]}"
+    title = f"{layer.kind.upper()} {layer.name}"
+    title += f" without {len(layer.unused)} of its parameters" if layer.unused else ""
+    title += f", {layer.hidden_size} unit{'s'[: layer.hidden_size != 1]}"
     title += f", {layer.layers} layers" if isinstance(layer.cell, Stack) else ""
+    title += ", white noise" if settings.data is None and settings.drive == "noise" else ""
     config = settings.config({"checkpoint"})
     return Model(layer.name, title, layer.cell, settings, config, facts, tuple(notes), embedding)
 

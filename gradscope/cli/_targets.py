@@ -39,6 +39,27 @@ def kinds_of(targets: list[str]) -> set[str]:
     return model_kinds | ({"checkpoint"} if any(not target.endswith(".json") for target in rest) else set())
 
 
+def targets_of(settings: Settings, names: list[str]) -> list[Target]:
+    """Return what the arguments name; an option without effect on some of the checkpoints is noted.
+
+    Raises:
+        UsageError: an option has an effect on none.
+    """
+    targets = [target_of(settings, name, names) for name in names]
+    read = [m for target in targets for m in target.models if m.facts.get("source") == "checkpoint"]
+    for option in read[0].idle if read else ():
+        if all(option in model.idle for model in read):
+            raise read[0].idle[option]
+    return [replace(target, models=list(map(_with_idle_notes, target.models))) for target in targets]
+
+
+def _with_idle_notes(model: Model) -> Model:
+    flags = [table(Settings)[option].flag for option in model.idle]
+    texts = [f"{flag} has no effect: it fits no layer of this file." for flag in flags]
+    notes = [{"code": "GS-NO-EFFECT", "message": text, "where": "model"} for text in texts]
+    return replace(model, warnings=(*model.warnings, *notes))
+
+
 def target_of(settings: Settings, target: str, targets: list[str]) -> Target:
     """Return what an argument names.
 
@@ -59,7 +80,7 @@ def target_of(settings: Settings, target: str, targets: list[str]) -> Target:
         return Target([replace(m, warnings=(*m.warnings, note)) if note else m for m in models])
     if target.endswith(".json"):
         return Target(saved=_saved(Path(target)))
-    models = models_of_file(settings, Path(target))
+    models = models_of_file(settings, Path(target), among=True)
     stem = Path(target).stem if target != "-" else "stdin"
     return Target([replace(m, label=stem if len(models) == 1 else f"{stem}:{m.label}") for m in models])
 

@@ -53,6 +53,11 @@ class FunctionCell(Network):
         return self.inputs
 
     @property
+    def assumptions(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The sentence on its Jacobian."""
+        return (self.assumption,) if self.assumption else ()
+
+    @property
     def diagonal(self) -> bool:
         """False: nothing is known of what the function does to each unit."""
         return False

@@ -32,6 +32,10 @@ class Network:
     sizes: dict[str, int]
     """Size of each part of the state, in order."""
     input_size: int
+    assumptions: tuple[str, ...] = ()
+    """What the source of the network does not say, a sentence each; a document's `model` repeats them."""
+    unused: tuple[str, ...] = ()
+    """Names of parameters of the same module in its file that the network does not use."""
 
     def evolve(self, x: Array, s: Array) -> Array:
         """Return the next state, (..., n, B), from input (..., m, B) and state (..., n, B)."""

@@ -100,7 +100,8 @@ def _cells(table: Table, words: Words) -> list[list[str]]:
 
 
 def _more(report: Report) -> str:
-    return f"Details: gradscope explain {report.findings[0].code}"
+    first = next((f for f in report.findings if f.level in LEVELS), report.findings[0])
+    return f"Details: gradscope explain {first.code}"
 
 
 def _padded(text: str, width: int, right: bool) -> str:

@@ -10,7 +10,6 @@ import numpy as np
 from gradscope import plugins
 from gradscope.dynamics.chain import JacobianChain
 from gradscope.networks.cell import Cell
-from gradscope.networks.function import FunctionCell
 from gradscope.networks.gate import gate_names, keep_signs
 from gradscope.networks.loop import Loop
 from gradscope.networks.network import Network
@@ -64,7 +63,8 @@ def _facts(cell: Network | JacobianChain) -> dict[str, Any]:
         "layers": max(len(cells), 1),
         "state": [{"name": n, "size": k} for n, k in sizes.items()],
         "settings": cells[0].changed_settings() if cells else {},
-        "assumptions": [cell.assumption] if isinstance(cell, FunctionCell) else [],
+        "assumptions": [] if isinstance(cell, JacobianChain) else list(cell.network.assumptions),
+        **_unused(cell),
         **_between(cell),
         **({"readout": cell.name} if isinstance(cell, Loop) else {}),
     }
@@ -91,6 +91,11 @@ def _keep_gates(cell: Network, open_keeps: int) -> dict[str, str]:
 def _path_kinds(chain: JacobianChain) -> tuple[bool, bool]:
     """Return whether any of the state goes around recurrent weights in the first step, and whether any crosses such."""
     return bool(chain.at(0).jvp_skip(np.ones((chain.size, chain.batch), chain.dtype)).any()), not chain.diagonal
+
+
+def _unused(cell: Network | JacobianChain) -> dict[str, Any]:
+    unused = () if isinstance(cell, JacobianChain) else cell.network.unused
+    return {"unused": list(unused)} if unused else {}
 
 
 def _between(cell: Network | JacobianChain) -> dict[str, Any]:

@@ -65,15 +65,29 @@ def _analysis(document: Document) -> Report:
 
 
 def _findings(document: Document) -> tuple[Finding, ...]:
+    """Return what was concluded, assumed and converted, first what has to be known before the rest is read."""
     entries = [
         Finding(f["code"], f["level"], f["message"], f.get("remedy", ""))
         for f in document["verdict"].get("findings", [])
     ]
-    return tuple(entries + [Finding(w["code"], "note", w["message"]) for w in document.get("warnings", [])])
+    entries += [Finding(w["code"], "note", w["message"]) for w in document.get("warnings", [])]
+    return tuple(sorted(entries, key=_rank))
+
+
+# What has to be known or mended before the rest is read: what the numbers are about, and options without effect; then
+# what is worst of the rest.
+FIRST = (
+    "GS-NONFINITE", "GS-INTERRUPTED", "GS-LEFT-OUT", "GS-UNUSED", "GS-ASSUME", "GS-SYNTHETIC-INPUT", "GS-NO-EFFECT",
+    "GS-SHORT-DATA", "GS-EXPLODING",
+)  # fmt: skip
+
+
+def _rank(finding: Finding) -> int:
+    return FIRST.index(finding.code) if finding.code in FIRST else len(FIRST)
 
 
 NAMED = 6  # models that a finding names
-COMPARISON_NOTES = ("GS-LOSS-EVERYWHERE",)  # without which the table of a comparison would be misread
+COMPARISON_NOTES = ("GS-LOSS-EVERYWHERE", "GS-SYNTHETIC-INPUT")  # without which a comparison would be misread
 
 
 def _comparison(document: Document) -> Report:
@@ -129,8 +143,7 @@ def _remedies_of(results: list[Document]) -> list[Table]:
 
 
 COMPUTED = ("GS-VANISHING", "GS-EXPLODING")  # whose remedy holds numbers where --remedies was given
-# What has to be known or mended before the rest is read, and what is worst of the rest.
-FIRST = {"GS-NONFINITE": 0, "GS-LEFT-OUT": 0, "GS-ASSUME": 0, "GS-EXPLODING": 1}
+BY_TEXT = ("GS-ASSUME", "GS-UNUSED")  # one entry for each text, since each is about something else
 
 
 def _grouped(document: Document) -> tuple[Finding, ...]:
@@ -141,8 +154,10 @@ def _grouped(document: Document) -> tuple[Finding, ...]:
             if r.get("remedies") and f.code in COMPUTED:  # numbers of this model, and of no other
                 f = replace(f, remedy=f"{r['name']}: {f.remedy}")
             if f.level != "info" or f.code in COMPARISON_NOTES:
-                groups.setdefault(f.code, []).append((r["name"], f))
-    ordered = sorted(groups.values(), key=lambda g: FIRST.get(g[0][1].code, len(FIRST)))
+                f = replace(f, message=f.message.removeprefix(f"{r['model'].get('layer')}: "))
+                key = f.message if f.code in BY_TEXT else f.code
+                groups.setdefault(key, []).append((r["name"], f))
+    ordered = sorted(groups.values(), key=lambda group: _rank(group[0][1]))
     whole = [Finding(w["code"], "note", w["message"]) for w in document["warnings"]]
     return tuple(whole + [_gathered(group) for group in ordered])
 

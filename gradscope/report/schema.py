@@ -269,6 +269,12 @@ DEFINITIONS = {
                 "What the file does not say, and where the Jacobian of a function comes from, one sentence each.",
                 string(""),
             ),
+            "unused": array(
+                "Names of the tensors of the same module in the file that were not used, without the path of the "
+                "module; where there are any.",
+                string(""),
+                optional=True,
+            ),
             "init": string("Name of the initialisation; of random weights.", optional=True),
             "path": string(
                 "Name of the file, without its folder; of a checkpoint, or of a cell of the user's own.", optional=True

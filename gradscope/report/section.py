@@ -5,7 +5,7 @@ names are optional:
 
     METRICS, SERIES, DEFINITIONS   {name: Field}, of which the JSON Schema and the reference page are made
     CODES                          {code: fields of `report.codes.Code`}, literally, for `gradscope explain`
-    ABSENT                         what stands for the answer in the document where there is none
+    ABSENT                         what stands for the answer where there is none, for the document and for findings
     metrics(answer, case)          its part of the document's `metrics`
     series(answer, case)           its part of the document's `series`
     findings(answer, case)         list of Finding
@@ -36,7 +36,7 @@ Document = dict[str, Any]
 ORDER = {
     "metrics": "reach memory depth steps products lyapunov timescales facts paths",
     "series": "gradients memory timescales steps products eigen lyapunov gates paths",
-    "findings": "finite gradients verdict reach depth gates timescales paths steps lyapunov products",
+    "findings": "source finite gradients verdict reach depth gates timescales paths steps lyapunov products",
     "warnings": "gradients reach",
     "rows": "memory steps paths timescales facts",
     "tables": "reach remedies gradients depth products lyapunov gates paths",
@@ -69,7 +69,8 @@ def documented(what: str, case: Case) -> Document:
 
 def findings(case: Case, verdict: Sequence[Finding]) -> list[Finding]:
     """Return the findings of all sections, and among them those of the verdict."""
-    entries = {name: s.findings(case.answers[name], case) for name, s in _sections("findings") if name in case.answers}
+    given = {name: (s, case.answers.get(name, getattr(s, "ABSENT", None))) for name, s in _sections("findings")}
+    entries = {name: s.findings(answer, case) for name, (s, answer) in given.items() if answer is not None}
     order = ORDER["findings"].split()
     by_section = sorted((entries | {"verdict": verdict}).items(), key=lambda item: _rank(item[0], order))
     return [finding for _, some in by_section for finding in some]

@@ -9,7 +9,7 @@ import typer
 from gradscope.cli._options import Output
 from gradscope.cli._run import run
 from gradscope.cli._signature import complete_cells, refuse_without_effect, typed, with_options
-from gradscope.cli._targets import idle_notes, kinds_of, target_of
+from gradscope.cli._targets import idle_notes, kinds_of, targets_of
 from gradscope.errors import UsageError
 from gradscope.options import table
 from gradscope.settings import FOR_CELL_OR_FUNCTION, FOR_RANDOM_CELL, Settings
@@ -50,7 +50,7 @@ def command(
     run(
         settings,
         output,
-        lambda: [target_of(settings, target, targets) for target in targets],
+        lambda: targets_of(settings, targets),
         comparison=True,
         notes=lambda: idle_notes(of_cells, targets),
     )

@@ -40,6 +40,7 @@ def command(
         raise UsageError(f"a list of layers cannot be drawn: {shown(drawn[0])}", "write json, csv, tsv or md")
     one_blas_thread()
     with Sink(output) as sink:
+        from gradscope.files.layouts._base import LayoutOptions, refuse_idle
         from gradscope.files.layouts._load import read_checkpoint
         from gradscope.report.inspection import inspection_document
         from gradscope.report.present import from_document
@@ -48,4 +49,5 @@ def command(
             checkpoint = read_checkpoint(
                 path, key=settings.key, activation=settings.activation, gate_order=settings.gate_order
             )
+        refuse_idle(checkpoint.layers, LayoutOptions(settings.activation, settings.gate_order))
         sink.write(from_document(inspection_document(checkpoint)))

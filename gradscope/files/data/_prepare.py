@@ -53,6 +53,9 @@ def prepare(raw: RawData, options: DataOptions, what: str, layout: str | None, n
     fit(array.size * np.dtype(dtype).itemsize, options, what)
     values = converted(array, dtype, what, notes)
     warnings = list(raw.warnings)
+    if layout is not None and raw.array.ndim < 3:
+        axes = "1 axis" if raw.array.ndim == 1 else f"{raw.array.ndim} axes"
+        warnings.append(("GS-NO-EFFECT", f"--layout has no effect on an array with {axes}: it is one sequence."))
     if nan != "keep":
         values = _repaired(values, raw.columns, what, nan, warnings)
     warnings.extend(_no_drive(values, what))
@@ -81,8 +84,6 @@ def shaped(raw: RawData, size: int, what: str, layout: str | None, notes: list[s
         if layout is None:
             notes.append(f"shape {shape} was read as (sequence, step, feature); --layout tbf puts the steps first")
         return array.swapaxes(0, 1) if layout == "tbf" else array
-    if layout is not None:
-        notes.append(f"--layout has no effect on an array with {array.ndim} axes: it is one sequence")
     return array.reshape(1, shape[0], width)
 
 

@@ -5,8 +5,9 @@ Canonical weights have the gates as row blocks in the order of the cell's `gates
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,14 @@ import numpy as np
 from gradscope import plugins
 from gradscope.errors import InputError, UsageError
 from gradscope.files.checkpoints._base import Array, type_name
-from gradscope.files.display import printable
+from gradscope.files.display import listing, printable
 from gradscope.files.recognise import plugin_errors
 from gradscope.networks.network import Network
 
+IN_A_LIST = (  # no name in front, so that a comparison can say it once of several
+    "follows another recurrent module in a list, but is run on the input itself, not on the output of that module; "
+    "if that one feeds it, select it with --layer and pass its own input with --data"
+)
 ORDERS = {"lstm": "ifgo", "gru": "rzn"}  # canonical, as in PyTorch
 
 
@@ -36,6 +41,9 @@ class RecurrentLayer:
         assumptions: what the file does not say, a sentence each.
         notes: how the weights were read, a sentence each.
         parameters: names of the tensors that were used.
+        unused: names of other tensors of the module and of its submodules, without its path. If they act within the
+            recurrence, the cell is another one: `search` adds that to the assumptions.
+        module: path of the module, which the directions of one network share; "" if it is the name.
     """
 
     name: str
@@ -48,6 +56,22 @@ class RecurrentLayer:
     assumptions: list[str]
     notes: list[str]
     parameters: tuple[str, ...]
+    unused: tuple[str, ...] = ()
+    module: str = ""
+
+    @property
+    def path(self) -> str:
+        """Path of the module."""
+        return self.module or self.name
+
+    @property
+    def unused_sentence(self) -> str:
+        """What the unused tensors of the module mean, in one sentence; "" where there are none."""
+        if not self.unused:
+            return ""
+        count = len(self.unused)
+        parameters = f"{count} parameter{'s'[: count != 1]} of the same module not used: {listing(self.unused)}"
+        return f"{self.name}: {parameters}; the numbers are of the cell without them"
 
 
 @dataclass(frozen=True)
@@ -114,6 +138,8 @@ def shapes(arrays: Mapping[str, Array]) -> str:
 def search(tensors: Mapping[str, Array], options: LayoutOptions) -> list[RecurrentLayer]:
     """Return the recurrent layers that any layout finds; a tensor belongs to the first layout that uses it.
 
+    Their cells carry the assumptions, so that an analysis in Python states them, too.
+
     Raises:
         InputError: weights that are there do not fit together.
         UsageError: the gate order is no order.
@@ -126,10 +152,47 @@ def search(tensors: Mapping[str, Array], options: LayoutOptions) -> list[Recurre
         with plugin_errors("layouts", name):
             layers += [layer for layer in layout.find(tensors, options) if used.isdisjoint(layer.parameters)]
         used.update(p for layer in layers for p in layer.parameters)
-    if layers and options.gate_order is not None and not any(options.order(layer.kind) for layer in layers):
-        kinds = ", ".join(sorted({layer.kind for layer in layers}))
-        raise UsageError(f"gate order '{printable(options.gate_order)}' fits no layer; the file holds {kinds}")
+    listed = _later_in_a_list({layer.path for layer in layers})
+    for layer in layers:
+        layer.assumptions[:0] = [layer.unused_sentence] if layer.unused else []
+        layer.assumptions.extend([f"{layer.name}: {IN_A_LIST}"] if layer.path in listed else [])
+        for attribute, value in (("assumptions", tuple(layer.assumptions)), ("unused", layer.unused)):
+            object.__setattr__(layer.cell, attribute, value)  # cells may be frozen dataclasses
     return layers
+
+
+def _later_in_a_list(paths: Collection[str]) -> set[str]:
+    """Return the modules of a list, as "lstms.1" of lstms.0 and lstms.1, but for the first one of each list."""
+    lists: dict[tuple[str, ...], list[tuple[int, str]]] = {}
+    for path in paths:
+        words = path.split(".")
+        for place, word in enumerate(words):
+            if word.isdecimal():
+                lists.setdefault((*words[:place], "*", *words[place + 1 :]), []).append((int(word), path))
+    return {path for modules in lists.values() for _, (_, path) in pairwise(sorted(modules))}
+
+
+def idle_options(layers: Sequence[RecurrentLayer], options: LayoutOptions) -> dict[str, UsageError]:
+    """Return {name of an option that has no effect on any of the layers: the error to raise}."""
+    kinds = {layer.kind for layer in layers}
+    held = f"fits no layer; the file holds {', '.join(sorted(kinds))}"
+    idle = {}
+    if options.activation is not None and "rnn" not in kinds:
+        hint = "only a plain RNN has an activation to choose; omit it"
+        idle["activation"] = UsageError(f"activation '{printable(options.activation)}' {held}", hint)
+    if options.gate_order is not None and not any(map(options.order, kinds)):
+        idle["gate_order"] = UsageError(f"gate order '{printable(options.gate_order)}' {held}")
+    return idle
+
+
+def refuse_idle(layers: Sequence[RecurrentLayer], options: LayoutOptions) -> None:
+    """Refuse options that have no effect on any of the layers.
+
+    Raises:
+        UsageError: there is one.
+    """
+    for error in idle_options(layers, options).values():
+        raise error
 
 
 def find_layers(
@@ -149,10 +212,12 @@ def find_layers(
 
     Raises:
         InputError: there are none, or their weights do not fit together.
-        UsageError: an option is wrong.
+        UsageError: an option is wrong, or has no effect.
     """
-    layers = search(tensors, LayoutOptions(activation, gate_order, dtype))
+    options = LayoutOptions(activation, gate_order, dtype)
+    layers = search(tensors, options)
     if not layers:
         held = f"it holds {shapes(tensors)}" if tensors else "it holds no tensors at all"
         raise InputError(f"no recurrent layers: {held}", "expected names such as weight_ih_l0 and weight_hh_l0")
+    refuse_idle(layers, options)
     return layers

@@ -14,7 +14,7 @@ from gradscope.errors import GradscopeError, InputError, UsageError
 from gradscope.files.checkpoints._base import Array, Tensors, open_checkpoint, type_name
 from gradscope.files.checkpoints._state import choose_state
 from gradscope.files.display import printable
-from gradscope.files.layouts._base import LayoutOptions, RecurrentLayer, find_layers, search
+from gradscope.files.layouts._base import LayoutOptions, RecurrentLayer, find_layers, refuse_idle, search
 from gradscope.networks.network import Network
 
 
@@ -141,10 +141,12 @@ def load(
 
     Raises:
         InputError: the file cannot be read, or holds no recurrent layers.
-        UsageError: an option is wrong, or `layer` is not in the file.
+        UsageError: an option is wrong or has no effect, or `layer` is not in the file.
     """
     checkpoint = read_checkpoint(path, key=key, activation=activation, gate_order=gate_order, dtype=dtype)
-    return {chosen.name: chosen.cell for chosen in choose_layers(checkpoint.layers, layer)}
+    layers = choose_layers(checkpoint.layers, layer)
+    refuse_idle(layers, LayoutOptions(activation, gate_order))
+    return {chosen.name: chosen.cell for chosen in layers}
 
 
 def read_embedding(path: str | os.PathLike[str], name: str, *, key: str | None = None) -> Array:

@@ -1,7 +1,9 @@
-"""Which weights do the pieces of a parametrisation stand for?  weight_norm, both ways of writing it, and pruning.
+"""Which weights do the pieces of a parametrisation stand for?  weight_norm, pruning, and dropped weights.
 
-w = g v / |v|, with the norm over every axis along which g has size 1; pruned, w = orig * mask.
-Source: torch.nn.utils.weight_norm, torch.nn.utils.parametrizations.weight_norm, torch.nn.utils.prune.
+w = g v / |v|, with the norm over every axis along which g has size 1; pruned, w = orig * mask; dropped, w = raw, since
+dropout is off when a network is used. A plain w beside its raw one is the copy that the last training step masked.
+Source: torch.nn.utils.weight_norm, torch.nn.utils.parametrizations.weight_norm, torch.nn.utils.prune; WeightDrop of
+Merity, Keskar & Socher (2018), whose raw matrix is in the module, and WeightDropout of fastai, where it is one above.
 """
 
 from __future__ import annotations
@@ -20,6 +22,10 @@ PIECE = re.compile(
     r"(?P<piece>\.original[01]?|_g|_v|_orig|_mask)",
     re.S,
 )
+RAW = re.compile(
+    r"(?P<module>(?:.*\.)?)(?P<name>(?:weight|bias)_(?:ih|hh))(?P<place>(?:_l[0-9]{1,4})?(?:_reverse)?)_raw", re.S
+)
+INSIDE = "module."  # what fastai's WeightDropout calls the module that it wraps
 PARTIAL = ({"_g"}, {"_v"}, {"_mask"})  # a parameter that happens to be named so
 PAIRS = ((".original0", ".original1"), ("_g", "_v"))
 
@@ -32,7 +38,13 @@ def combined(tensors: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, 
     """
     arrays: dict[str, Array] = {}
     pieces: dict[str, dict[str, str]] = {}
+    raw = _raw(tensors)
     for key, array in tensors.items():
+        if key in raw:
+            arrays[raw[key]] = array
+            continue
+        if key in raw.values():
+            continue
         match = PIECE.fullmatch(key)
         module = re.sub(r"(^|\.)parametrizations\.$", r"\1", match["module"]) if match else ""
         if match is None or (module != match["module"]) != match["piece"].startswith(".original"):
@@ -44,7 +56,20 @@ def combined(tensors: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, 
             arrays |= {key: tensors[key] for key in pieces.pop(name).values()}
         else:
             arrays[name] = _combine(name, {piece: tensors[key] for piece, key in parts.items()})
-    return arrays, {name: tuple(parts.values()) for name, parts in pieces.items()}
+    dropped = {name: (key, name) if name in tensors else (key,) for key, name in raw.items()}
+    return arrays, {name: tuple(parts.values()) for name, parts in pieces.items()} | dropped
+
+
+def _raw(tensors: Mapping[str, Array]) -> dict[str, str]:
+    """Return {name of a raw matrix: the parameter that dropout makes of it}."""
+    raw = {}
+    for key in tensors:
+        if match := RAW.fullmatch(key):
+            places = [match["module"], match["module"] + INSIDE]
+            beside = [f"{kind}{match['place']}" for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+            homes = [place for place in places if any(place + name in tensors for name in beside)]
+            raw[key] = (homes or places)[0] + match["name"] + match["place"]
+    return raw
 
 
 def _combine(name: str, parts: dict[str, Array]) -> Array:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,12 +18,13 @@ from gradscope.errors import InputError
 from gradscope.files.checkpoints._base import Array
 from gradscope.files.display import printable
 from gradscope.files.layouts._base import ORDERS, LayoutOptions, RecurrentLayer, floating, reordered, shapes
-from gradscope.files.layouts._norm import combined
+from gradscope.files.layouts._norm import PIECE, RAW, combined
 from gradscope.networks.cell import Cell, cell_class
 from gradscope.networks.stack import Direction, Stack
 
-PARAMETER = re.compile(r"(?:(.*)\.)?(weight_(?:ih|hh|hr)|bias_(?:ih|hh))(?:_l([0-9]{1,4})(_reverse)?)?", re.S)
+PARAMETER = re.compile(r"(?:(.*)\.)?(weight_(?:ih|hh|hr)|bias_(?:ih|hh))(?:_l(0|[1-9][0-9]{0,3})(_reverse)?)?", re.S)
 KINDS = {1: "rnn", 3: "gru", 4: "lstm"}  # rows of weight_hh over hidden units: the cell
+ARTICLES = {"rnn": "an RNN", "gru": "a GRU", "lstm": "an LSTM"}
 Place = tuple[int, bool]  # layer, reverse
 Group = dict[str, tuple[str, Array]]  # parameter: its name in the file, its array
 
@@ -35,13 +36,15 @@ class Module:
     Attributes:
         name: its path, as "encoder.lstm".
         places: tensors of each layer and direction.
-        strangers: names of other tensors right beside its own.
+        is_cell: whether its names have no _l0: then it is a cell, and its loop over time is code that is in no file.
+        beside: names of all other tensors of the module and of its submodules, without its path.
         pieces: {name: names of the tensors of the file that were combined into it}.
     """
 
     name: str
     places: dict[Place, Group]
-    strangers: list[str]
+    is_cell: bool
+    beside: tuple[str, ...]
     pieces: Mapping[str, tuple[str, ...]]
 
     @property
@@ -65,9 +68,31 @@ class Module:
         names = [name for place in places for name, _ in self.places[place].values()]
         return tuple(piece for name in names for piece in self.pieces.get(name, (name,)))
 
+    def raw(self) -> list[str]:
+        """Return the names of the matrices that weight dropout keeps, which were read as the weights."""
+        return [p for p in self._combined() if RAW.fullmatch(p)]
+
     def has_pieces(self) -> bool:
         """Return whether a parameter was combined from several tensors."""
-        return any(len(self.pieces.get(name, ())) > 1 for group in self.places.values() for name, _ in group.values())
+        return any(PIECE.fullmatch(p) for p in self._combined())
+
+    def missing(self) -> list[str]:
+        """Return the biases that are not there, though there are others."""
+        names = {(p, place) for place, group in self.places.items() for p in group if p.startswith("bias")}
+        both = ("bias_ih",) if self.single_bias else ("bias_ih", "bias_hh")
+        suffix = "" if self.is_cell else "_l{}{}"
+        wanted = [(p, place) for place in self.order for p in both] if names else []
+        return [p + suffix.format(k, "_reverse" * back) for p, (k, back) in wanted if (p, (k, back)) not in names]
+
+    @property
+    def single_bias(self) -> bool:
+        """Whether its one bias has the name `bias`, as in equinox."""
+        name, _ = self.places[0, False].get("bias_ih", ("", None))
+        return name.rpartition(".")[2] == "bias"
+
+    def _combined(self) -> list[str]:
+        names = [name for group in self.places.values() for name, _ in group.values()]
+        return [piece for name in names for piece in self.pieces.get(name, ())]
 
 
 def find(tensors: Mapping[str, Array], options: LayoutOptions) -> list[RecurrentLayer]:
@@ -77,38 +102,32 @@ def find(tensors: Mapping[str, Array], options: LayoutOptions) -> list[Recurrent
         InputError: the weights of a module do not fit together.
     """
     arrays, pieces = combined(tensors)
-    modules, suffixed = _modules(arrays)
     layers: list[RecurrentLayer] = []
-    for path, places in modules.items():
-        beside = _beside(path, arrays)
-        if path not in suffixed and "bias_n" in beside:  # an equinox GRU, whose biases differ
+    for path, (places, is_cell) in _modules(arrays).items():
+        start = f"{path}." if path else ""
+        if is_cell and f"{start}bias_n" in arrays:  # an equinox GRU, whose biases differ
             continue
-        if path not in suffixed and "bias" in beside and "bias_ih" not in places[0, False]:  # an equinox LSTM
-            key = f"{path}.bias" if path else "bias"
-            places[0, False]["bias_ih"] = (key, arrays[key])
-            beside.remove("bias")
-        layers += _layers(Module(printable(path) or options.root, places, beside, pieces), options)
+        if is_cell and f"{start}bias" in arrays and "bias_ih" not in places[0, False]:  # an equinox LSTM
+            places[0, False]["bias_ih"] = (f"{start}bias", arrays[f"{start}bias"])
+        whole = Module(printable(path) or options.root, places, is_cell, (), pieces)
+        used = {*whole.parameters(*places)}
+        beside = tuple(name[len(start) :] for name in tensors if name.startswith(start) and name not in used)
+        layers += _layers(replace(whole, beside=beside), options)
     return layers
 
 
-def _modules(arrays: Mapping[str, Array]) -> tuple[dict[str, dict[Place, Group]], set[str]]:
-    """Return {path: tensors of each layer and direction}, and the paths whose names have _l0: nn.LSTM, not its cell."""
-    modules: dict[str, dict[Place, Group]] = {}
-    suffixed: set[str] = set()
+def _modules(arrays: Mapping[str, Array]) -> dict[str, tuple[dict[Place, Group], bool]]:
+    """Return {path: tensors of each layer and direction, and whether it is a cell: its names have no _l0}.
+
+    No module of PyTorch has names of both kinds; where a path has both, those with _l0 count.
+    """
+    modules: dict[str, dict[bool, dict[Place, Group]]] = {}
     for name, array in arrays.items():
         if match := PARAMETER.fullmatch(name):
             path, parameter, layer, reverse = match[1] or "", match[2], match[3], match[4]
-            place = (int(layer or 0), bool(reverse))
-            modules.setdefault(path, {}).setdefault(place, {})[parameter] = (name, array)
-            suffixed |= {path} if layer else set()
-    return modules, suffixed
-
-
-def _beside(module: str, arrays: Mapping[str, Array]) -> list[str]:
-    """Return the names of other tensors right beside those of a module."""
-    start = f"{module}." if module else ""
-    rest = [n[len(start) :] for n in arrays if n.startswith(start) and not PARAMETER.fullmatch(n)]
-    return [n for n in rest if "." not in n]
+            places = modules.setdefault(path, {}).setdefault(layer is None, {})
+            places.setdefault((int(layer or 0), bool(reverse)), {})[parameter] = (name, array)
+    return {path: (kinds[is_cell], is_cell) for path, kinds in modules.items() for is_cell in (min(kinds),)}
 
 
 def _layers(module: Module, options: LayoutOptions) -> list[RecurrentLayer]:
@@ -122,7 +141,8 @@ def _layers(module: Module, options: LayoutOptions) -> list[RecurrentLayer]:
 
     def entry(name: str, cell: Any, first: Cell, parameters: tuple[str, ...]) -> RecurrentLayer:
         sizes = (first.input_size, first.hidden_size, module.depth, module.bidirectional)
-        return RecurrentLayer(name, cell, kind, *sizes, list(assumptions), list(notes), parameters)
+        unused = tuple(map(printable, module.beside))
+        return RecurrentLayer(name, cell, kind, *sizes, list(assumptions), list(notes), parameters, unused, module.name)
 
     if not module.bidirectional:
         bottom = cells[0, False]
@@ -172,13 +192,17 @@ def _sentences(module: Module, kind: str, options: LayoutOptions) -> tuple[list[
     """Return what was assumed since the file does not say it, and notes on how its weights were read."""
     name = module.name
     assumptions, notes = [], []
+    if module.is_cell:
+        assumptions.append(
+            f"{name}: names without _l0 are those of a cell that a loop in the model's code steps; the file shows "
+            f"neither that loop nor the kind of cell, and {ARTICLES[kind]} whose state is fed back unchanged is assumed"
+        )
     if kind == "rnn" and options.activation is None:
         assumptions.append(
             f"{name}: the file does not state the activation, tanh is assumed; pass --activation relu otherwise"
         )
-    if module.strangers:
-        beside = ", ".join(printable(s) for s in module.strangers[:5])
-        assumptions.append(f"{name}: {beside} are not parameters of a PyTorch module and were ignored")
+    if missing := module.missing():
+        assumptions.append(f"{name}: {', '.join(missing[:5])} not in the file, zero is assumed")
     if kind in ORDERS:
         given = options.order(kind)
         source = "as given" if given else "as PyTorch orders them"
@@ -187,6 +211,9 @@ def _sentences(module: Module, kind: str, options: LayoutOptions) -> tuple[list[
         notes.append(f"{name}: the reset gate acts after the matrix product, as in PyTorch")
     if module.has_pieces():
         notes.append(f"{name}: weight_norm or pruning was folded into plain weights")
+    if raw := module.raw():
+        weights = ", ".join(printable(r) for r in raw[:5])
+        notes.append(f"{name}: {weights} read as the weights, without the dropout of weights in training")
     return assumptions, notes
 
 

@@ -83,11 +83,7 @@ FOR_SYNTHETIC_INPUT = Where(
 FOR_SYNTHETIC_INPUT_OR_LOOP = Where(
     lambda s, _: s.data is None or s.closed_loop, FOR_SYNTHETIC_INPUT.reason, FOR_SYNTHETIC_INPUT.hint
 )
-FOR_LOOP = Where(
-    lambda s, _: s.closed_loop,
-    "applies only to closed-loop operation",
-    "give --drive self, or omit it",
-)
+FOR_LOOP = Where(lambda s, _: s.closed_loop, "applies only to closed-loop operation", "give --drive self, or omit it")
 FOR_RANDOM_LOSS = Where(
     lambda s, _: s.loss_gradient is None,
     "applies only to the random readout, and --loss-gradient replaces it",

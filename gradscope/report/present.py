@@ -154,21 +154,28 @@ def _grouped(document: Document) -> tuple[Finding, ...]:
             if r.get("remedies") and f.code in COMPUTED:  # numbers of this model, and of no other
                 f = replace(f, remedy=f"{r['name']}: {f.remedy}")
             if f.level != "info" or f.code in COMPARISON_NOTES:
-                f = replace(f, message=f.message.removeprefix(f"{r['model'].get('layer')}: "))
+                f = replace(f, message=_without_layer(f.message, r["model"].get("layer", "")))
                 key = f.message if f.code in BY_TEXT else f.code
                 groups.setdefault(key, []).append((r["name"], f))
     ordered = sorted(groups.values(), key=lambda group: _rank(group[0][1]))
     whole = [Finding(w["code"], "note", w["message"]) for w in document["warnings"]]
-    return tuple(whole + [_gathered(group) for group in ordered])
+    return tuple(whole + [_gathered(group, len(document["results"])) for group in ordered])
 
 
-def _gathered(group: list[tuple[str, Finding]]) -> Finding:
+def _without_layer(message: str, layer: str) -> str:
+    """Return a message without the name of its layer, or of the module of that, in front."""
+    name, colon, rest = message.partition(": ")
+    return rest if colon and f"{layer}.".startswith(f"{name}.") else message
+
+
+def _gathered(group: list[tuple[str, Finding]], models: int) -> Finding:
     (name, first), rest = group[0], [n for n, _ in group[1:]]
     bare = {f.message.removeprefix(f"{n}: ") for n, f in group}
     if first.code == "GS-LEFT-OUT":
         return replace(first, message=" ".join(dict.fromkeys(f"{f.message}." for _, f in group)))
     if len(bare) == 1:
-        return replace(first, message=f"{_names([name, *rest])}: {bare.pop()}")
+        every = len({name, *rest}) == models > NAMED
+        return replace(first, message=f"{f'all {models} models' if every else _names([name, *rest])}: {bare.pop()}")
     message = f"{name}: {first.message.removeprefix(f'{name}: ')}"
     message += "" if message.endswith(".") else "."
     return replace(first, message=f"{message} Also, with other values: {_names(rest)}.")

@@ -115,6 +115,18 @@ def test_plain_weights_beside_their_pieces_are_flagged():
     assert np.allclose(np.linalg.norm(layer.cell.U, axis=1), 1)
 
 
+def test_the_inner_bias_of_a_gru_of_equinox():
+    """n = tanh(W x + bias + r (U h + bias_n)), r and z without a second bias."""
+    cell, rng = lstm(gates=3, suffix=""), np.random.default_rng(3)
+    bias, inner = rng.normal(size=12).astype("f4"), rng.normal(size=4).astype("f4")
+    tensors = {k: v for k, v in cell.items() if "weight" in k} | {"bias": bias, "bias_n": inner}
+    layer = one(tensors)
+    assert np.array_equal(layer.cell.b_ih, bias) and np.array_equal(layer.cell.b_hh, [*np.zeros(8), *inner])
+    assert layer.unused == () and set(layer.parameters) == set(tensors) and len(layer.assumptions) == 1
+    with pytest.raises(InputError, match="biases do not fit"):
+        one({k: v for k, v in lstm(suffix="").items() if "weight" in k} | {"bias": bias, "bias_n": inner})
+
+
 def test_modules_of_a_list_are_run_on_the_input():
     tensors = {k: v for i in range(3) for k, v in lstm(4, prefix=f"lstms.{i}.").items()}
     first, *later = find_layers(tensors | {"fc.weight": np.ones((2, 4), "f4")})

@@ -1,8 +1,9 @@
 """Which recurrent layers of PyTorch do these tensors make up?
 
 `weight_ih_l{k}[_reverse]`, `weight_hh_...`, `bias_ih_...`, `bias_hh_...` and, for projections, `weight_hr_...`
-of nn.RNN, nn.LSTM and nn.GRU; the same without suffix for the cells. Rows are gates: i, f, g, o of an LSTM and
-r, z, n of a GRU, its reset after the product. Source: the documentation of torch.nn.LSTM, GRU and RNN.
+of nn.RNN, nn.LSTM and nn.GRU; the same without suffix for the cells. Those of equinox call their biases `bias` and, for
+b_hn of a GRU, `bias_n`. Rows are gates: i, f, g, o of an LSTM and r, z, n of a GRU, its reset after the product.
+Source: the documentation of torch.nn.LSTM, GRU and RNN, and the code of equinox.nn.LSTMCell and GRUCell.
 """
 
 from __future__ import annotations
@@ -105,15 +106,23 @@ def find(tensors: Mapping[str, Array], options: LayoutOptions) -> list[Recurrent
     layers: list[RecurrentLayer] = []
     for path, (places, is_cell) in _modules(arrays).items():
         start = f"{path}." if path else ""
-        if is_cell and f"{start}bias_n" in arrays:  # an equinox GRU, whose biases differ
-            continue
-        if is_cell and f"{start}bias" in arrays and "bias_ih" not in places[0, False]:  # an equinox LSTM
-            places[0, False]["bias_ih"] = (f"{start}bias", arrays[f"{start}bias"])
+        if is_cell and not {"bias_ih", "bias_hh"} & places[0, False].keys():
+            places[0, False] |= _biases_of_equinox(start, arrays)
         whole = Module(printable(path) or options.root, places, is_cell, (), pieces)
         used = {*whole.parameters(*places)}
         beside = tuple(name[len(start) :] for name in tensors if name.startswith(start) and name not in used)
         layers += _layers(replace(whole, beside=beside), options)
     return layers
+
+
+def _biases_of_equinox(start: str, arrays: Mapping[str, Array]) -> Group:
+    """Return the biases of an LSTM or GRU of equinox, if there are any; bias_n of a GRU acts within the reset gate."""
+    group = {"bias_ih": (f"{start}bias", arrays[f"{start}bias"])} if f"{start}bias" in arrays else {}
+    inner = arrays.get(f"{start}bias_n")
+    if group and inner is not None and inner.ndim == 1:
+        others = np.zeros(2 * len(inner), inner.dtype)  # the reset and the update gate have one bias
+        group["bias_hh"] = (f"{start}bias_n", np.concatenate([others, inner]))
+    return group
 
 
 def _modules(arrays: Mapping[str, Array]) -> dict[str, tuple[dict[Place, Group], bool]]:

@@ -48,6 +48,7 @@ class Origin:
         warnings: {code, message, where}.
         nonfinite: values that were found not to be finite when the input was read.
         request: how the command line asked for the model; None in Python.
+        columns: names of the inputs; empty where they have none.
     """
 
     model: Mapping[str, Any] = field(default_factory=dict)
@@ -55,6 +56,7 @@ class Origin:
     warnings: Sequence[Mapping[str, Any]] = ()
     nonfinite: Sequence[NonFinite] = ()
     request: Request | None = None
+    columns: Sequence[str] = ()
 
 
 @with_keywords
@@ -176,7 +178,7 @@ def _run(
     chain, burn = longer.after(lead), max(lead, usual_burn(longer.steps))
     if gradient is not None and np.ndim(gradient) == 3 and backward(cell):
         gradient = np.asarray(gradient)[:, ::-1]  # it runs from the last step of the data to the first
-    return Run(chain, longer, _loss(chain, settings, gradient), burn, origin.nonfinite, progress)
+    return Run(chain, longer, _loss(chain, settings, gradient), burn, origin.nonfinite, progress, origin.columns)
 
 
 def _loss(chain: JacobianChain, settings: Settings, gradient: Array | None) -> Loss:

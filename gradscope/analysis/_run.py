@@ -26,6 +26,7 @@ class Run:
         burn: how many steps of `longer` turn it at least; None: the analysis decides.
         loss: direct gradients of the loss.
         records: values of the input that are not finite.
+        columns: names of the inputs; empty where they have none.
         progress: takes (name, done, total) of the part that is measured.
         answers: {analysis: what it answered} of those that are done; `measure` fills it.
     """
@@ -36,6 +37,7 @@ class Run:
     burn: int | None = None
     records: Sequence[NonFinite] = ()
     progress: Progress = no_progress
+    columns: Sequence[str] = ()
     answers: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -31,6 +31,7 @@ class Inputs:
         steps: T, warm-up included.
         warnings: {code, message, where}, for the document.
         nonfinite: values of the data that are not finite.
+        columns: names of the inputs in the data; empty where they have none.
     """
 
     values: Array | None
@@ -39,6 +40,7 @@ class Inputs:
     steps: int
     warnings: list[dict[str, Any]] = field(default_factory=list)
     nonfinite: list[NonFinite] = field(default_factory=list)
+    columns: tuple[str, ...] = ()
 
 
 def lengths(model: Model) -> tuple[int, int]:
@@ -67,11 +69,11 @@ def inputs_of(model: Model, check: Check) -> Inputs:
         return _synthetic(model, check)
     closed = settings.measured_steps + settings.warmup_steps if settings.closed_loop else 0
     read = _embedded if settings.embedding else _read
-    values, warnings, records = read(model, lambda batch, steps: check(batch, max(steps, closed)))
+    inputs = read(model, lambda batch, steps: check(batch, max(steps, closed)))
     if settings.closed_loop:
-        note = _loop_note(values.shape[1], settings.data.name)
-        return Inputs(None, values, len(values), closed, [*warnings, note], records)
-    return Inputs(values, None, len(values), values.shape[1], warnings, records)
+        note = _loop_note(inputs.steps, settings.data.name)
+        return Inputs(None, inputs.values, inputs.batch, closed, [*inputs.warnings, note], inputs.nonfinite)
+    return inputs
 
 
 def _synthetic(model: Model, check: Check) -> Inputs:
@@ -98,8 +100,8 @@ def _loop_note(steps: int, data: str | None) -> dict[str, Any]:
     return {"code": "GS-CLOSED-LOOP", "message": text, "where": "input"}
 
 
-def _read(model: Model, check: Check) -> tuple[Array, list[dict[str, Any]], list[NonFinite]]:
-    """Return inputs (B, T, m), warnings, and records of values that are not finite."""
+def _read(model: Model, check: Check) -> Inputs:
+    """Return the numbers of the data, with warnings, records of values that are not finite, and names of columns."""
     from gradscope.files.data._load import load_inputs
 
     settings = model.settings
@@ -121,7 +123,7 @@ def _read(model: Model, check: Check) -> tuple[Array, list[dict[str, Any]], list
     warnings += [{"code": "GS-NOTE", "message": n, "where": "data"} for n in read.notes]
     warnings += _layout_note(settings, values)
     warnings += [{"code": "GS-SHORT-DATA", "message": text, "where": "data"} for text in _short(settings, values)]
-    return values, warnings, list(read.nonfinite)
+    return Inputs(values, None, len(values), values.shape[1], warnings, list(read.nonfinite), read.columns)
 
 
 def _short(settings: Settings, values: Array) -> list[str]:
@@ -147,7 +149,7 @@ def _cut(settings: Settings, values: Array) -> Array:
     return values[:, : settings.steps + settings.warmup_steps]
 
 
-def _embedded(model: Model, check: Check) -> tuple[Array, list[dict[str, Any]], list[NonFinite]]:
+def _embedded(model: Model, check: Check) -> Inputs:
     """Look tokens up in the embedding of the checkpoint."""
     from gradscope.files.data._load import load_tokens
 
@@ -169,7 +171,8 @@ def _embedded(model: Model, check: Check) -> tuple[Array, list[dict[str, Any]], 
     notes = _layout_note(settings, tokens)
     if one and settings.layout is not None:
         notes.append({"code": "GS-NO-EFFECT", "message": "--layout has no effect on one sequence.", "where": "data"})
-    return model.embedding[tokens].astype(settings.dtype), notes, []
+    values = model.embedding[tokens].astype(settings.dtype)
+    return Inputs(values, None, len(tokens), tokens.shape[1], notes)
 
 
 def _layout_note(settings: Settings, values: Array) -> list[dict[str, Any]]:

@@ -166,7 +166,8 @@ def _measured(job: Job, progress: Progress) -> Result | InputError:
             raise
         return error
     request = model.request and replace(model.request, others=job.beside)
-    origin = Origin(model.facts, model.config, (*model.warnings, *inputs.warnings), inputs.nonfinite, request)
+    warnings = (*model.warnings, *inputs.warnings)
+    origin = Origin(model.facts, model.config, warnings, inputs.nonfinite, request, inputs.columns)
     return run_analysis(
         model.cell,
         inputs.values,

@@ -238,6 +238,20 @@ def run(
     return Trajectory(cell, x, states, tuple(saved))
 
 
+def run_again(path: Trajectory, inputs: Array, start: Array, *, keep: int = 0) -> Trajectory:
+    """Return the trajectory of the same cell along other inputs or from another state; checkpoints are stored.
+
+    Args:
+        path: the trajectory whose cell is run.
+        inputs: (T', m, B'), as the cell sees them, in its own time order.
+        start: (n, B'), the state before the first step.
+        keep: steps after which there is a checkpoint, so that `after(keep)` can be taken.
+    """
+    x, s = np.ascontiguousarray(inputs, path.states.dtype), np.ascontiguousarray(start, path.states.dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _with_checkpoints(path.cell, path.kernel, x, s, keep)
+
+
 def _states(runner: Runner, x: Array, s: Array) -> Array:
     """Return the states of a few steps from s on."""
     states = np.empty((len(x) + 1, *s.shape), s.dtype)

@@ -19,3 +19,10 @@ LN10 = float(np.log(10.0))  # nats of one decade
 # A vector whose norm is no larger is zero in every entry. IEEE 754-2019 for float32 and float16; bfloat16 has
 # float32's exponent and 7 stored bits.
 ROUNDS_TO_ZERO = {"float32": -150, "bfloat16": -134, "float16": -25}
+
+# The largest finite number of each: (2 - 2^-p) 2^e with p stored bits and the largest exponent e (IEEE 754-2019).
+LARGEST_FINITE = {
+    "float32": (2 - 2.0**-23) * 2.0**127,
+    "bfloat16": (2 - 2.0**-7) * 2.0**127,
+    "float16": (2 - 2.0**-10) * 2.0**15,
+}

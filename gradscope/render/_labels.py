@@ -19,6 +19,9 @@ LINE_SIZES = 1.25  # from one line of a label to the next, in sizes of its text
 KEY_POINTS, KEY_GAP_POINTS, EDGE_POINTS, COLUMN_GAP_POINTS = 22, 5, 4, 10  # of the legend
 OUTSIDE_SCORE = 500.0  # of a label that leaves the axes, against points of ink
 
+LINE: dict[str, Any] = {"color": _style.GREY, "linewidth": 0.8, "linestyle": (0, (4, 3)), "zorder": 1.8}
+"""Of levels and marks."""
+
 Measure = Callable[[str, float], tuple[float, float]]
 """Width and height in pixels of a text of a size in points."""
 
@@ -52,13 +55,19 @@ def annotate(drawn: Drawn, wrapped: dict[int, list[str]], measure: Measure, unit
     taken = _legend(drawn, measure, unit) if drawn.handles else []
     _beside(drawn, wrapped, unit)
     for level in drawn.levels:
-        drawn.ax.axhline(level.y, color=_style.GREY, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1.8)
-    ink = np.concatenate([drawn.ink(), *(_across(drawn, v.y) for v in drawn.levels)])
+        drawn.ax.axhline(level.y, **LINE)
+    for mark in drawn.marks:
+        drawn.ax.axvline(mark.x, **LINE)
+    lines = [*(_across(drawn, v.y) for v in drawn.levels), *(_upright(drawn, m.x) for m in drawn.marks)]
+    ink = np.concatenate([drawn.ink(), *lines])
     room = Room(drawn, ink, taken, unit)
     _early_ends(room, [i for i in range(len(drawn.ends)) if i not in wrapped], measure)
     for level in drawn.levels:
         text = _style.drawable(cut(level.label))
         _inside(room, text, LEVEL_POINTS, _style.GREY, _along(drawn, measure(text, LEVEL_POINTS), level.y, unit))
+    for mark in drawn.marks:
+        text = _style.drawable(cut(mark.label))
+        _inside(room, text, LEVEL_POINTS, _style.GREY, _beside_mark(drawn, measure(text, LEVEL_POINTS), mark.x, unit))
 
 
 def _early_ends(room: Room, indices: list[int], measure: Measure) -> None:
@@ -91,6 +100,15 @@ def _height(drawn: Drawn, y: float) -> float:
 def _across(drawn: Drawn, y: float) -> Array:
     x = np.arange(drawn.ax.bbox.x0, drawn.ax.bbox.x1, 3.0)
     return np.column_stack([x, np.full(len(x), _height(drawn, y))])
+
+
+def _column(drawn: Drawn, x: float) -> float:
+    return float(drawn.ax.transData.transform((x, drawn.ax.get_ylim()[0]))[0])
+
+
+def _upright(drawn: Drawn, x: float) -> Array:
+    y = np.arange(drawn.ax.bbox.y0, drawn.ax.bbox.y1, 3.0)
+    return np.column_stack([np.full(len(y), _column(drawn, x)), y])
 
 
 def _legend(drawn: Drawn, measure: Measure, unit: float) -> list[Box]:
@@ -191,6 +209,16 @@ def _along(drawn: Drawn, size: tuple[float, float], y: float, unit: float) -> It
         x = box.x1 - 4 * unit - w - share * (box.width - w - 8 * unit)
         for bottom in (height + 2 * unit, height - 2 * unit - h):
             yield Box(x, bottom, x + w, bottom + h)
+
+
+def _beside_mark(drawn: Drawn, size: tuple[float, float], x: float, unit: float) -> Iterator[Box]:
+    """Propose places beside a mark, to its right first: from the upper end to the lower one."""
+    box, (w, h) = drawn.ax.bbox, size
+    column = _column(drawn, x)
+    for share in (0.0, 1.0, 0.1, 0.9, 0.25, 0.75, 0.5):
+        y = box.y1 - 2 * unit - h - share * (box.height - h - 4 * unit)
+        for left in (column + 3 * unit, column - 3 * unit - w):
+            yield Box(left, y, left + w, y + h)
 
 
 def _inside(room: Room, text: str, size: float, colour: str, places: Iterator[Box]) -> None:

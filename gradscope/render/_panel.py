@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from gradscope.render import _style, _ticks
 from gradscope.render._matplotlib import Axes, Circle
 from gradscope.render._place import Array, trail
-from gradscope.report.model import Curve, Heat, Level, Numbers, Panel
+from gradscope.report.model import Curve, Heat, Level, Mark, Numbers, Panel
 
 Limits = tuple[float, float]
 MOST_POINTS = 4000  # of a curve; of a longer one the smallest and largest of neighbours are drawn
@@ -34,6 +34,7 @@ class Drawn:
         ends: (curve, its colour, x and y of its last point), for labels.
         handles: (artist, label), for the legend.
         levels: those near the data.
+        marks: those within the range of the data.
         lines: points that labels avoid, in data coordinates.
         radius: half the height of a plane with a unit circle, else 0.
         empty: whether there is nothing to see.
@@ -45,6 +46,7 @@ class Drawn:
     handles: list[tuple[Any, str]]
     levels: list[Level]
     lines: list[Array]
+    marks: list[Mark] = field(default_factory=list)
     radius: float = 0.0
     empty: bool = False
 
@@ -268,6 +270,7 @@ def _limits(drawn: Drawn, x: Array, y: Array) -> None:
 def _x_limits(drawn: Drawn, x: Array) -> None:
     ax, panel = drawn.ax, drawn.panel
     left, right = float(x.min()), float(x.max())
+    drawn.marks = [m for m in panel.marks if left < m.x < right]
     left, right = _widened(math.log10(left), math.log10(right)) if panel.log_x else _widened(left, right)
     pad = 0.015 * (right - left)
     left, right = left - pad, right + (pad if panel.bars else pad / 2)

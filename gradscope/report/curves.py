@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from gradscope.numerics.formats import ROUNDS_TO_ZERO
-from gradscope.report.model import Level
+from gradscope.numerics.formats import LARGEST_FINITE, ROUNDS_TO_ZERO
+from gradscope.report.model import Level, Mark
 
 STYLES = ("solid", "dashed", "dotted", "dashdot")
 
@@ -39,9 +39,18 @@ def relative(band: Document) -> tuple[list[Any], list[Any], list[Any]]:
     return y, low, high
 
 
-def underflow() -> tuple[Level, ...]:
-    """Return the norms below which number formats have nothing left."""
-    return tuple(Level(bits * math.log10(2), f"{name} underflows") for name, bits in ROUNDS_TO_ZERO.items())
+def format_limits() -> tuple[Level, ...]:
+    """Return the norms below which number formats have nothing left, and those above which they overflow."""
+    below = tuple(Level(bits * math.log10(2), f"{name} underflows") for name, bits in ROUNDS_TO_ZERO.items())
+    # bfloat16 and float32 have nearly the same largest number: one line
+    above = {"float16": "float16 overflows", "float32": "float32 and bfloat16 overflow"}
+    return below + tuple(Level(math.log10(LARGEST_FINITE[name]), label) for name, label in above.items())
+
+
+def horizon(document: Document) -> tuple[Mark, ...]:
+    """Return the number of steps beyond which single trajectories are not reproducible, where there is one."""
+    steps = document["metrics"].get("predictability_horizon")
+    return () if steps is None else (Mark(steps, "predictability horizon"),)
 
 
 def kinds(document: Document, path: str) -> set[str]:

@@ -126,6 +126,14 @@ class Level:
 
 
 @dataclass(frozen=True)
+class Mark:
+    """A vertical line with its meaning written on it."""
+
+    x: float
+    label: str
+
+
+@dataclass(frozen=True)
 class Points:
     """Points in the plane."""
 
@@ -173,6 +181,7 @@ class Panel:
     Attributes:
         title: what is to be seen, as a sentence or a noun.
         x_label, y_label: with units.
+        levels, marks: horizontal lines, drawn near the data, and vertical ones, drawn within its range.
         log10: y values are log10 of the quantity: ticks are written as 10^k.
         log_x: the x axis is logarithmic.
         unit_circle: draw the unit circle and keep the aspect: a plane of eigenvalues.
@@ -190,6 +199,7 @@ class Panel:
     points: tuple[Points, ...] = ()
     bars: tuple[Bars, ...] = ()
     heat: Heat | None = None
+    marks: tuple[Mark, ...] = ()
     log10: bool = False
     log_x: bool = False
     unit_circle: bool = False

@@ -34,12 +34,13 @@ Document = dict[str, Any]
 
 # The order of what is there since version 1.0. What is not named comes after it, in the order of the names.
 ORDER = {
-    "metrics": "reach memory depth steps products lyapunov timescales facts paths",
+    "metrics": "reach memory precision depth steps products lyapunov timescales facts paths predictability inputs",
     "series": "gradients memory timescales steps products eigen lyapunov gates paths",
-    "findings": "source finite gradients verdict reach depth gates timescales paths steps lyapunov products",
+    "findings": "source finite inputs gradients verdict predictability reach precision depth gates timescales paths "
+    "steps lyapunov products",
     "warnings": "gradients reach",
-    "rows": "memory steps paths timescales facts",
-    "tables": "reach remedies gradients depth products lyapunov gates paths",
+    "rows": "memory precision predictability steps paths timescales facts",
+    "tables": "reach remedies inputs gradients depth products lyapunov gates paths",
     "comparison": "gradients products lyapunov",
 }
 PANELS = "decay memory layers eigenvalues product start lyapunov convergence gates times road crossings step".split()

@@ -16,7 +16,7 @@ import typer
 
 import gradscope
 from gradscope import plugins, settings
-from gradscope.analysis import reach
+from gradscope.analysis import inputs, predictability, reach
 from gradscope.cli._user_cell import OF_INIT
 from gradscope.cli.app import build
 from gradscope.networks.cell import cell_class
@@ -129,6 +129,8 @@ def test_thresholds_are_those_of_the_program():
     rows = dict(re.findall(r"^\| `([A-Z_]+)` \| ([\d.]+) \|", page, re.MULTILINE))
     assert set(rows) >= {"DECADES", "HORIZON_STEPS", "SHORTEST_STEPS", "SATURATED", "TRANSIENT_DECADES"}
     homes = {"SATURATED": gates, "TRANSIENT_DECADES": reach}
+    homes |= dict.fromkeys(("NEAR", "LEAST_DECADES"), predictability)
+    homes |= dict.fromkeys(("LARGE", "SHUT", "SWITCHED_OFF", "RELIEVED"), inputs)
     assert {k: float(v) for k, v in rows.items()} == {k: float(getattr(homes.get(k, verdict), k)) for k in rows}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 
-from gradscope.report.model import Bars, Column, Curve, Finding, Level, Panel, Points, Report, Table
+from gradscope.report.model import Bars, Column, Curve, Finding, Level, Mark, Panel, Points, Report, Table
 
 NASTY = "a\x1b[31mred\x07 [bold]x[/bold] $x_1$ |pipe| <b> \\ \u202e\ud800 =cmd 模型 _u_ `c` & *s* " + "long " * 30
 
@@ -43,6 +43,7 @@ def decay() -> Panel:
             Curve("c", lags, other, role=2, style="dotted", weight="thin"),
         ),
         levels=(Level(-7.2, "float16 underflows"), Level(-40.0, "bfloat16 underflows"), Level(-200.0, "far away")),
+        marks=(Mark(78.0, "predictability horizon"), Mark(900.0, "beyond")),
         log10=True,
         wide=True,
     )
@@ -77,6 +78,7 @@ def analysis() -> Report:
             "steps back",
             "size",
             curves=tuple(fan),
+            marks=(Mark(30.0, "predictability horizon"), Mark(-1.0, "beyond")),
             log10=True,
             log_x=True,
         ),
@@ -180,7 +182,9 @@ def hostile() -> Report:
     curves = tuple(Curve(f"_{k}{NASTY}", [0, 1, 2], [k, None, 2.0 * k], role=k, at_end=k % 2 == 0) for k in range(5))
     bars = (Bars(NASTY, [0, 1, 2], [0.5, 0.5]), Bars("_y", [0, 1, 2], [None, 1.0], role=1))
     panels = (
-        Panel(NASTY, NASTY, NASTY, NASTY, curves, (Level(2.0, NASTY),), note=NASTY, wide=True),
+        Panel(
+            NASTY, NASTY, NASTY, NASTY, curves, (Level(2.0, NASTY),), marks=(Mark(1.0, NASTY),), note=NASTY, wide=True
+        ),
         Panel("b", NASTY, NASTY, NASTY, bars=bars, note=NASTY),
         Panel("c", "\x00", "", "", points=(Points(NASTY, [1, 2], [1, None]),)),
     )

@@ -13,7 +13,7 @@ import samples
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from gradscope.render import _figure, _place, _style, _ticks, pdf, png, svg
-from gradscope.report.model import Curve, Level, Panel, Report
+from gradscope.report.model import Curve, Level, Mark, Panel, Report
 
 
 def _texts(fig):
@@ -68,6 +68,19 @@ def test_levels_out_of_reach_are_left_out():
     written = [t.get_text() for t in ax.texts]
     assert "near" in written and "far" not in written
     assert -13 < ax.get_ylim()[0] < -11.5
+
+
+@pytest.mark.parametrize("log_x", [False, True])
+def test_marks_are_vertical_lines_within_the_data(log_x):
+    curve = Curve("y", [1, 10, 100], [0.0, -5.0, -10.0])
+    marks = (Mark(40.0, "horizon"), Mark(1.0, "at the end"), Mark(150.0, "beyond"), Mark(-3.0, "before"))
+    without, ax = (_one(curves=(curve,), marks=some, log_x=log_x) for some in ((), marks))
+    written = [t.get_text() for t in ax.texts]
+    assert "horizon" in written and not {"at the end", "beyond", "before"} & set(written)
+    (line,) = [v for v in ax.lines if list(v.get_xdata()) == [40.0, 40.0]]
+    assert list(line.get_ydata()) == [0, 1]  # in shares of the height
+    assert len(ax.lines) == len(without.lines) + 1
+    assert (ax.get_xlim(), ax.get_ylim()) == (without.get_xlim(), without.get_ylim())
 
 
 def test_the_unit_circle_is_round():

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import bisect
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gradscope.report.case import Case
-from gradscope.report.curves import STYLES, back, followed, kinds, lags, layer_outputs, relative, underflow
+from gradscope.report.curves import STYLES, back, followed, format_limits, horizon, kinds, lags, layer_outputs, relative
 from gradscope.report.fields import array, integer, numbers, record, ref
 from gradscope.report.model import Column, Curve, Finding, Panel, Table
 from gradscope.report.numbers import LN10, band, timesteps
@@ -159,7 +160,7 @@ def panels(document: Document) -> list[Panel]:
         y, role = back(alone["state"]["median"]), len(names)
         curves.append(Curve("loss of the last step", steps_back, y, role=role, style=STYLES[role % 4]))
     title = "Gradient norm by lag, median and 5-95 % of the sequences"
-    return [_decay(title, "|dL/ds|", curves, levels=True, note=_zero_from(document))]
+    return [replace(_decay(title, "|dL/ds|", curves, levels=True, note=_zero_from(document)), marks=horizon(document))]
 
 
 def comparison(results: list[Document]) -> list[Panel]:
@@ -180,7 +181,7 @@ def _decay(title: str, y_label: str, curves: list[Curve], *, levels: bool, note:
         "steps back",
         y_label,
         curves=tuple(curves),
-        levels=underflow() if levels else (),
+        levels=format_limits() if levels else (),
         log10=True,
         wide=True,
         note=note,

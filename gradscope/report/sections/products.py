@@ -13,7 +13,7 @@ import numpy as np
 
 from gradscope.analysis.reach import TRANSIENT_DECADES
 from gradscope.report.case import Case
-from gradscope.report.curves import STYLES
+from gradscope.report.curves import STYLES, horizon
 from gradscope.report.fields import array, integer, number, numbers, record
 from gradscope.report.model import Column, Curve, Finding, Panel, Table, times
 from gradscope.report.numbers import LN10, log10, median, median_count, medians
@@ -232,7 +232,8 @@ def panels(document: Document) -> list[Panel]:
         curve = Curve("norm", [0, *p["lag"]], [0.0, *p["log10_spectral_norm"]], role=3)
         title = "Forward Jacobian product: growth of an initial perturbation"
         axes = ("steps forward", "norm of ds_t/ds_0")
-        entries.append(Panel("start", title, *axes, curves=(curve,), log10=True, note="first sequence"))
+        marks = horizon(document)
+        entries.append(Panel("start", title, *axes, curves=(curve,), marks=marks, log10=True, note="first sequence"))
     return entries
 
 
@@ -254,7 +255,8 @@ def _back(document: Document) -> Panel:
         curves.append(Curve("radius", xs, ys, role=2, style="dashed", weight="thin"))
     title = "Backward Jacobian product: norm, singular values, radius"
     note = "first sequence" + ends
-    return Panel("product", title, "steps back", "size", curves=tuple(curves), log10=True, note=note)
+    marks = horizon(document)
+    return Panel("product", title, "steps back", "size", curves=tuple(curves), marks=marks, log10=True, note=note)
 
 
 def comparison(results: list[Document]) -> list[Panel]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gradscope.analysis.gates import GateStatistics, gate_statistics
+from gradscope.analysis._gate_values import GateStatistics, gate_statistics
 from gradscope.dynamics.trajectory import Trajectory, run_again
 from gradscope.maps.jacobian import Array
 from gradscope.networks.stack import Direction

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from gradscope import create
-from gradscope.analysis import gates as gates_module
-from gradscope.analysis.gates import gate_statistics
+from gradscope.analysis import _gate_values as gates_module
+from gradscope.analysis._gate_values import gate_statistics
 from gradscope.dynamics.trajectory import run
 from gradscope.networks.cell import cell_class
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gradscope import JacobianChain, analyze, create
-from gradscope.analysis.gates import GateStatistics
+from gradscope.analysis._gate_values import GateStatistics
 from gradscope.analysis.reach import Reach
 from gradscope.networks.cell import cell_class
 from gradscope.numerics.nonfinite import NonFinite

@@ -10,7 +10,7 @@ from gradscope.report.fields import mapping, number, numbers, record, ref
 from gradscope.report.model import Bars, Column, Finding, Panel, Table, percent
 
 if TYPE_CHECKING:
-    from gradscope.analysis.gates import GateStatistics
+    from gradscope.analysis._gate_values import GateStatistics
 
 SERIES = {
     "gates": mapping(

@@ -10,7 +10,7 @@ from typing import Any
 
 from gradscope.errors import InputError
 from gradscope.report import section
-from gradscope.report.comparison import order_in_table
+from gradscope.report.comparison import order_in_table, series_order
 from gradscope.report.model import Column, Finding, Report, Table
 from gradscope.settings import footer_parts
 
@@ -91,7 +91,7 @@ COMPARISON_NOTES = ("GS-LOSS-EVERYWHERE", "GS-SYNTHETIC-INPUT")  # without which
 
 
 def _comparison(document: Document) -> Report:
-    results = document["results"]
+    results, names = document["results"], [r["name"] for r in document["results"]]
     columns = (
         Column("model", numeric=False),
         Column("verdict", numeric=False),
@@ -102,19 +102,20 @@ def _comparison(document: Document) -> Report:
         Column("skip path", ".2f"),
     )
     rows = []
-    ordered = [results[i] for i in order_in_table(results, [r["name"] for r in results])]
+    ordered = [results[i] for i in order_in_table(results, names)]
     for r in ordered:
         m = r["metrics"]
         share = m.get("around_share")
         rows.append((r["name"], r["verdict"]["state"], m["reach"], m["half_life"], m["rate"], m["log10_gain"], share))
     numbers = Table("comparison", columns, tuple(rows))
+    shown = ordered if series_order(names) else results  # others in the order in which they were named
     return Report(
         kind="comparison",
         sentence=document["verdict"]["sentence"],
-        findings=_grouped(document),
+        findings=_grouped(shown, document["warnings"]),
         tables=(numbers, *_remedies_of(ordered)),
         data=numbers,
-        panels=section.comparison(results),
+        panels=section.comparison(shown),
         footer=footer(document),
         document=document,
     )
@@ -146,10 +147,10 @@ COMPUTED = ("GS-VANISHING", "GS-EXPLODING")  # whose remedy holds numbers where 
 BY_TEXT = ("GS-ASSUME", "GS-UNUSED")  # one entry for each text, since each is about something else
 
 
-def _grouped(document: Document) -> tuple[Finding, ...]:
+def _grouped(results: list[Document], warnings: list[Document]) -> tuple[Finding, ...]:
     """Gather the findings of several models: one of each code, with the names of those that it is about."""
     groups: dict[str, list[tuple[str, Finding]]] = {}
-    for r in document["results"]:
+    for r in results:
         for f in _findings(r):
             if r.get("remedies") and f.code in COMPUTED:  # numbers of this model, and of no other
                 f = replace(f, remedy=f"{r['name']}: {f.remedy}")
@@ -158,8 +159,8 @@ def _grouped(document: Document) -> tuple[Finding, ...]:
                 key = f.message if f.code in BY_TEXT else f.code
                 groups.setdefault(key, []).append((r["name"], f))
     ordered = sorted(groups.values(), key=lambda group: _rank(group[0][1]))
-    whole = [Finding(w["code"], "note", w["message"]) for w in document["warnings"]]
-    return tuple(whole + [_gathered(group, len(document["results"])) for group in ordered])
+    whole = [Finding(w["code"], "note", w["message"]) for w in warnings]
+    return tuple(whole + [_gathered(group, len(results)) for group in ordered])
 
 
 def _without_layer(message: str, layer: str) -> str:

@@ -141,6 +141,9 @@ def test_checkpoints_of_a_run_stand_in_its_order():
         f"step200 to step2400 keep 0.1 % of the gradient for {', '.join(far)} steps (100 steps, seed 0)"
     )
     assert rows(result) == [f"step{step}" for step in sorted(steps)]
+    assert [c.label for c in result.report.panels[0].curves] == rows(result)
+    (vanishing,) = (f for f in result.report.findings if f.code == "GS-VANISHING")
+    assert vanishing.message.startswith("step200: ") and "step400, step600, step800, " in vanishing.message
     more = compared(**{f"epoch{i}": times(0.5 if i else 0.7) for i in range(14)}, epoch14=times(0.9))
     assert more.verdict["sentence"].startswith(
         "epoch0 to epoch14 keep 0.1 % of the gradient for 19 steps at first, at most 65, 65 at the end"

@@ -17,7 +17,6 @@ import numpy as np
 from gradscope.dynamics.trajectory import Trajectory
 from gradscope.maps.jacobian import Array
 from gradscope.numerics.formats import LARGEST_FINITE
-from gradscope.numerics.scaled import max_abs
 
 if TYPE_CHECKING:
     from gradscope.analysis._run import Run
@@ -59,7 +58,8 @@ def largest_states(trajectory: Trajectory) -> Array:
     """Return the largest absolute value of a state variable at each step, over sequences, (T + 1,)."""
     largest = np.zeros(trajectory.steps + 1)
     for first, window in trajectory.windows(WINDOW):
-        largest[first : first + len(window.states)] = [max_abs(s) for s in window.states]
+        top, bottom = (f(axis=(1, 2)) for f in (window.states.max, window.states.min))
+        largest[first : first + len(top)] = np.maximum(top, -bottom)  # without a copy of the states
     return largest
 
 

@@ -39,7 +39,7 @@ ORDER = {
     "findings": "source finite inputs gradients verdict predictability reach precision depth gates timescales paths "
     "steps lyapunov products",
     "warnings": "gradients reach",
-    "rows": "memory precision predictability steps paths timescales facts",
+    "rows": "precision memory predictability steps paths timescales facts",
     "tables": "reach remedies inputs gradients depth products lyapunov gates paths",
     "comparison": "gradients products lyapunov",
 }

@@ -68,6 +68,7 @@ def test_a_large_mean_that_shuts_a_unit():
     (finding,) = findings(result)
     assert result.verdict["findings"][0] == finding
     assert "column 0 has mean 800 and standard deviation 1" in finding["message"]
+    assert "GS-SATURATED" not in [f["code"] for f in result.verdict["findings"]]  # said once, with the reason
     (column,) = result.metrics["raw_inputs"]["columns"]
     assert (column["index"], column["name"]) == (0, None)
 

@@ -60,7 +60,7 @@ def test_own_jacobians():
     assert result.metrics["overflow_lag"] == NONE | {"float16": 16}
     assert "largest_state" not in result.metrics
     (finding,) = overflow(result)
-    assert "at lag 16 in float16 (65504)" in finding["message"]
+    assert "of float16 (65504) at lag 16." in finding["message"]
     assert "float32" not in finding["message"]
 
 
@@ -70,13 +70,13 @@ def test_states():
     assert result.metrics["largest_state"] == 2.0**39
     assert result.metrics["state_overflow_step"] == NONE | {"float16": 17}
     (finding,) = overflow(result)  # one, on gradients and states
-    assert "from step 17 on in float16" in finding["message"]
+    assert "States reach 5.5e11 and exceed the largest number of float16 (65504) from step 17 on." in finding["message"]
     long = gradscope.analyze(*doubling(140))
     assert long.metrics["state_overflow_step"] == {"float32": 129, "bfloat16": 129, "float16": 17}
     rows = {row[0]: row for row in long.report.tables[0].rows}
     assert rows["largest state"][1:] == (
         2.0**139,
-        "overflows float32 from step 129 on, bfloat16 from step 129 on, float16 from step 17 on",
+        "overflows float32 and bfloat16 (3.4e38) from step 129 on, float16 (65504) from step 17 on",
     )
     assert [rows[f"overflow in {n}"][1] for n in LARGEST_FINITE] == [128, 128, 16]
 

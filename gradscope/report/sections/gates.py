@@ -70,7 +70,11 @@ def _gate(s: GateStatistics) -> Document:
 def findings(gates: dict[str, GateStatistics], case: Case) -> list[Finding]:
     """Say which gates are saturated, and how many relu units are always zero."""
     entries = []
+    raw = case.answers.get("inputs")
+    explained = {} if raw is None else raw.gates  # GS-RAW-INPUTS names these gates, and why they are saturated
     for gate, s in gates.items():
+        if gate in explained:
+            continue
         low, high, never = s.low_share, s.high_share, s.never_active
         if never is not None:
             if never > DEAD:

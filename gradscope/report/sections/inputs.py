@@ -61,7 +61,8 @@ CODES = {
 }
 
 LISTED = 10  # columns in the document
-NAMED = 3  # columns, and gates, that the finding names
+NAMED = 3  # columns that the finding names
+NAMED_GATES = 4  # gates that it names
 
 Document = dict[str, Any]
 
@@ -85,8 +86,8 @@ def findings(raw: RawInputs, case: Case) -> list[Finding]:
         more = len(raw.columns) - NAMED
         text += f" ({len(raw.columns)} of {raw.inputs} columns)" if more > 0 else ""
     gates = list(raw.gates.items())
-    now, then = (", ".join(f"{name} {percent(shares[i])}" for name, shares in gates[:NAMED]) for i in (0, 1))
-    text += f". Saturated values: {now}{' ...' * (len(gates) > NAMED)}; with standardised inputs: {then}."
+    now, then = (", ".join(f"{name} {percent(shares[i])}" for name, shares in gates[:NAMED_GATES]) for i in (0, 1))
+    text += f". Saturated values: {now}{' ...' * (len(gates) > NAMED_GATES)}; with standardised inputs: {then}."
     return [Finding("GS-RAW-INPUTS", "warning", text, _advice(raw, case.config))]
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from gradscope.numerics.formats import LARGEST_FINITE
 from gradscope.report.case import Case
 from gradscope.report.fields import integer, number, record
-from gradscope.report.model import Finding
+from gradscope.report.model import Finding, times
 
 if TYPE_CHECKING:
     from gradscope.analysis.precision import Overflow
@@ -60,12 +61,12 @@ def findings(o: Overflow, case: Case) -> list[Finding]:
     """Say where gradients and states overflow."""
     texts, advice = [], []
     if lags := _where(o.lags):
-        limits = ", ".join(f"at lag {lag} in {name} ({_largest(name)})" for name, lag in lags.items())
-        texts.append(f"The norm of the last step's loss gradient exceeds the largest finite number {limits}.")
+        limits = ", ".join(f"{names} at lag {lag}" for names, lag in _grouped(lags))
+        texts.append(f"The norm of the last step's loss gradient exceeds the largest number of {limits}.")
         advice.append("Clipping the gradient afterwards cannot repair this; loss scaling brings these lags nearer.")
-    if steps := _where(o.steps):
-        limits = ", ".join(f"from step {step} on in {name} ({_largest(name)})" for name, step in steps.items())
-        texts.append(f"States reach {o.largest_state:.2g} and exceed the largest finite number {limits}.")
+    if (steps := _where(o.steps)) and o.largest_state:
+        limits = ", ".join(f"{names} from step {step} on" for names, step in _grouped(steps))
+        texts.append(f"States reach {times(math.log10(o.largest_state))} and exceed the largest number of {limits}.")
         advice.append("Compute the recurrence in a wider format, or keep the state smaller.")
     return [Finding("GS-OVERFLOW", "warning", " ".join(texts), " ".join(advice))] if texts else []
 
@@ -77,7 +78,7 @@ def rows(document: Document) -> list[tuple[Any, ...]]:
     for name, lag in _where(m.get("overflow_lag", {})).items():
         entries.append((f"overflow in {name}", lag, f"step{'s'[: lag != 1]} back: the norm exceeds {_largest(name)}"))
     if steps := _where(m.get("state_overflow_step", {})):
-        note = "overflows " + ", ".join(f"{name} from step {step} on" for name, step in steps.items())
+        note = "overflows " + ", ".join(f"{names} from step {step} on" for names, step in _grouped(steps))
         entries.append(("largest state", m["largest_state"], note))
     return entries
 
@@ -86,6 +87,15 @@ def _where(formats: Mapping[str, int | None]) -> dict[str, int]:
     return {name: at for name, at in formats.items() if at is not None}
 
 
+def _grouped(formats: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Return (names of formats with their largest number, lag or step), one entry for all that agree in both."""
+    groups: dict[tuple[str, int], list[str]] = {}
+    for name, at in formats.items():
+        groups.setdefault((_largest(name), at), []).append(name)
+    return [(f"{' and '.join(names)} ({largest})", at) for (largest, at), names in groups.items()]
+
+
 def _largest(name: str) -> str:
-    largest = LARGEST_FINITE.get(name, 0.0)
-    return f"{largest:.0f}" if largest < 1e6 else f"{largest:.3g}"
+    """Write the largest finite number of a format: 65504, 3.4e38."""
+    largest = LARGEST_FINITE[name]
+    return f"{largest:.0f}" if largest < 1e6 else times(math.log10(largest))

@@ -125,7 +125,8 @@ def _reach_of_series(results: Sequence[Document], titles: Sequence[str], order: 
         who = who if words.count(word) == len(words) else "the others"
         return f"{who} {keep} {word} step{'s'[: word != '1']} each"
     if len(order) <= LISTED:
-        return f"{who} {keep} {', '.join(words)} steps"
+        last = max(i for i, word in enumerate(words) if word in measured)
+        return f"{who} {keep} {', '.join(f'{w} steps' if i == last else w for i, w in enumerate(words))}"
     top = max(order, key=lambda i: _healthy_reach(results[i]))
     at_end = _healthy_reach(results[top]) in [_healthy_reach(results[i]) for i in (order[0], order[-1])]
     largest = f"at most {_far(results[top])}" + (f" ({titles[top]})" if not at_end else "")

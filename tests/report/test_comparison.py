@@ -150,6 +150,10 @@ def test_checkpoints_of_a_run_stand_in_its_order():
     )
     peak = compared(**{f"epoch{i}": times(0.9 if i == 3 else 2.0 if i == 9 else 0.5) for i in range(14)})
     assert peak.verdict["sentence"].endswith("9 steps at first, at most 65 (epoch3), 9 at the end (100 steps, seed 0)")
+    rising = compared(**{f"gain={i}": times(f) for i, f in enumerate((0.5, 0.9, 2.0, 3.0))})
+    assert rising.verdict["sentence"].endswith(
+        "; gain=0 to gain=3 keep 0.1 % of the gradient for 9, 65 steps, exploding, exploding (100 steps, seed 0)"
+    )
     alike = compared(a1=times(0.5), a2=times(0.5), a3=times(0.5))
     assert alike.verdict["sentence"].startswith("a1 to a3 keep 0.1 % of the gradient for 9 steps each (")
 

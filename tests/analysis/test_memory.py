@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import gradscope
-from gradscope import JacobianChain, create, from_step
+from gradscope import JacobianChain, create, from_step, plugins
 from gradscope.analysis import memory as analysis
 from gradscope.analysis.memory import (
     HORIZON_STEPS,
@@ -259,6 +259,14 @@ def test_a_plain_twin(name, storage):
     # products of several columns and of one are summed in another order: rounding of a state, 1e-15, of what was there
     assert m.ratio == pytest.approx(expected, rel=1e-9, abs=1e-13)
     assert m.distance == pytest.approx(np.sqrt((expected**2).mean(axis=1)), rel=1e-9, abs=1e-13)
+
+
+@pytest.mark.parametrize("name", plugins.names("cells"))
+def test_every_cell(name):
+    path = run(create(name, hidden_size=4, input_size=2), noise(3, 16, 2), warmup=4)
+    m = memory(path)
+    assert m.ratio == pytest.approx(twin(path), rel=1e-6, abs=1e-12)
+    assert np.isfinite(m.growth[0]).all()
 
 
 def test_jackknife_by_hand():

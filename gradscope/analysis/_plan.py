@@ -80,11 +80,15 @@ def operations_of(cell: Network, settings: Settings, plan: Plan) -> dict[str, fl
     )
 
 
-def calls_of(cell: Network, batch: int, steps: int) -> int:
-    """Return the number of calls of a user's function: for the run, once for its Jacobians, and for swaps of the past.
+def calls_of(cell: Network, batch: int, steps: int, warmup: int = 0) -> int:
+    """Return the number of calls of a user's function: for the run, its Jacobians, and runs from another past.
 
-    0 for other cells.
+    Args:
+        cell: the network; 0 for other cells than functions.
+        batch: sequences.
+        steps: steps, warm-up included.
+        warmup: those that are not measured.
     """
     if not isinstance(cell, FunctionCell):
         return 0
-    return steps * batch * (1 + cell.jacobian_calls) + replayed_steps(batch, steps)
+    return steps * batch * (1 + cell.jacobian_calls) + replayed_steps(batch, steps - warmup)

@@ -40,7 +40,7 @@ def plan_text(models: list[tuple[Model, int, int]]) -> str:
         counts = operations_of(model.cell, model.settings, plan)
         each = (f"{part} {count:.1e}" for part, count in sorted(counts.items(), key=lambda row: -row[1]))
         lines += [f"  floating-point operations: about {sum(counts.values()):.1e} ({', '.join(each)})"]
-        if calls := calls_of(model.cell, batch, steps):
+        if calls := calls_of(model.cell, batch, steps, model.settings.warmup_steps):
             again = "" if plan.storage == EVERYTHING else "; calls for Jacobians are repeated when needed"
             lines += [f"  function calls: about {calls}{again}"]
     if any(model.settings.remedies for model, _, _ in models):

@@ -363,7 +363,7 @@ def test_a_plan_counts_the_calls_of_a_function(change):
 
 
 def test_only_calls_of_functions_are_counted(write, run):
-    assert "  function calls: about 14000\n" in run("analyze", "--cell", write(STEP), "--dry-run").out
+    assert "  function calls: about 20920\n" in run("analyze", "--cell", write(STEP), "--dry-run").out
     assert "function calls" not in run("analyze", "--cell", write(CELL), "--dry-run").out
 
 

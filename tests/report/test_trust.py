@@ -150,7 +150,7 @@ def test_a_comparison_draws_the_exponents_of_each():
 @pytest.mark.parametrize("name", ["rnn", "gru", "lstm"])
 def test_no_panel_has_a_row_of_its_own(name):
     panels = gradscope.analyze(create(name, hidden_size=8, input_size=2), steps=30).report.panels
-    assert sum(2 if p.wide else 1 for p in panels) % 3 == 0
+    assert sum(2 if p.wide else 1 for p in panels) % 3 != 1  # two that are left share the last row
 
 
 def autoregression(steps, batch, a=0.8, seed=0):

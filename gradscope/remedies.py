@@ -50,7 +50,7 @@ def try_changes(
     if state not in KINDS:
         return ()
     base = Base(state, far.rate, bool(np.isneginf(before[0]).all()), far.reach)
-    missing_factor = math.inf if far.rate is None else math.exp(min(-far.rate, LARGEST))
+    missing_factor = math.inf if far.tail_rate is None else math.exp(min(-far.tail_rate, LARGEST))
     remedies = []
     changes = changes_of(missing_factor, far.steps)
     for number, (name, make) in enumerate(changes.items()):

@@ -1,7 +1,11 @@
-"""After how many steps is the gradient below x?
+"""After how many steps is the gradient below x, and what is lost once, what at every step?
 
 Read from the median, over sequences, of |dL/ds_t| relative to its value at the last step: what truncated
 backpropagation may cut, what a task with that delay can learn, and where a number format has nothing left.
+
+A readout may lose decades in the first steps and nothing after them: h = o tanh(c) of a saturated LSTM passes little to
+c, and c keeps it. A rate from end to end takes that for a decay. So the curve of log |dL/ds| over the lag is cut where
+it bends (`knee`): before that lag lies what is lost once, and the slope of the rest is the rate of the tail.
 """
 
 from __future__ import annotations
@@ -23,6 +27,12 @@ if TYPE_CHECKING:
 NEEDS = ("gradients", "orbits")
 
 TRANSIENT_DECADES = 1.0  # decades by which the largest gain must exceed both ends
+BEND_DECADES = 0.5  # a factor of three, between the curve and the line from end to end, from which the curve bends
+NOISE_STEPS = 3.0  # times the noise of a step, by which lags on one side of the bend may differ
+NEAR_BEND = 0.1  # of the bend, at most likewise
+KNEE_SHARE = 0.25  # of the run in which the knee must lie: what bends later is no loss near the readout
+EXTRA_SHARE = 0.2  # of what the tail loses over the run: less is no answer of its own
+BEND_ERRORS = 3.0  # standard errors over sequences by which the loss before the knee must differ from the tail's
 LN10 = float(np.log(10.0))
 
 
@@ -39,7 +49,11 @@ class Reach:
         rate: mean of log_gain over T, nats per step; None where it is not finite.
         interval: 95 % interval of `rate` (Student's t): over orbits (sequences that run together count as one), or
             over batches of steps where there is one; None where there is too little of both.
-        half_life: steps in which the gradient halves at `rate`; None where it does not shrink.
+        knee: lag at which the tail begins; 0 where all of the curve is as steep as its tail.
+        attenuation: natural log of the median norm at the knee relative to lag 0: what is lost (or gained) once.
+        tail_rate: mean slope from the knee to the first step, nats per step; `rate` where there is no knee.
+        tail_interval: its 95 % interval, as `interval`.
+        half_life: steps in which the gradient halves at `tail_rate`; None where it does not shrink.
         underflow: {format: first lag at which the median norm itself, with the loss gradient as it is, rounds to
             zero in that format}; None where that does not happen within T.
         orbits: how many orbits the sequences run along.
@@ -55,6 +69,10 @@ class Reach:
     log_gain: Array
     rate: float | None
     interval: tuple[float, float] | None
+    knee: int
+    attenuation: float
+    tail_rate: float | None
+    tail_interval: tuple[float, float] | None
     half_life: float | None
     underflow: dict[str, int | None]
     orbits: int
@@ -93,7 +111,9 @@ def reach(log_norms: Array, threshold: float = THRESHOLD, orbits: Array | None =
     known = bool(np.isfinite(median[0])) and not np.isnan(median).any()
     far = np.flatnonzero(by_lag >= np.log(threshold)) if known else np.array([], int)
     labels = np.arange(gain.size) if orbits is None else orbits
-    rate, interval = _rate(log_norms, gain, labels)
+    rate, interval = _rate(log_norms, labels)
+    bend = knee(log_norms, labels) if rate is not None else 0
+    tail_rate, tail_interval = _rate(log_norms[: steps + 1 - bend], labels) if bend else (rate, interval)
     # 1e-9: rounding of the logarithms themselves
     below = {n: np.flatnonzero(median <= bits * np.log(2.0) + 1e-9) for n, bits in ROUNDS_TO_ZERO.items()}
     zero = np.isneginf(log_norms[::-1])
@@ -106,12 +126,52 @@ def reach(log_norms: Array, threshold: float = THRESHOLD, orbits: Array | None =
         log_gain=gain,
         rate=rate,
         interval=interval,
-        half_life=float(np.log(2.0) / -rate) if rate is not None and rate < 0 else None,
+        knee=bend,
+        attenuation=float(by_lag[bend]),
+        tail_rate=tail_rate,
+        tail_interval=tail_interval,
+        half_life=float(np.log(2.0) / -tail_rate) if tail_rate is not None and tail_rate < 0 else None,
         underflow={name: int(lags[0]) if known and lags.size else None for name, lags in below.items()},
         orbits=len(np.unique(labels)),
         zero_from=0 if zero[0].any() else int(mostly[0]) if mostly.size else None,
         peak=(top, float(median[top] - median[0])) if top else None,
     )
+
+
+def knee(log_norms: Array, orbits: Array | None = None) -> int:
+    """Return the lag at which the tail of the decay begins; 0 where the curve does not bend near the loss.
+
+    The curve of the median is cut where it is farthest from the line between its ends, and the rest again, as long as
+    that is more than `BEND_DECADES`. The cut counts where what is lost before it beyond the rate of the tail matters
+    beside the tail, and where the sequences agree on it.
+
+    Args:
+        log_norms: (T + 1, B), natural logs of |dL/ds_t|.
+        orbits: (B,), equal numbers for sequences that run along the same orbit; None where each has its own.
+    """
+    if not np.isfinite(log_norms).all():
+        return 0
+    by_lag = log_norms[::-1]
+    curve, steps = np.median(by_lag, axis=1), len(log_norms) - 1
+    begin = 0
+    while steps - begin > 1:
+        rest = curve[begin:]
+        gap = np.abs(rest - np.linspace(rest[0], rest[-1], len(rest)))
+        noise = float(np.diff(rest[int(gap.argmax()) :]).std())  # of a step: the first lag that is as far, but for it
+        bend = int((gap >= gap.max() - min(NOISE_STEPS * noise, NEAR_BEND * gap.max())).argmax())
+        if gap.max() < BEND_DECADES * LN10 or begin + bend > KNEE_SHARE * steps:
+            break
+        begin += bend
+    if not begin:
+        return 0
+    tail = (by_lag[-1] - by_lag[begin]) / (steps - begin)
+    extra = by_lag[begin] - by_lag[0] - begin * tail
+    labels = np.arange(extra.size) if orbits is None else orbits
+    each = np.array([extra[labels == o].mean() for o in np.unique(labels)])
+    error = float(each.std(ddof=1) / np.sqrt(each.size)) if each.size > 1 else 0.0
+    lost_in_tail = abs(float(tail.mean())) * steps
+    bends = abs(float(each.mean())) > max(BEND_ERRORS * error, BEND_DECADES * LN10, EXTRA_SHARE * lost_in_tail)
+    return begin if bends else 0
 
 
 def rate_change(before: Array, after: Array, orbits: Array | None = None) -> tuple[float, float] | None:
@@ -127,13 +187,14 @@ def rate_change(before: Array, after: Array, orbits: Array | None = None) -> tup
     """
     with np.errstate(invalid="ignore"):
         difference = after - before
-        gain = difference[0] - difference[-1]
-    return _rate(difference, gain, np.arange(gain.size) if orbits is None else orbits)[1]
+    return _rate(difference, np.arange(difference.shape[1]) if orbits is None else orbits)[1]
 
 
-def _rate(log_norms: Array, gain: Array, orbits: Array) -> tuple[float | None, tuple[float, float] | None]:
+def _rate(log_norms: Array, orbits: Array) -> tuple[float | None, tuple[float, float] | None]:
     """Return the mean rate and its interval; batch means for one orbit (Geyer 1992, section 3.2)."""
     steps = len(log_norms) - 1
+    with np.errstate(invalid="ignore"):
+        gain = log_norms[0] - log_norms[-1]
     if not np.isfinite(gain).all():
         return None, None
     samples = gain / steps

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 TRIPPED = 3  # the exit code
 STATES = ("vanishing", "stable", "exploding", "inconclusive", "nonfinite")
+MEMORY_STATES = ("remembers", "latched", "forgets", "chaotic")
 EXAMPLE = "example: 'reach < 50 or rate > 0.05'"
 COMPARE: dict[type, Callable[[Any, Any], Any]] = {
     ast.Lt: operator.lt,
@@ -85,13 +86,13 @@ def parse(text: str) -> Condition:
     if re.fullmatch(r"[a-zA-Z_]+(\s*,\s*[a-zA-Z_]+)*", text.strip()):
         wanted = [w.strip() for w in text.split(",")]
         for word in wanted:
-            if word not in STATES:
+            if word not in (*STATES, *MEMORY_STATES):
                 raise UsageError(
                     f"--fail-on: there is no verdict '{word}'",
-                    f"{plugins.suggest(word, STATES)}known: {', '.join(STATES)}; "
+                    f"{plugins.suggest(word, (*STATES, *MEMORY_STATES))}known: {', '.join((*STATES, *MEMORY_STATES))}; "
                     "or write an expression such as 'reach < 50'",
                 )
-        return Condition(text, lambda document: document["verdict"]["state"] in wanted)
+        return Condition(text, lambda document: bool({*wanted} & _states(document["verdict"])))
     try:
         tree = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -101,6 +102,11 @@ def parse(text: str) -> Condition:
     if not names:
         raise UsageError(f"--fail-on: '{text[:80]}' names no metric", EXAMPLE)
     return Condition(text, lambda document: bool(_value(tree, document["metrics"])), names)
+
+
+def _states(verdict: Mapping[str, Any]) -> set[str]:
+    """Return what the gradient does, and what the state remembers where that was measured."""
+    return {verdict["state"], verdict.get("memory", {}).get("state", "")}
 
 
 def _metrics() -> dict[str, str]:

@@ -11,7 +11,7 @@ from gradscope.report.comparison import order_by_reach, sentence
 from gradscope.report.remedy import Remedy, with_remedies
 from gradscope.report.section import documented
 from gradscope.report.strict import record, strict
-from gradscope.report.verdict import Verdict, judge
+from gradscope.report.verdict import Memory, Verdict, judge
 
 SCHEMA_VERSION = "1.0"
 
@@ -47,7 +47,7 @@ def analysis_document(case: Case, notes: list[Document], remedies: tuple[Remedy,
         "warnings": notes,
     }
     if remedies is not None:
-        document["remedies"] = [_remedy(r) for r in remedies]
+        document["remedies"] = [_plain(r) for r in remedies]
     records = [record(r) for r in case.answers.get("finite", ())]
     cleaned: Document = strict(document, "", records)
     return cleaned | {"nonfinite": records}
@@ -83,8 +83,9 @@ def _unlike(results: list[Document]) -> list[Document]:
 
 def _verdict(verdict: Verdict) -> Document:
     findings = [dataclasses.asdict(f) for f in verdict.findings]
-    return {"state": verdict.state, "sentence": verdict.sentence, "findings": findings}
+    memory = {} if verdict.memory is None else {"memory": _plain(verdict.memory)}
+    return {"state": verdict.state, **memory, "sentence": verdict.sentence, "findings": findings}
 
 
-def _remedy(r: Remedy) -> Document:
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(r).items()}
+def _plain(record: Remedy | Memory) -> Document:
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(record).items()}

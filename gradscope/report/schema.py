@@ -25,6 +25,7 @@ from gradscope.report.verdict import DECADES, HORIZON_STEPS
 from gradscope.settings import config_schema
 
 STATES = ("vanishing", "stable", "exploding", "inconclusive", "nonfinite")
+MEMORY_STATES = ("remembers", "latched", "forgets", "chaotic", "unknown")
 SHA256 = r"^[0-9a-f]{64}$"
 CODE = r"^GS-[A-Z-]+$"
 
@@ -49,10 +50,32 @@ ANALYSIS: Fields = {
         "The verdict.",
         {
             "state": choice(
-                f"Whether the gradient vanishes (loses {DECADES:g} decades by the first step), explodes (gains "
-                f"{DECADES:g}), neither (stable), is not determined (inconclusive), or is not "
+                f"Whether the gradient vanishes (the tail of its decay loses {DECADES:g} decades over the run), "
+                f"explodes (gains {DECADES:g}), neither (stable), is not determined (inconclusive), or is not "
                 f"finite. For runs of less than {HORIZON_STEPS} steps the threshold is lower in proportion.",
                 *STATES,
+            ),
+            "memory": record(
+                "What the state remembers, measured without a gradient.",
+                {
+                    "state": choice(
+                        "Whether the final state still depends on what came before the run (remembers; latched where "
+                        "the gradient vanishes all the same), does not (forgets), depends on perturbations of any "
+                        "size (chaotic), or whether that is not determined (unknown).",
+                        *MEMORY_STATES,
+                    ),
+                    "steps": number(
+                        "Memory length, steps; null: it does not end within the run, or is not determined.", minimum=0
+                    ),
+                    "steps_ci95": array(
+                        "95 % confidence interval of the memory length; null if not determined.",
+                        number("", null=False),
+                        null=True,
+                        minItems=2,
+                        maxItems=2,
+                    ),
+                },
+                optional=True,
             ),
             "sentence": string("The verdict in one sentence."),
             "findings": array("Findings beside the verdict.", ref("A finding beside the verdict.", "finding")),

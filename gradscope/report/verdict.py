@@ -1,9 +1,14 @@
 """From numbers to a verdict: a state, one sentence, and findings with a remedy.
 
-A gradient counts as vanished when it has lost `DECADES` by the first step, and as exploded when it has gained as
-many. On runs shorter than `HORIZON_STEPS` the bar is lower in proportion, so that ten steps of a network that loses
-half its gradient at each are not "stable".
-A state is given only when the 95 % interval of the gain is clear of the bar; else it is "inconclusive".
+There are two answers: whether the gradient reaches, and whether the state remembers.
+
+A gradient counts as vanished when the tail of its decay loses `DECADES` over the run, and as exploded when it gains as
+many; what a readout loses once, in the first steps, is said beside it (`analysis.reach.knee`). On runs shorter than
+`HORIZON_STEPS` the bar is lower in proportion, so that ten steps of a network that loses half its gradient at each are
+not "stable". A state is given only when the 95 % interval of the tail is clear of the bar; else it is "inconclusive".
+
+What the state remembers is measured without a gradient (`analysis.memory`). A network that remembers though its
+gradient vanishes is latched: a robust latch must lose its gradient (Bengio, Simard & Frasconi 1994).
 """
 
 from __future__ import annotations
@@ -11,6 +16,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from gradscope.analysis.reach import Reach
 from gradscope.report import section
 from gradscope.report.advice import MEASURED, keep_more
 from gradscope.report.case import Case
@@ -23,12 +29,28 @@ SHORTEST_STEPS = 10  # steps below which a rate means nothing: start and end of 
 
 
 @dataclass(frozen=True)
+class Memory:
+    """What the state remembers.
+
+    Attributes:
+        state: "remembers", "latched", "forgets", "chaotic" or "unknown".
+        steps: memory length, steps; None where it does not end within the run, or is not determined.
+        steps_ci95: its 95 % interval, or None.
+    """
+
+    state: str
+    steps: float | None
+    steps_ci95: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
 class Verdict:
-    """State, sentence and findings."""
+    """State, sentence and findings; and what the state remembers, None where that was not measured."""
 
     state: str
     sentence: str
     findings: tuple[Finding, ...]
+    memory: Memory | None = None
 
 
 def judge(case: Case) -> Verdict:
@@ -38,7 +60,30 @@ def judge(case: Case) -> Verdict:
     if state == "nonfinite":  # nothing else is meaningful
         case = replace(case, answers={k: v for k, v in case.answers.items() if k == "finite"})
     findings = section.findings(case, [] if state == "nonfinite" else _findings(case))
-    return Verdict(state, f"{state.upper()}: {words} ({case.name})", tuple(findings))
+    memory = _memory(case)
+    remembered = "" if memory is None else f"; {_remembered(memory, case.answers['memory'].run_steps)}"
+    return Verdict(state, f"{state.upper()}: {words}{remembered} ({case.name})", tuple(findings), memory)
+
+
+def _memory(case: Case) -> Memory | None:
+    """Return what the state remembers, in the light of what the gradient does."""
+    answer = case.answers.get("memory")
+    if answer is None:
+        return None
+    latched = answer.state == "remembers" and case.state == "vanishing"
+    return Memory("latched" if latched else answer.state, answer.steps, answer.interval)
+
+
+def _remembered(memory: Memory, steps: int) -> str:
+    """Say in words what the state remembers after a run of so many steps."""
+    if memory.state == "forgets" and memory.steps is not None:
+        return f"the state forgets within {_steps(max(memory.steps, 1.0))}"
+    words = {
+        "remembers": f"the state remembers all {count(steps)}",
+        "latched": f"yet the state still remembers after {count(steps)} (latched)",
+        "chaotic": "the state is chaotic",
+    }
+    return words.get(memory.state, "what the state remembers is not determined")
 
 
 def state_of(case: Case) -> str:
@@ -58,7 +103,9 @@ def _state(case: Case) -> tuple[str, str]:
         return "vanishing", f"the gradient is exactly zero at lag {reach.zero_from} and beyond"
     if gain is None:
         return "nonfinite", "the gradient becomes nonfinite during backpropagation"
-    if reach.rate is None:  # the gains of some sequences are -inf, and a mean of those says nothing
+    if (
+        reach.rate is None or reach.tail_rate is None
+    ):  # the gains of some sequences are -inf, and a mean of those says nothing
         if math.isinf(gain):
             return "inconclusive", "the gradient at the first step is exactly zero in half of the sequences"
         text = f"the median gradient norm changes by a factor of {times(gain)}, and some gradients are exactly zero"
@@ -66,32 +113,61 @@ def _state(case: Case) -> tuple[str, str]:
     if reach.steps < SHORTEST_STEPS:
         are = "is" if reach.steps == 1 else "are"
         return "inconclusive", f"{count(reach.steps)} {are} too few to fit a rate"
-    if reach.interval is None:
+    if reach.tail_interval is None:
         text = f"one short sequence gives no error bar; the gradient norm changes by a factor of {times(gain)}"
         return "inconclusive", text
-    return _against_the_bar(case, reach.rate, reach.interval, gain)
+    return _against_the_bar(reach, reach.tail_rate, reach.tail_interval, gain)
 
 
-def _against_the_bar(case: Case, rate: float, interval: tuple[float, float], gain: float) -> tuple[str, str]:
-    """Hold the interval of the gain against the bar."""
-    reach = case.reach
+def _against_the_bar(reach: Reach, rate: float, interval: tuple[float, float], gain: float) -> tuple[str, str]:
+    """Hold the interval of what the tail gains over the run against the bar."""
     bar = DECADES * min(1.0, reach.steps / HORIZON_STEPS)
     low, high = (r * reach.steps / math.log(10.0) for r in interval)
     if high < -bar:
-        far = reach.reach is not None and reach.reach < reach.steps
-        below = f" and is below {threshold(reach.threshold)} after {reach.reach}" if far else ""
-        return "vanishing", f"the gradient halves every {_steps(reach.half_life)}{below}"
+        return "vanishing", _vanishes(reach)
     if low > bar:
         doubling, fold = _steps(math.log(2) / rate), f"{times(gain)}-fold over {count(reach.steps)}"
         return "exploding", f"the gradient doubles every {doubling} and grows {fold}"
     if -bar < low and high < bar:
-        if gain < 0 or times(gain) == "1":
-            return "stable", f"{remaining(gain)} of the gradient norm is left after {count(reach.steps)}"
-        return "stable", f"the gradient norm grows {times(gain)}-fold over {count(reach.steps)}"
+        return "stable", _stays(reach, gain)
     span = f"{times(low)} to {times(high)}"
     crossed = times(-bar if low < -bar else bar)
-    text = f"the gradient norm changes by a factor of {span} (95 % interval), which includes the threshold {crossed}"
+    after = f"{_before_the_tail(reach)}; from there " if reach.knee else ""
+    text = f"{after}the gradient norm changes by a factor of {span} "
+    text += f"{f'in {count(reach.steps)} ' * bool(after)}(95 % interval), which includes the threshold {crossed}"
     return "inconclusive", text
+
+
+def _before_the_tail(reach: Reach) -> str:
+    """Say what is lost, or gained, once near the loss."""
+    change = reach.attenuation / math.log(10.0)
+    left = (
+        f"{remaining(change)} of the gradient norm is left"
+        if change < 0
+        else f"the gradient norm is {times(change)}-fold"
+    )
+    return f"{left} after {count(reach.knee)}"
+
+
+def _vanishes(reach: Reach) -> str:
+    if reach.knee:
+        return f"{_before_the_tail(reach)}; from there it halves every {_steps(reach.half_life)}"
+    far = reach.reach is not None and reach.reach < reach.steps
+    below = f" and is below {threshold(reach.threshold)} after {reach.reach}" if far else ""
+    return f"the gradient halves every {_steps(reach.half_life)}{below}"
+
+
+def _stays(reach: Reach, gain: float) -> str:
+    grows = not (gain < 0 or times(gain) == "1")
+    if reach.knee:
+        near, end = _before_the_tail(reach), f"{times(gain)}-fold" if grows else remaining(gain)
+        same = end in near
+        return (
+            f"{near} and stays there over {count(reach.steps)}" if same else f"{near}, {end} after {count(reach.steps)}"
+        )
+    if grows:
+        return f"the gradient norm grows {times(gain)}-fold over {count(reach.steps)}"
+    return f"{remaining(gain)} of the gradient norm is left after {count(reach.steps)}"
 
 
 def _steps(steps: float | None) -> str:

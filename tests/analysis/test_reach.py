@@ -7,7 +7,10 @@ import scipy.stats
 from gradscope import JacobianChain
 from gradscope.analysis.gradients import gradient_norms
 from gradscope.analysis.reach import reach
-from gradscope.dynamics.loss import given_loss
+from gradscope.dynamics.chain import linearise
+from gradscope.dynamics.loss import given_loss, random_loss
+from gradscope.dynamics.trajectory import run
+from gradscope.networks import cell_class
 from gradscope.numerics.formats import ROUNDS_TO_ZERO
 
 LN2 = np.log(2.0)
@@ -158,3 +161,79 @@ def test_coverage_of_one_sequence_with_memory():
         return walk(x[200:, None] - 0.1)
 
     assert 0.85 < coverage(draw, -0.1, 200) <= 1
+
+
+def bent(first, tail, knee, steps=200, batch=8, noise=0.0):
+    """Natural logs of norms that fall by `first` a step up to lag `knee`, and by `tail` from there."""
+    lag = np.arange(steps + 1.0)
+    logs = -first * np.minimum(lag, knee) - tail * np.maximum(lag - knee, 0)
+    walks = np.cumsum(noise * np.random.default_rng(0).standard_normal((steps + 1, batch)), axis=0)
+    return (logs[:, None] + walks)[::-1]
+
+
+@pytest.mark.parametrize("knee", [1, 8, 40])
+@pytest.mark.parametrize("tail", [0.0, 0.01, -0.02])
+def test_what_is_lost_once_is_no_part_of_the_rate(knee, tail):
+    r = reach(bent(6.0 / knee, tail, knee))
+    assert r.knee == knee
+    assert r.attenuation == pytest.approx(-6.0)
+    assert r.tail_rate == pytest.approx(-tail, abs=1e-12)
+    assert r.half_life == (pytest.approx(np.log(2) / tail) if tail > 0 else None)
+    assert r.rate == pytest.approx((-6.0 - tail * (200 - knee)) / 200)
+
+
+def test_a_line_has_no_knee():
+    for rate in (0.0, 0.01, 0.5, -0.2):
+        r = reach(bent(rate, rate, 0, noise=0.02))
+        assert r.knee == 0
+        assert r.attenuation == 0
+        assert (r.tail_rate, r.tail_interval) == (r.rate, r.interval)
+
+
+def test_what_matters_beside_the_tail():
+    """A decade, once, is an answer of its own beside a tail of two decades, and not beside one of twenty."""
+    for decades, knee in ((2.0, 5), (20.0, 0)):
+        tail = decades * np.log(10) / 195
+        assert reach(bent(np.log(10) / 5 + tail, tail, 5)).knee == knee
+
+
+def test_a_bend_late_in_the_run_is_none_near_the_loss():
+    assert reach(bent(0.2, 0.0, 100)).knee == 0
+
+
+def test_sequences_that_disagree_have_no_knee():
+    """What is lost is 0 in half of the sequences and 4 nats in the others: its error is about as large as its mean."""
+    logs = bent(0.0, 0.0, 0)
+    logs[:-2, ::2] -= 8.0
+    logs[:-2, 1::2] += 4.0
+    assert reach(logs).knee == 0
+
+
+def test_tail_interval_is_students_over_the_tail():
+    logs = bent(1.0, 0.01, 8, noise=0.02)
+    r = reach(logs)
+    assert r.knee
+    whole = reach(logs[: len(logs) - r.knee])
+    assert r.tail_interval == whole.interval
+    assert r.tail_rate == whole.rate
+
+
+def test_saturated_lstm_loses_once_what_tanh_passes():
+    """f = 1 and U = 0: dL/dc is o tanh'(c) dL/dh at the last step, in closed form, and the same at all others."""
+    units, inputs, steps = 6, 3, 60
+    rng = np.random.default_rng(1)
+    b = np.repeat([-40.0, 40.0, 0.0, 0.5], units)  # i, f, g, o
+    W = 0.1 * rng.standard_normal((4 * units, inputs))
+    W[: 3 * units] = 0
+    cell = cell_class("lstm")(W, np.zeros((4 * units, units)), b, None)
+    x = rng.standard_normal((5, steps, inputs))
+    c = 4.0 + rng.random((5, units))
+    start = np.concatenate([np.zeros((5, units)), c], axis=1)
+    chain = linearise(run(cell, x, start=start))
+    loss = random_loss(chain)
+    r = reach(gradient_norms(chain, loss).state)
+    o = 1 / (1 + np.exp(-(x[:, -1] @ W[3 * units :].T + 0.5)))
+    passed = np.log(np.linalg.norm(loss.direct.T * o / np.cosh(c) ** 2, axis=1))
+    assert r.knee == 1
+    assert r.attenuation == pytest.approx(np.median(passed), rel=1e-9)
+    assert r.tail_rate == pytest.approx(0, abs=1e-12)

@@ -32,6 +32,8 @@ class Evidence:
     interval: tuple | None
     half_life: float | None
     reach: int | None
+    knee: int = 0
+    attenuation: float = 0.0  # decades
     zero_from: int | None = None
     peak: tuple | None = None
     underflow: dict = field(default_factory=lambda: dict.fromkeys(("float32", "bfloat16", "float16")))
@@ -60,6 +62,10 @@ class Evidence:
             log_gain=np.array([gain]),
             rate=self.rate,
             interval=self.interval,
+            knee=self.knee,
+            attenuation=self.attenuation * LN10,
+            tail_rate=self.rate,
+            tail_interval=self.interval,
             half_life=self.half_life,
             underflow=self.underflow,
             orbits=1,

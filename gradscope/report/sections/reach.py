@@ -29,8 +29,26 @@ METRICS = {
         minItems=2,
         maxItems=2,
     ),
+    "tail_rate": number(
+        "Mean slope of ln|dL/ds| back in time beyond attenuation_steps, nats per step: the verdict is about it.",
+        optional=True,
+    ),
+    "tail_rate_ci95": array(
+        "95 % confidence interval of the tail rate, nats per step; null if not determined.",
+        number("", null=False),
+        null=True,
+        optional=True,
+        minItems=2,
+        maxItems=2,
+    ),
+    "attenuation_steps": integer(
+        "Lag, in steps, within which the gradient is attenuated once; 0 where the decay is the same throughout.",
+        optional=True,
+        minimum=0,
+    ),
+    "log10_attenuation": number("Median norm at attenuation_steps relative to lag 0, log10.", optional=True),
     "half_life": number(
-        "Number of steps in which the gradient halves; null if it does not shrink.", exclusiveMinimum=0
+        "Number of steps in which the gradient halves at the tail rate; null if it does not shrink.", exclusiveMinimum=0
     ),
     "reach": integer(
         "Largest lag, in steps, at which the median gradient norm is still at least reach_threshold of its "
@@ -75,6 +93,10 @@ def metrics(reach: Reach, case: Case) -> Document:
         "log10_gain_sd": spread,
         "rate": reach.rate,
         "rate_ci95": list(reach.interval) if reach.interval else None,
+        "tail_rate": reach.tail_rate,
+        "tail_rate_ci95": list(reach.tail_interval) if reach.tail_interval else None,
+        "attenuation_steps": reach.knee,
+        "log10_attenuation": reach.attenuation / LN10 if reach.knee else 0.0,
         "half_life": reach.half_life,
         "reach": reach.reach,
         "reach_threshold": reach.threshold,
@@ -120,8 +142,11 @@ def tables(document: Document) -> list[Table]:
     interval = m["rate_ci95"]
     rate_note = f"nats/step, 95 % CI {between(*interval)}" if interval else "nats/step, no confidence interval"
     whole, last_loss, bar = m["reach"] == steps, m["reach"] is not None, share(m["reach_threshold"])
+    attenuated = ", attenuation included" * bool(m.get("attenuation_steps"))
+    left = f"steps, at least {bar} of the gradient left{attenuated}"
     rows: list[tuple[Any, ...]] = [
-        ("reach", m["reach"], "steps (the whole run)" if whole else f"steps, at least {bar} of the gradient left"),
+        ("reach", m["reach"], "steps (the whole run)" if whole else left),
+        *_before_the_tail(m),
         ("half-life", m["half_life"], "steps"),
         ("rate", m["rate"], rate_note),
         ("log10 gain", m["log10_gain"], f"decades over {count(steps)}"),
@@ -132,6 +157,16 @@ def tables(document: Document) -> list[Table]:
     ]
     # other sections add rows to this table: `rows` in report/section.py
     return [Table("How far gradients reach", QUANTITY, (*rows, *section.rows(document)))]
+
+
+def _before_the_tail(m: Document) -> list[tuple[Any, ...]]:
+    """Return the rows of what is lost once and of the tail, where the decay bends."""
+    if not m.get("attenuation_steps"):
+        return []
+    interval = m["tail_rate_ci95"]
+    note = f"nats/step, 95 % CI {between(*interval)}" if interval else "nats/step, no confidence interval"
+    lost = f"log10, once, within {count(m['attenuation_steps'])} of the loss"
+    return [("attenuation", m["log10_attenuation"], lost), ("tail rate", m["tail_rate"], note)]
 
 
 def _underflow_note(lag: int | None, steps: int, last_loss: bool) -> str:

@@ -74,7 +74,11 @@ class Output:
     )
     quiet: bool = _row(False, "Only the first line", FLAG, flags=("-q", "--quiet"), commands=(*WRITES, "check-cell"))
     verbose: bool = _row(
-        False, "Also list assumptions and conversions", FLAG, flags=("-v", "--verbose"), commands=REPORTS
+        False,
+        "Also list conversions, and tables of products, exponents, gates and paths",
+        FLAG,
+        flags=("-v", "--verbose"),
+        commands=REPORTS,
     )
     color: str = _row("auto", "Colours", Choice("auto", "always", "never"), commands=WRITES)
     progress: str = _row("auto", "Progress on standard error", Choice("auto", "plain", "none"), commands=RUNS)

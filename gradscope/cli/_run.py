@@ -77,7 +77,7 @@ def run(
         if output.dry_run:
             write_stdout(plan)
             return
-        sink.write(report if output.verbose else report.without_notes())
+        sink.write(report if output.verbose else report.brief())
     end_if_stopped(stop)
     if condition:
         condition.end_if_it_holds(results)

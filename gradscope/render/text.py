@@ -79,8 +79,7 @@ def _piped(report: Report, words: Words) -> str:
             lines += [f"  -> {words(f.remedy)}"] if f.remedy else []
         parts.append("\n".join(lines))
     parts += [_piped_table(table, words) for table in report.tables]
-    if report.findings:
-        parts.append(words(_more(report)))
+    parts += [words(_more(report))] if _more(report) else []
     if report.footer:
         parts.append(words(report.footer))
     return "\n\n".join(parts) + "\n"
@@ -100,8 +99,11 @@ def _cells(table: Table, words: Words) -> list[list[str]]:
 
 
 def _more(report: Report) -> str:
-    first = next((f for f in report.findings if f.level in LEVELS), report.findings[0])
-    return f"Details: gradscope explain {first.code}"
+    """Say where there is more to read; "" where there is not."""
+    tables = f"{report.omitted} more table{'s'[: report.omitted != 1]}: -v" if report.omitted else ""
+    first = next((f for f in report.findings if f.level in LEVELS), next(iter(report.findings), None))
+    details = f"Details: gradscope explain {first.code}" if first else ""
+    return ". ".join(filter(None, (details, tables)))
 
 
 def _padded(text: str, width: int, right: bool) -> str:
@@ -125,8 +127,7 @@ def _parts(report: Report, width: int, words: Words, style: box.Box) -> list[Ren
         parts.append(row)
     for table in report.tables:
         parts += ["", Text(words(table.title), "bold"), _table(table, width, words, style)]
-    if report.findings:
-        parts += ["", Text(words(_more(report)), "dim")]
+    parts += ["", Text(words(_more(report)), "dim")] if _more(report) else []
     if report.footer:
         parts += ["", Text(words(report.footer), "dim")]
     return parts

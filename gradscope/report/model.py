@@ -74,11 +74,19 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of values; None stands for "not determined"."""
+    """Rows of values; None stands for "not determined".
+
+    Attributes:
+        title: what the table is about.
+        columns: titles, and how numbers are written.
+        rows: one value for each column.
+        expert: whether the table is left out of a short report.
+    """
 
     title: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[Any, ...], ...]
+    expert: bool = False
 
     def text(self) -> list[list[str]]:
         """Return the rows as strings."""
@@ -278,6 +286,7 @@ class Report:
         footer: version, seed and settings, in one line.
         document: the JSON document that the report was made from.
         diagrams: what is drawn instead of the panels, where there are any.
+        omitted: number of tables that are left out.
     """
 
     kind: str
@@ -290,8 +299,13 @@ class Report:
     footer: str = ""
     document: dict[str, Any] = field(default_factory=dict)
     diagrams: tuple[Diagram, ...] = ()
+    omitted: int = 0
 
-    def without_notes(self) -> Report:
-        """Return the report without the notes on what was converted; what was assumed stays."""
+    def brief(self) -> Report:
+        """Return the report without notes on what was converted, and without tables for experts.
+
+        What was assumed stays.
+        """
         findings = tuple(f for f in self.findings if f.code != "GS-NOTE")
-        return replace(self, findings=findings)
+        tables = tuple(t for t in self.tables if not t.expert)
+        return replace(self, findings=findings, tables=tables, omitted=len(self.tables) - len(tables))

@@ -36,13 +36,14 @@ Document = dict[str, Any]
 ORDER = {
     "metrics": "reach memory precision depth steps products lyapunov timescales facts paths predictability inputs",
     "series": "gradients memory timescales steps products eigen lyapunov gates paths",
-    "findings": "source finite inputs gradients verdict predictability reach precision depth gates timescales paths "
-    "steps lyapunov products",
+    "findings": "source finite inputs gradients verdict predictability reach unread memory precision depth gates "
+    "timescales paths steps lyapunov products",
     "warnings": "gradients reach",
     "rows": "precision memory predictability steps paths timescales facts",
     "tables": "reach remedies inputs gradients depth products lyapunov gates paths",
     "comparison": "gradients products lyapunov",
 }
+EXPERT = "products lyapunov gates paths".split()  # sections whose tables are left out of a short report
 PANELS = "decay memory layers eigenvalues product start lyapunov convergence gates times road crossings step".split()
 
 
@@ -90,7 +91,8 @@ def rows(document: Document) -> list[tuple[Any, ...]]:
 
 def tables(document: Document) -> tuple[Table, ...]:
     """Return the tables of one analysis, the most important first; what was not measured is left out."""
-    return tuple(table for _, section in _sections("tables") for table in section.tables(document))
+    named = [(name, table) for name, section in _sections("tables") for table in section.tables(document)]
+    return tuple(replace(table, expert=name in EXPERT) for name, table in named)
 
 
 def panels(document: Document) -> tuple[Panel, ...]:

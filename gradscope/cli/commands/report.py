@@ -40,4 +40,4 @@ def command(
             one_blas_thread()
             with aside():
                 report = drawn(report, {})
-        sink.write(report if output.verbose else report.without_notes())
+        sink.write(report if output.verbose else report.brief())

@@ -82,7 +82,8 @@ def _log_norm_and_gain(run: Run) -> tuple[float, float] | None:
     logs = gradients.followed.state
     if "products" not in run.answers or not gradients.sequences[0]:
         return None
-    norm, gain = float(run.answers["products"].log_norm[-1, 0]), float(logs[0, 0] - logs[-1, 0])
+    with np.errstate(invalid="ignore"):  # zero at both ends
+        norm, gain = float(run.answers["products"].log_norm[-1, 0]), float(logs[0, 0] - logs[-1, 0])
     return (norm, gain) if np.isfinite(norm) and np.isfinite(gain) else None
 
 

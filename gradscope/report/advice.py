@@ -24,6 +24,7 @@ DEFAULT_INIT = "pytorch"
 # What a cell without a bias that keeps its state is told when its gradient vanishes, by `Case.path_kinds`.
 OTHER_CELLS = {
     (False, True): "A cell with a skip path around its recurrent weights keeps more",
+    (False, False): "The old state does not reach the new one: settings and parameters of the cell decide that",
     (True, True): "The settings and parameters of the cell decide how much its skip path keeps; "
     "gates that are biased to keep the state may keep more",
     (True, False): "No gradient passes through recurrent weights: settings and parameters of the cell decide how much "

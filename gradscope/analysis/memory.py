@@ -53,7 +53,10 @@ ROUNDINGS = 16.0  # roundings of a state: what is left of a perturbation is larg
 HORIZON_STEPS = 100  # over which the threshold counts as forgotten; a shorter run may lose in proportion
 SHORTEST_STEPS = 10  # lag below which a difference that is left says nothing: as for the rate of the gradient
 INDEPENDENT = 0.1  # fraction of the distance of independent runs from which a perturbation is one of them
-GROWN_DECADES = 1.0  # growth of a perturbation that is no transient: over the run, or over its last half alone
+GROWN_DECADES = 1.0  # least growth of a perturbation that counts
+STEADY_SHARE = (
+    0.3  # of that growth, in the last half of the run: of e^k one half is there, of a power of k 0.3 / log10(k)
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -312,12 +315,15 @@ def _grows(lags: Array, growth: Array, size: Array) -> bool:
             return False
         if np.median(size[-1]) >= np.log10(INDEPENDENT):
             return True
-        # Growth by a power of the lag, as by shear, adds little in the last half; an exponential adds as much again.
-        half = int(np.searchsorted(2 * lags, lags[-1], side="right")) - 1
-        added = size[-1] - (size[half] if half >= 0 else 0.0)
-    error, freedom = mean_error(added)
-    low = added.mean() - (float(student(freedom) * error) if len(added) > 1 else 0.0)
-    return bool(low > GROWN_DECADES)
+        half = max(0, int(np.searchsorted(2 * lags, lags[-1], side="right")) - 1)
+        total, added = size[-1] - size[0], size[-1] - size[half]
+        if not total.mean() >= GROWN_DECADES:
+            return False
+    if len(total) < 2:  # no error bar
+        return bool(added[0] > GROWN_DECADES)
+    beyond = added - STEADY_SHARE * total
+    error, freedom = mean_error(beyond)
+    return bool(beyond.mean() > float(student(freedom) * error))
 
 
 def _without_each(labels: Array, lags: Array, before: Array, after: Array, threshold: float) -> list[float | None]:

@@ -20,6 +20,7 @@ from gradscope.analysis.memory import (
 from gradscope.analysis.orbits import orbits
 from gradscope.dynamics.budget import CHECKPOINTS
 from gradscope.dynamics.chain import linearise
+from gradscope.dynamics.drive import drive
 from gradscope.dynamics.trajectory import run
 from gradscope.networks import cell_class
 from gradscope.networks.loop import closed_loop
@@ -113,6 +114,30 @@ def test_a_perturbation_grows_as_the_jacobians_say():
     small = products.max(axis=1) < 3
     assert small.sum() > 5
     assert m.growth[small] == pytest.approx(products[small], abs=1e-3)  # 1.5e-8 times 10^3, times curvatures of tanh
+
+
+def test_shear_is_not_chaos():
+    """A rotation that is faster further out: phases of neighbours drift apart in proportion to the lag."""
+
+    def step(x, s):
+        r = s[0] ** 2 + s[1] ** 2
+        c, z = np.cos(0.3 + 4 * r), np.sin(0.3 + 4 * r)
+        return np.array([c * s[0] - z * s[1], z * s[0] + c * s[1]])
+
+    start = np.random.default_rng(2).uniform(0.5, 1.5, (8, 2))
+    m = memory(run(from_step(step, state_size=2, input_size=0), np.zeros((8, 300, 0)), start=start))
+    assert np.median(m.growth[-1]) > 2
+    assert m.state == "remembers"
+    assert m.growth[-1] - m.growth[-3] == pytest.approx(np.log10(m.lags[-1] / m.lags[-3]), abs=0.05)
+
+
+@pytest.mark.parametrize("steps", [100, 200])
+def test_weak_chaos(steps):
+    """lambda_1 = 0.057: a perturbation grows by two and a half decades in a hundred steps."""
+    cell = create("rnn", hidden_size=64, input_size=2, init="gaussian", gain=1.7)
+    path = run(cell, drive("noise", 8, steps + 50, 2, scale=0.3), warmup=50)
+    assert gradscope.lyapunov(linearise(path), 1).exponents[0] == pytest.approx(0.06, abs=0.02)
+    assert memory(path).state == "chaotic"
 
 
 def test_chaos_is_seen_before_a_perturbation_is_large():

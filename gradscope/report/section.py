@@ -41,7 +41,7 @@ ORDER = {
     "warnings": "gradients reach",
     "rows": "precision memory predictability steps paths timescales facts",
     "tables": "reach remedies inputs gradients depth products lyapunov gates paths",
-    "comparison": "gradients products lyapunov",
+    "comparison": "gradients memory products lyapunov",
 }
 EXPERT = "products lyapunov gates paths".split()  # sections whose tables are left out of a short report
 PANELS = "decay memory layers eigenvalues product start lyapunov convergence gates times road crossings step".split()

@@ -18,6 +18,7 @@ from gradscope.analysis.memory import (
     replayed_steps,
 )
 from gradscope.analysis.orbits import orbits
+from gradscope.api import combine
 from gradscope.dynamics.budget import CHECKPOINTS
 from gradscope.dynamics.chain import linearise
 from gradscope.dynamics.drive import drive
@@ -394,6 +395,17 @@ def test_report_of_each_state():
     assert texts[3.0] == (None, "no end within 150 steps")
 
 
+def test_a_comparison_draws_each_that_was_measured():
+    models = {"short": linear(0.5), "long": linear(0.99)}
+    report = gradscope.compare(models, noise(3, 30, 1), lags=0).report
+    panel = next(p for p in report.panels if p.name == "memory")
+    assert [c.label for c in panel.curves] == ["short", "long"]
+    assert panel.curves[1].y == pytest.approx(lags_of(30) * np.log10(0.99))
+    chain = JacobianChain.from_arrays(np.full((30, 1, 1), 0.5))
+    both = combine({"chain": gradscope.analyze(chain, lags=0), "cell": gradscope.analyze(linear(0.5), lags=0)})
+    assert [c.label for p in both.report.panels if p.name == "memory" for c in p.curves] == ["cell"]
+
+
 def test_saved_results_without_it_are_shown():
     result = gradscope.analyze(linear(0.5), noise(3, 30, 1), lags=0)
     document = dict(result.document)
@@ -402,3 +414,4 @@ def test_saved_results_without_it_are_shown():
     report = gradscope.Result(document).report
     assert not [r for r in report.tables[0].rows if r[0] == "memory length"]
     assert not [p for p in report.panels if p.name == "memory"]
+    assert not [p for p in combine({"old": gradscope.Result(document)}).report.panels if p.name == "memory"]

@@ -155,23 +155,37 @@ def panels(document: Document) -> list[Panel]:
     m = document["series"].get("memory")
     if m is None:
         return []
-    lags, bar = m["lag"], document["metrics"]["reach_threshold"]
     others = "other sequences" if m["past"] == "sequences" else "the same orbit at other times"
-    ratio = Curve("past replaced", lags, _log10(m["ratio"]), _log10(m["p05"]), _log10(m["p95"]))
-    tiny = Curve("tiny perturbation", lags, m["log10_perturbation"], role=1, style=STYLES[1], weight="thin")
-    return [
-        Panel(
-            "memory",
-            "Memory: distance of the final states after the past is replaced",
-            "steps back",
-            "distance relative to that at the replacement",
-            curves=(ratio, tiny),
-            levels=(Level(math.log10(bar), share(bar)),),
-            log10=True,
-            log_x=True,
-            note=f"root mean square over sequences; band: 5 to 95 %; another past: {others}",
-        )
-    ]
+    ratio = Curve("past replaced", m["lag"], _log10(m["ratio"]), _log10(m["p05"]), _log10(m["p95"]))
+    tiny = Curve("tiny perturbation", m["lag"], m["log10_perturbation"], role=1, style=STYLES[1], weight="thin")
+    note = f"root mean square over sequences; band: 5 to 95 %; another past: {others}"
+    return [_panel([document], (ratio, tiny), note)]
+
+
+def comparison(results: list[Document]) -> list[Panel]:
+    """Return what is left of a difference in the past, of several models."""
+    measured = [(role, r) for role, r in enumerate(results) if "memory" in r["series"]]
+    curves = []
+    for role, r in measured:
+        m, style = r["series"]["memory"], STYLES[role % len(STYLES)]
+        curves.append(Curve(r["name"], m["lag"], _log10(m["ratio"]), role=role, style=style))
+    note = "root mean square over sequences"
+    return [_panel([r for _, r in measured], tuple(curves), note)] if measured else []
+
+
+def _panel(documents: list[Document], curves: tuple[Curve, ...], note: str) -> Panel:
+    bars = {d["metrics"]["reach_threshold"] for d in documents}
+    return Panel(
+        "memory",
+        "Memory: distance of the final states after the past is replaced",
+        "steps back",
+        "distance relative to that at the replacement",
+        curves=curves,
+        levels=tuple(Level(math.log10(bar), share(bar)) for bar in sorted(bars)),
+        log10=True,
+        log_x=True,
+        note=note,
+    )
 
 
 def _log10(values: list[float | None]) -> list[float | None]:

@@ -113,9 +113,8 @@ def _closed_at_random(model: Model) -> Model:
     from gradscope.networks.loop import closed_loop
 
     loop = closed_loop(model.cell, seed=model.settings.seed)
-    note = {"code": "GS-ASSUME", "message": DRAWN_READOUT, "where": "model.readout"}
     facts = model.facts | {"assumptions": [DRAWN_READOUT]}
-    return replace(model, cell=loop, title=f"{model.title}, closed loop", facts=facts, warnings=(note,))
+    return replace(model, cell=loop, title=f"{model.title}, closed loop", facts=facts)
 
 
 def _keywords(settings: Settings) -> dict[str, Any]:
@@ -175,15 +174,13 @@ def _model_of_function(settings: Settings, user_file: UserFile, label: str | Non
     config = replace(settings, cell=f"{user_file.path.name}:{user_file.name}").config({"function"})
     if user_file.size("state_size") is not None:
         del config["hidden"]
-    assumptions = list(cell.assumptions)
     facts = {**_facts_of_file(user_file), "settings": config["set"]}
-    notes = tuple({"code": "GS-ASSUME", "message": a, "where": "model"} for a in assumptions)
     title = f"{user_file.name} of {user_file.path.name}, state size {cell.state_size}"
     fixed = {name: size for name, constant in SIZES.items() if (size := user_file.size(constant)) is not None}
     if settings.data:
         fixed.pop("input_size", None)  # that of the data
     request = Request(str(settings.cell), settings, fixed)
-    return Model(label or user_file.name, title, cell, settings, config, facts, notes, embedding, request)
+    return Model(label or user_file.name, title, cell, settings, config, facts, (), embedding, request)
 
 
 def models_of_file(settings: Settings, target: Path, *, among: bool = False) -> list[Model]:
@@ -261,9 +258,7 @@ def _model_of_layer(
         "assumptions": assumptions,
     }
     where = f"model.{layer.name}"
-    # parameters that are not used are a finding of the report
-    notes = [{"code": "GS-ASSUME", "message": a, "where": where} for a in assumptions if a != layer.unused_sentence]
-    notes += [{"code": "GS-NOTE", "message": n, "where": where} for n in (*checkpoint.notes, *layer.notes)]
+    notes = [{"code": "GS-NOTE", "message": n, "where": where} for n in (*checkpoint.notes, *layer.notes)]
     if isinstance(layer.cell, Direction):
         notes.append({"code": "GS-DIRECTIONS", "message": DIRECTIONS, "where": "model"})
     title = f"{layer.kind.upper()} {layer.name}"

@@ -38,7 +38,7 @@ ORDER = {
     "series": "gradients memory timescales steps products eigen lyapunov gates paths",
     "findings": "source finite inputs gradients verdict predictability reach unread memory precision depth gates "
     "timescales paths steps lyapunov products",
-    "warnings": "gradients reach",
+    "warnings": "source gradients reach",
     "rows": "precision memory predictability steps paths timescales facts",
     "tables": "reach remedies inputs gradients depth products lyapunov gates paths",
     "comparison": "gradients memory products lyapunov",
@@ -59,20 +59,25 @@ def _sections(what: str) -> Iterator[tuple[str, ModuleType]]:
             yield name, section
 
 
-def documented(what: str, case: Case) -> Document:
-    """Return the document's `metrics` or `series`."""
-    document: Document = {}
+def _answered(what: str, case: Case) -> Iterator[tuple[str, ModuleType, Any]]:
+    """Yield the sections that have a name and an answer, or what stands for one, with that."""
     for name, section in _sections(what):
         answer = case.answers.get(name, getattr(section, "ABSENT", None))
         if answer is not None:
-            document |= getattr(section, what)(answer, case)
+            yield name, section, answer
+
+
+def documented(what: str, case: Case) -> Document:
+    """Return the document's `metrics` or `series`."""
+    document: Document = {}
+    for _, section, answer in _answered(what, case):
+        document |= getattr(section, what)(answer, case)
     return document
 
 
 def findings(case: Case, verdict: Sequence[Finding]) -> list[Finding]:
     """Return the findings of all sections, and among them those of the verdict."""
-    given = {name: (s, case.answers.get(name, getattr(s, "ABSENT", None))) for name, s in _sections("findings")}
-    entries = {name: s.findings(answer, case) for name, (s, answer) in given.items() if answer is not None}
+    entries = {name: s.findings(answer, case) for name, s, answer in _answered("findings", case)}
     order = ORDER["findings"].split()
     by_section = sorted((entries | {"verdict": verdict}).items(), key=lambda item: _rank(item[0], order))
     return [finding for _, some in by_section for finding in some]
@@ -80,8 +85,7 @@ def findings(case: Case, verdict: Sequence[Finding]) -> list[Finding]:
 
 def warnings(case: Case) -> list[Document]:
     """Return the notes of all sections."""
-    named = [(name, s) for name, s in _sections("warnings") if name in case.answers]
-    return [note for name, section in named for note in section.warnings(case.answers[name], case)]
+    return [note for _, s, answer in _answered("warnings", case) for note in s.warnings(answer, case)]
 
 
 def rows(document: Document) -> list[tuple[Any, ...]]:

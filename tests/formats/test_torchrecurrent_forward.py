@@ -4,8 +4,13 @@ Where it differs from the paper, the difference is made good here and said: the 
 has, and the library's own step against what it has instead.
 """
 
+import inspect
+
 import numpy as np
 import pytest
+
+from gradscope.errors import InputError
+from gradscope.files.layouts._base import find_layers
 
 torch = pytest.importorskip("torch")
 theirs = pytest.importorskip("torchrecurrent")
@@ -169,3 +174,21 @@ def test_context_of_scrn(seed):
         cell.bias_ih[:H] = 0  # ours has no bias in the context
     _, c = ran(cell, xs)
     agree(made("scrn", W=W, U=p["weight_hh"][:H], B=B_x, P=p["weight_ch"][:H], alpha=0.7), xs, c=c)
+
+
+USUAL = {"weight_ih", "weight_hh", "bias_ih", "bias_hh"}
+CELLS = sorted(n for n, c in vars(theirs).items() if inspect.isclass(c) and n.endswith("Cell"))
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_a_state_dict_of_theirs_is_refused_or_flagged(name):
+    """They write every cell under the names of nn.LSTMCell: rows alone would make an RNN, GRU or LSTM of many."""
+    square = name == "IntersectionRNNCell"  # it has as many inputs as units
+    tensors = {k: w.numpy() for k, w in getattr(theirs, name)(H if square else M, H).state_dict().items()}
+    for prefix in ("", "cells.0."):
+        try:
+            (layer,) = find_layers({prefix + k: w for k, w in tensors.items()})
+        except InputError:
+            continue
+        assert any("names without _l0" in a for a in layer.assumptions)
+        assert set(layer.unused) == set(tensors) - USUAL

@@ -33,6 +33,8 @@ def test_parameters_of_the_module_are_unused(prefix, suffix):
     assert layer.cell.unused == layer.unused and layer.cell.assumptions == tuple(layer.assumptions)
     document = gradscope.analyze(layer.cell, steps=12, batch=2, lags=0).to_dict()
     assert document["model"]["assumptions"] == layer.assumptions and document["model"]["unused"] == list(layer.unused)
+    assumed = [w["message"] for w in document["warnings"] if w["code"] == "GS-ASSUME"]
+    assert assumed == layer.assumptions[1:] and len(assumed) == (suffix == "")
     first = document["verdict"]["findings"][0]
     assert (first["code"], first["level"]) == ("GS-UNUSED", "warning") and "ln_ho.bias" in first["message"]
 

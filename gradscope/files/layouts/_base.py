@@ -154,7 +154,7 @@ def search(tensors: Mapping[str, Array], options: LayoutOptions) -> list[Recurre
         used.update(p for layer in layers for p in layer.parameters)
     listed = _later_in_a_list({layer.path for layer in layers})
     for layer in layers:
-        layer.assumptions[:0] = [layer.unused_sentence] if layer.unused else []
+        layer.assumptions[:0] = [layer.unused_sentence] if layer.unused else []  # first: a finding stands for it
         layer.assumptions.extend([f"{layer.name}: {IN_A_LIST}"] if layer.path in listed else [])
         for attribute, value in (("assumptions", tuple(layer.assumptions)), ("unused", layer.unused)):
             object.__setattr__(layer.cell, attribute, value)  # cells may be frozen dataclasses

@@ -35,6 +35,16 @@ CODES = {
 ABSENT = ()  # it reports no analysis
 
 
+Document = dict[str, Any]
+
+
+def warnings(_: Any, case: Case) -> list[Document]:
+    """Note what was assumed, but for the parameters that are not used, which are a finding."""
+    assumptions = case.model.get("assumptions", [])[1 if case.model.get("unused") else 0 :]  # theirs stands first
+    where = f"model.{case.model['layer']}" if "layer" in case.model else "model"
+    return [{"code": "GS-ASSUME", "message": text, "where": where} for text in assumptions]
+
+
 def findings(_: Any, case: Case) -> list[Finding]:
     """Say which parameters were not used, and that a checkpoint was run along noise."""
     entries = []

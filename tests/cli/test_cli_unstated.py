@@ -29,7 +29,7 @@ def first_lines(run, tmp_path):
         done = run(command, *(tmp_path / name for name in files), *QUICK, "--json", *arguments)
         assert done.code == 0, done.err
         document = json.loads(done.out)
-        lines = text.render(from_document(document).without_notes(), width=WIDTH).splitlines()[:LINES]
+        lines = text.render(from_document(document).brief(), width=WIDTH).splitlines()[:LINES]
         head = [line for line in lines if line[:1] not in "╭│├╰" or not line]
         return " ".join(" ".join(head).split()), document
 

@@ -138,7 +138,7 @@ def first_lines(tensors, folder):
     (outcomes,) = measure_all([models], 1, no_progress, Stop())
     results = sorted_out(models, outcomes)
     result = next(iter(results.values())) if len(results) == 1 else combine(results)
-    lines = text.render(result.report.without_notes(), width=WIDTH).splitlines()[:LINES]
+    lines = text.render(result.report.brief(), width=WIDTH).splitlines()[:LINES]
     head = lines[: next((i for i, line in enumerate(lines) if line.startswith("╭")), LINES)]
     return " ".join(" ".join(head).split()), [r.document for r in results.values()]
 

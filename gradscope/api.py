@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -178,7 +179,8 @@ def _run(
     chain, burn = longer.after(lead), max(lead, usual_burn(longer.steps))
     if gradient is not None and np.ndim(gradient) == 3 and backward(cell):
         gradient = np.asarray(gradient)[:, ::-1]  # it runs from the last step of the data to the first
-    return Run(chain, longer, _loss(chain, settings, gradient), burn, origin.nonfinite, progress, origin.columns)
+    loss, further = _loss(chain, settings, gradient), partial(course.further, cell)
+    return Run(chain, longer, loss, burn, origin.nonfinite, progress, origin.columns, further)
 
 
 def _loss(chain: JacobianChain, settings: Settings, gradient: Array | None) -> Loss:

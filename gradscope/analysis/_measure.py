@@ -22,8 +22,8 @@ from gradscope.settings import Settings
 
 # What is quick comes first, so that who interrupts a run is left with as much as possible. Others follow.
 ORDER = (
-    "finite orbits gradients reach memory depth facts gates inputs precision paths crossings products unread lyapunov "
-    "predictability eigen steps timescales"
+    "finite orbits gradients reach memory depth facts gates inputs precision paths crossings fisher products unread "
+    "lyapunov predictability eigen steps timescales"
 )
 LEAST = "reach"  # without its answer there is no verdict, and an interrupted run gives nothing
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -29,6 +29,7 @@ class Run:
         columns: names of the inputs; empty where they have none.
         progress: takes (name, done, total) of the part that is measured.
         answers: {analysis: what it answered} of those that are done; `measure` fills it.
+        further: returns the chain of so many further sequences of synthetic input; None where the input is given.
     """
 
     chain: JacobianChain
@@ -39,6 +40,7 @@ class Run:
     progress: Progress = no_progress
     columns: Sequence[str] = ()
     answers: Mapping[str, Any] = field(default_factory=dict)
+    further: Callable[[int], JacobianChain | None] | None = None
 
     @property
     def is_finite(self) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from gradscope.dynamics.budget import EVERYTHING
+from gradscope.dynamics.budget import CHECKPOINTS, EVERYTHING
 from gradscope.dynamics.chain import JacobianChain, linearise
 from gradscope.dynamics.drive import LEAD_IN, drive
 from gradscope.dynamics.trajectory import run
@@ -26,12 +28,14 @@ class Course:
         warmup: number of steps that are run and not measured.
         lead_in: (B, N, m), read before, from a state of zeros; None for nothing.
         storage: what is stored of a run, one of `budget.STORAGE`.
+        draw: returns the inputs of so many further sequences, (count, T, m); None where the input is given, or none.
     """
 
     inputs: Array
     warmup: int
     lead_in: Array | None = None
     storage: str = EVERYTHING
+    draw: Callable[[int], Array] | None = None
 
     @property
     def batch(self) -> int:
@@ -52,6 +56,12 @@ class Course:
         start = None if self.lead_in is None else run(network.network, self.lead_in).states[-1].T
         path = run(network, self.inputs, warmup=self.warmup, keep=keep, start=start, storage=self.storage)
         return linearise(path)
+
+    def further(self, network: Network, count: int) -> JacobianChain | None:
+        """Run a network along further sequences of synthetic input, storing little; None where the input is given."""
+        if self.draw is None:
+            return None
+        return linearise(run(network, self.draw(count), warmup=self.warmup, storage=CHECKPOINTS))
 
 
 def course_of(cell: Network, inputs: Array | None, lead_in: Array | None, settings: Settings) -> Course:
@@ -76,12 +86,14 @@ def course_of(cell: Network, inputs: Array | None, lead_in: Array | None, settin
         lead_in = _checked(np.asarray(lead_in), width, sequences)
     elif inputs is None and (closed or kind == "zeros"):  # from a state of zeros, most of them would stand still
         lead_in = drive("noise", settings.sequences, LEAD_IN, width, scale=scale, seed=seed)
+    draw = None
     if inputs is None:
         batch = len(lead_in) if settings.batch is None and lead_in is not None else settings.sequences
         steps = settings.measured_steps + settings.warmup_steps
         kind = "noise" if closed else kind  # of no inputs
-        inputs = drive(kind, batch, steps, cell.network_input_size, scale=scale, seed=seed)
-    return Course(np.asarray(inputs), settings.warmup_steps, lead_in)
+        further = partial(drive, kind, steps=steps, size=cell.network_input_size, scale=scale, seed=seed, first=batch)
+        inputs, draw = further(batch, first=0), further if lead_in is None else None
+    return Course(np.asarray(inputs), settings.warmup_steps, lead_in, draw=draw)
 
 
 def _checked(lead_in: Array, width: int, sequences: int | None) -> Array:

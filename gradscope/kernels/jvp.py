@@ -94,17 +94,17 @@ class StepJacobian(NamedTuple):
 
 
 class FrameJvps:
-    """The Jacobians of a chain, a chunk of steps at a time; iterating again begins at the first step again."""
+    """The Jacobians of a chain from a step on, a chunk of steps at a time; iterating again begins there again."""
 
-    def __init__(self, chain: JacobianChain) -> None:
-        self._chain = chain
+    def __init__(self, chain: JacobianChain, first: int = 0) -> None:
+        self._chain, self._first = chain, first
         self._length = max(1, min(chain.steps, CHUNK_STEPS, CHUNK_BYTES // chain.step_bytes))
         self._read = chain.reader(self._length)
         self._slabs: Slabs = {}
 
     def __iter__(self) -> Iterator[StepJacobian]:
         """Yield the Jacobian of each step."""
-        for start in range(0, self._chain.steps, self._length):
+        for start in range(self._first, self._chain.steps, self._length):
             stop = min(start + self._length, self._chain.steps)
             chunk = _Chunk(self._read(start, stop), stop - start, self._chain.batch, self._slabs)
             yield from (StepJacobian(chunk, i) for i in range(chunk.steps))

@@ -44,7 +44,9 @@ ORDER = {
     "comparison": "gradients memory products lyapunov",
 }
 EXPERT = "products lyapunov gates paths".split()  # sections whose tables are left out of a short report
-PANELS = "decay memory layers eigenvalues product start lyapunov convergence gates times road crossings step".split()
+PANELS = (
+    "decay memory layers eigenvalues product start fisher lyapunov convergence gates times road crossings step"
+).split()
 
 
 def _rank(name: str, order: Sequence[str]) -> tuple[int, str]:

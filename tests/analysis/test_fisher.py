@@ -1,321 +1,417 @@
-"""Fisher memory and coherence, against closed forms and dense matrices."""
+"""Fisher memory and coherence against closed forms, and against dense matrices written out pair by pair."""
 
-from dataclasses import dataclass
+import dataclasses
 
 import numpy as np
 import pytest
-import reference
 
-from gradscope import create, plugins
-from gradscope.analysis.fisher import RESOLVED_FROM, SIGN_PATTERNS, fisher_memory, input_deviation
-from gradscope.dynamics.budget import CHECKPOINTS, EVERYTHING
-from gradscope.dynamics.chain import linearise
+import gradscope
+from gradscope import create, stack
+from gradscope.analysis._input_jacobians import InputJacobians, input_jacobians, joined
+from gradscope.analysis.fisher import (
+    DIRECTION_THRESHOLD,
+    Fisher,
+    coherence,
+    fisher,
+    interval_half,
+    log_eigenvalues,
+)
+from gradscope.api import run_analysis
+from gradscope.dynamics.budget import STORAGE
+from gradscope.dynamics.chain import JacobianChain, linearise
 from gradscope.dynamics.drive import drive
 from gradscope.dynamics.trajectory import run
-from gradscope.networks import Dense, DenseCell, Gate
 from gradscope.networks.cell import cell_class
-from gradscope.numerics.shrinkage import LEAST_INTENSITY, shrunk_covariance
+from gradscope.numerics.shrinkage import Covariance
+from gradscope.numerics.student import quantile
+from gradscope.report.sections import fisher as section
+from gradscope.settings import Settings
+
+EPS = np.finfo(float).eps
+RNG = np.random.default_rng(3)
+
+
+def small(name, hidden, inputs, **settings):
+    return create(name, hidden_size=hidden, input_size=inputs, **settings)
 
 
 def linear(U, W):
-    return cell_class("linear")(W=np.asarray(W), U=np.asarray(U), b_ih=np.zeros(len(U)), b_hh=None)
+    return cell_class("linear")(W=np.array(W, float), U=np.array(U, float), b_ih=np.zeros(len(U)), b_hh=None)
 
 
-def chain_of(cell, *, batch, steps, scale=1.0, storage=EVERYTHING, dtype=float, start=None):
-    x = drive("noise", batch, steps, cell.network_input_size, scale=scale)
-    return linearise(run(cell, x.astype(dtype), storage=storage, start=start))
+def memory(U, W, steps, batch=4):
+    """Eigenvalues at every lag of a linear network that has read white noise for so many steps, with its exact noise.
 
-
-def orthogonal(n, seed=0):
-    return np.linalg.qr(np.random.default_rng(seed).standard_normal((n, n)))[0]
-
-
-# The covariance
-
-
-def naive_shrinkage(deviations):
-    """Ledoit & Wolf (2004), section 3.3, with every matrix formed; samples contribute sums of squares."""
-    batch, _, n = deviations.shape
-    squares = [batch / (batch - 1) * d.T @ d for d in deviations]
-    S = sum(squares) / batch
-    mean = np.trace(S) / n
-    target = mean * np.eye(n)
-    spread = ((S - target) ** 2).sum() / n
-    error = sum(((x - S) ** 2).sum() / n for x in squares) / batch**2
-    intensity = max(min(error, spread) / spread, LEAST_INTENSITY) if spread else 1.0
-    return (1 - intensity) * S + intensity * target, intensity
-
-
-@pytest.mark.parametrize(("batch", "each", "n"), [(8, 1, 20), (8, 5, 20), (8, 5, 40), (50, 1, 6), (3, 2, 7)])
-def test_shrinkage_against_matrices(batch, each, n):
-    rng = np.random.default_rng(batch)
-    deviations = rng.standard_normal((batch, each, n)) * np.geomspace(1, 30, n)
-    deviations -= deviations.mean(axis=0)
-    covariance = shrunk_covariance(deviations)
-    M, intensity = naive_shrinkage(deviations)
-    assert covariance.intensity == pytest.approx(intensity, rel=1e-10)
-    X = rng.standard_normal((4, n))
-    expected = X @ np.linalg.inv(M) @ X.T
-    assert covariance.solve(X) @ X.T == pytest.approx(expected, rel=1e-9, abs=1e-9 * np.abs(expected).max())
-
-
-def test_shrinkage_of_a_multiple_of_the_identity_and_of_nothing():
-    deviations = np.array([[[1.0]], [[-1.0]], [[3.0]], [[-3.0]]])
-    covariance = shrunk_covariance(deviations)
-    assert (covariance.intensity, covariance.floor) == (1.0, pytest.approx(20 / 3))
-    assert shrunk_covariance(np.zeros((4, 2, 3))) is None
-
-
-def test_shrinkage_goes_with_many_samples():
-    """Of a matrix that is far from the identity, everything is determined by many samples; nothing by few."""
-    rng, sizes = np.random.default_rng(0), np.array([10.0, 1.0, 1.0])
-    intensities = [shrunk_covariance(rng.standard_normal((b, 1, 3)) * sizes).intensity for b in (10, 100, 10_000)]
-    assert intensities[0] > intensities[1] > intensities[2]
-    assert intensities[2] < 1e-3
-
-
-# Everything, against dense matrices
-
-
-def parameters(cell):
-    return {name: w for name, w in cell.weights().items() if w is not None}
-
-
-def naive(kind, cell, x, lag):
-    """Return G_b by complex steps, (B, m, n), and the last states, (B, n)."""
-    p, step, G, last = parameters(cell), 1e-30, [], []
-    for xs in x:
-        states = reference.run(lambda a, s: reference.step(kind, p, a, s), xs, np.zeros(cell.state_size))
-        t = len(xs) - 1 - lag
-        columns = []
-        for direction in np.eye(x.shape[2]):
-            s = reference.step(kind, p, xs[t] + 1j * step * direction, states[t].astype(complex))
-            for later in xs[t + 1 :]:
-                s = reference.step(kind, p, later.astype(complex), s)
-            columns.append(np.imag(s) / step)
-        G.append(columns)
-        last.append(states[-1])
-    return np.array(G), np.array(last)
-
-
-def naive_fisher(G, last, M=None):
-    """Return F without products of a sequence with itself, and M."""
-    batch, m, n = G.shape
-    if M is None:
-        deviations = np.concatenate([(last - last.mean(axis=0))[:, None], (G - G.mean(axis=0)) / np.sqrt(m)], axis=1)
-        M, _ = naive_shrinkage(deviations)
-    inverse, F = np.linalg.inv(M), np.zeros((m, m))
-    for b in range(batch):
-        for c in range(batch):
-            if b != c:
-                F += G[b] @ inverse @ G[c].T / (batch * (batch - 1))
-    return F, M
-
-
-@pytest.mark.parametrize(("kind", "cell"), [("gru", "gru"), ("lstm", "lstm"), ("tanh", "rnn")])
-@pytest.mark.parametrize(("hidden", "batch"), [(3, 24), (20, 7)])
-def test_against_dense_matrices(kind, cell, hidden, batch):
-    cell = create(cell, hidden_size=hidden, input_size=2, gain=2.0, seed=1)
-    x = 1.5 * drive("noise", batch, 12, 2)
-    chain = linearise(run(cell, x))
-    memory = fisher_memory(chain)
-    assert memory.lags[0] == 0 and memory.lags[-1] == 11
-    signs = np.random.default_rng([0, 5]).choice([-1.0, 1.0], size=(SIGN_PATTERNS, batch))
-    for row, lag in enumerate(memory.lags):
-        G, last = naive(kind, cell, x, int(lag))
-        G = G * x.std(axis=(0, 1))[:, None]
-        agreed, square = G[..., cell.output], (G[..., cell.output] ** 2).sum() / batch
-        pairs = sum((agreed[b] * agreed[c]).sum() for b in range(batch) for c in range(batch) if b != c)
-        coherence = np.sqrt(max(pairs / (batch * (batch - 1)) / square, 0))
-        assert memory.coherence[row] == pytest.approx(coherence, rel=1e-9, abs=1e-6)
-        F, M = naive_fisher(G, last)
-        expected, size = np.linalg.eigvalsh(F)[::-1], np.trace(F)
-        assert np.exp(memory.log_eigenvalues[row]) == pytest.approx(np.maximum(expected, 0), rel=1e-8, abs=1e-10 * size)
-        # with signs, the mean that is taken out is another, and the rest of M the same
-        intensity, m = memory.shrinkage[row], G.shape[1]
-        weight, largest = (1 - intensity) * batch / (batch - 1) / m, []
-        for pattern in signs:
-            flipped = pattern[:, None, None] * G
-            taken_out = [y.mean(axis=0).T @ y.mean(axis=0) for y in (G, flipped)]
-            F, _ = naive_fisher(flipped, last, M + weight * (taken_out[0] - taken_out[1]))
-            largest.append(np.linalg.eigvalsh(F).max())
-        assert np.exp(memory.log_chance[row]) == pytest.approx(max(*largest, 0), rel=1e-7, abs=1e-9 * size)
+    The state is the sum of U^k W x_(T-k): its covariance is F F^T with the columns of all U^k W in F.
+    """
+    chain = linearise(run(linear(U, W), RNG.standard_normal((batch, steps, np.shape(W)[1]))))
+    derivatives = input_jacobians(chain, np.arange(steps), np.eye(np.shape(W)[1]))
+    columns, factor = [np.array(W, float)], []
+    for _ in range(steps):
+        factor.append(columns[-1])
+        columns.append(U @ columns[-1])
+    noise = Covariance(0.0, np.concatenate(factor, axis=1))
+    values = []
+    for row in range(steps):
+        at_lag, exponent = derivatives.common(row)
+        np.testing.assert_allclose(np.ldexp(at_lag[0].T, exponent), factor[row], rtol=1e-12, atol=1e-14)
+        assert not at_lag.any() or coherence(at_lag) == pytest.approx((1, 1, 1), abs=1e-14)
+        logs, lower = log_eigenvalues(at_lag, exponent, noise, 1.0, EPS)
+        np.testing.assert_allclose(lower, logs, rtol=1e-9, atol=1e-9)  # all sequences have the same derivative
+        values.append(np.exp(logs))
+    return np.array(values)
 
 
 # Closed forms
 
 
-def test_orthogonal_network_against_its_closed_form():
-    """F_k = W^T U^kT C^-1 U^k W with C = sum U^j W W^T U^jT: nothing of the gradient changes between sequences."""
-    n, m, steps, batch = 6, 2, 9, 4000
-    U, W = orthogonal(n), np.random.default_rng(1).standard_normal((n, m))
-    memory = fisher_memory(chain_of(linear(U, W), batch=batch, steps=steps))
-    assert memory.lags.tolist() == list(range(steps)) and memory.sequences == batch
-    columns = [np.linalg.matrix_power(U, k) @ W for k in range(steps)]
-    C = sum(g @ g.T for g in columns)
-    total = 0.0
-    for k, g in enumerate(columns):
-        expected = np.linalg.eigvalsh(g.T @ np.linalg.inv(C) @ g)[::-1]
-        # the error of a variance of B samples is sqrt(2 / B) of it, 2 %: four of these
-        assert np.exp(memory.log_eigenvalues[k]) == pytest.approx(expected, rel=4 * np.sqrt(2 / batch))
-        total += expected.sum()
-    assert total == pytest.approx(n)  # the memory capacity
-    assert memory.coherence == pytest.approx(np.ones(steps), abs=1e-12)
-    assert memory.coherence_error == pytest.approx(np.zeros(steps), abs=1e-12)
-    assert memory.cosine == pytest.approx(np.ones(steps), abs=1e-12)
-    assert (memory.resolved == m).all()
+@pytest.mark.parametrize(("n", "m"), [(12, 1), (12, 3), (5, 4)])
+def test_orthogonal_network_shares_out_n_over_all_lags(n, m):
+    """The sum over lags of tr(G_k^T C^-1 G_k) is tr(C^-1 sum G_k G_k^T) = tr(I): a state of n numbers remembers n."""
+    Q = np.linalg.qr(RNG.standard_normal((n, n)))[0]
+    W, steps = RNG.standard_normal((n, m)), 40
+    values = memory(Q, W, steps)
+    C = sum(np.linalg.matrix_power(Q, k) @ W @ W.T @ np.linalg.matrix_power(Q.T, k) for k in range(steps))
+    for k in (0, 1, 7, 39):
+        G = np.linalg.matrix_power(Q, k) @ W
+        expected = np.linalg.eigvalsh(G.T @ np.linalg.inv(C) @ G)[::-1]
+        np.testing.assert_allclose(values[k], expected, rtol=1e-8)
+    assert values.sum() == pytest.approx(n, rel=1e-9)
+    assert (values < 1 + 1e-12).all()
 
 
-def test_shift_register_remembers_exactly_so_many_steps():
-    n, m = 12, 2
-    U, W = np.eye(n, k=-m), np.eye(n, m)
-    memory = fisher_memory(chain_of(linear(U, W), batch=400, steps=40))
-    remembered = memory.lags < n // m
-    assert (memory.resolved == np.where(remembered, m, 0)).all()
-    assert np.exp(memory.log_eigenvalues[remembered]) == pytest.approx(1.0, abs=0.25)  # n + m variances of 400 samples
-    assert np.isneginf(memory.log_eigenvalues[~remembered]).all()
-    assert np.isnan(memory.coherence[~remembered]).all() and (memory.coherence[remembered] == 1).all()
+def test_orthogonal_columns_that_never_meet_remember_alike():
+    """A rotation by 2 pi / T turns the input through a plane: its T columns are a tight frame, with 2 / T for each."""
+    steps, angle = 16, 2 * np.pi / 16
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    np.testing.assert_allclose(memory(rotation, [[1.0], [0.0]], steps)[:, 0], 2 / steps, rtol=1e-12)
+
+
+def test_shift_register_remembers_as_many_inputs_as_it_has_places():
+    values = memory(np.eye(6, k=-1), np.eye(6)[:, :1], 10)
+    np.testing.assert_allclose(values[:6, 0], 1.0, rtol=1e-12)
+    assert np.isnan(values[6:]).all()
 
 
 def test_leaky_integrator():
-    """h' = a h + x: the eigenvalue is a^2k times the variance of the input over that of the state."""
-    a, batch = 0.8, 32
-    chain = chain_of(linear([[a]], [[1.0]]), batch=batch, steps=60)
-    memory = fisher_memory(chain)
-    variance = chain.trajectory.inputs.var() / chain.trajectory.states[-1].var(ddof=1)
-    expected = np.log(variance) + 2 * memory.lags * np.log(a)
-    assert memory.log_eigenvalues[:, 0] == pytest.approx(expected, abs=1e-10)
-    assert (memory.shrinkage == 1).all()  # one variable: there is nothing to shrink
+    """C = (1 - a^2T) / (1 - a^2): a geometric sequence that adds up to one."""
+    a, steps = 0.8, 30
+    values = memory(np.array([[a]]), [[3.0]], steps)[:, 0]
+    np.testing.assert_allclose(values, a ** (2 * np.arange(steps)) * (1 - a**2) / (1 - a ** (2 * steps)), rtol=1e-11)
 
 
-@dataclass(frozen=True, eq=False)
-class Flip(DenseCell):
-    """a' = q a + x, q' = q: the gradient of a over k steps is q^k, with q = 1 or -1 from the start of a sequence."""
-
-    parts = ("a", "q")
-    gates = {"a": Gate("sum", (0, 1))}  # noqa: RUF012
-    sizes = {"a": 1, "q": 1}  # noqa: RUF012
-
-    def evolve(self, x, s):
-        a, q = s[..., :1, :], s[..., 1:, :]
-        return np.concatenate([q * a + x, q], axis=-2)
-
-    def linearise(self, x, s):
-        zero, one = np.zeros_like(s[..., 0, :]), np.ones_like(s[..., 0, :])
-        rows = [[s[..., 1, :], s[..., 0, :]], [zero, one]]
-        matrix = np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
-        return Dense(matrix, np.stack([one, zero], axis=-1)[..., None])
+@pytest.mark.parametrize(("a", "steps"), [(1e-100, 9), (1e-300, 4), (1e60, 5), (1e-150, 12)])
+def test_gains_that_leave_the_range_of_numbers(a, steps):
+    """Eigenvalues of 1e-1600 and states of 1e240, by their logarithms."""
+    chain = linearise(run(linear([[a]], [[1.0]]), RNG.standard_normal((4, steps, 1))))
+    derivatives = input_jacobians(chain, np.arange(steps), np.eye(1))
+    spread = max(a, 1.0) ** (steps - 1)
+    factor = a ** np.arange(steps, dtype=float)[None] / spread  # what underflows is nothing beside the largest
+    for k in range(steps):
+        columns, exponent = derivatives.common(k)
+        logs, _ = log_eigenvalues(columns / spread, exponent, Covariance(0.0, factor), 1.0, EPS)
+        expected = 2 * (k - (steps - 1) * (a > 1)) * np.log(a)
+        assert logs[0] == pytest.approx(expected, abs=1e-9)  # 1 - a^2, or 1 - a^-2, is one
 
 
-def test_a_gradient_of_another_sign_in_half_of_the_sequences():
-    """Odd numbers of steps cancel, even ones agree; the gradient has the same size at every lag."""
-    cell = Flip(W=np.ones((1, 1)), U=np.ones((1, 1)), b_ih=None, b_hh=None)
-    start = np.array([[0.0, 1.0], [0.0, -1.0]] * 20)
-    memory = fisher_memory(chain_of(cell, batch=40, steps=30, start=start))
-    odd = memory.lags % 2 == 1
-    assert odd.any() and (~odd).any()
-    assert memory.coherence[odd] == pytest.approx(0, abs=1e-12)
-    assert memory.cosine[odd] == pytest.approx(-1 / 39)  # the mean over pairs of +1, ..., -1, ...
-    assert memory.coherence[~odd] == pytest.approx(1) and memory.cosine[~odd] == pytest.approx(1)
-    assert (memory.resolved[odd] == 0).all()
-    assert (np.exp(memory.log_eigenvalues[~odd, 0]) > RESOLVED_FROM).all()
+def test_a_sign_that_turns_from_sequence_to_sequence():
+    """p of B derivatives u and the others -u: the pairs of different sequences leave ((2p - B)^2 - B) / B (B - 1)."""
+    batch, u, C = 10, RNG.standard_normal((2, 5)), np.diag([1.0, 2, 3, 4, 5])
+    for p in (5, 6, 7, 8, 9, 10):
+        signs = np.where(np.arange(batch) < p, 1.0, -1.0)
+        columns = signs[:, None, None] * u
+        square = ((2 * p - batch) ** 2 - batch) / (batch * (batch - 1))
+        value, low, high = coherence(columns)
+        assert value == pytest.approx(np.sqrt(max(square, 0)), abs=1e-12)
+        assert low <= value <= high
+        logs, _ = log_eigenvalues(columns, 0, Covariance(0.0, np.sqrt(C)), 1.0, EPS)
+        C_g = naive_shrunk(np.concatenate(columns - columns.mean(axis=0)).T * np.sqrt(2), (batch - 1) * 2)
+        expected = np.sort(np.linalg.eigvalsh(square * u @ np.linalg.inv(C + C_g) @ u.T))[::-1]
+        if square > 0:
+            np.testing.assert_allclose(np.exp(logs), expected, rtol=1e-9)
+        else:
+            assert np.isnan(logs).all()
 
 
-# Scales
+def test_random_signs_leave_nothing_on_average():
+    """Over all 2^B signs, products of different sequences add up to zero: the U-statistic has no bias."""
+    batch, total = 6, 0.0
+    for bits in range(1 << batch):
+        signs = np.array([1.0 if bits >> b & 1 else -1.0 for b in range(batch)])
+        total += np.square(signs.sum()) - batch
+        value, _, high = coherence(signs[:, None, None])
+        if abs(signs.sum()) == 0:
+            assert value == 0 and high < 1
+    assert total == 0
 
 
-@pytest.mark.parametrize("factor", [2.0**-700, 2.0**-60, 2.0**60, 2.0**700])
-def test_units_do_not_matter(factor):
-    """A linear network's input, and its state, in other units: powers of two leave every bit."""
-    U, W = 0.9 * orthogonal(5), np.random.default_rng(2).standard_normal((5, 3))
-    usual = fisher_memory(chain_of(linear(U, W), batch=16, steps=40))
-    of_input = fisher_memory(chain_of(linear(U, W / factor), batch=16, steps=40, scale=factor))
-    of_state = fisher_memory(chain_of(linear(U, W * factor), batch=16, steps=40))
-    for other in (of_input, of_state):
-        assert other.log_eigenvalues == pytest.approx(usual.log_eigenvalues, abs=1e-9)
-        assert other.log_chance == pytest.approx(usual.log_chance, abs=1e-9)
-        assert other.coherence == pytest.approx(usual.coherence, abs=1e-12)
+# A naive twin
 
 
-@pytest.mark.parametrize("gain", [1e-300, 1e-30, 1e-3])
-def test_gradients_beyond_the_range_of_numbers(gain):
-    """h' = g h + x for 20 steps: eigenvalues g^2k, down to 1e-11400."""
-    memory = fisher_memory(chain_of(linear(gain * orthogonal(3), np.eye(3)), batch=64, steps=20))
-    fall = memory.log_eigenvalues[1:] - memory.log_eigenvalues[0]
-    # M is the same at every lag, and what is left of F varies by the condition of M
-    assert fall == pytest.approx(np.repeat(2 * memory.lags[1:, None] * np.log(gain), 3, axis=1), abs=2.0)
-    assert np.isfinite(memory.log_eigenvalues).all()
+def naive_shrunk(samples, freedom):
+    """Ledoit & Wolf (2004), sample by sample, with the divisor of an unbiased covariance."""
+    n, count = samples.shape
+    S = samples @ samples.T / count
+    m = np.trace(S) / n
+    d2 = np.sum((S - m * np.eye(n)) ** 2)
+    b2 = min(d2, sum(np.sum((np.outer(x, x) - S) ** 2) for x in samples.T) / count**2)
+    weight = b2 / d2 if d2 > 1e-15 * np.sum(S**2) else 1.0
+    return (weight * m * np.eye(n) + (1 - weight) * S) * count / freedom
 
 
-def test_gradients_that_explode():
-    """Where states overflow there is no answer; short of that, the signal grows with the noise."""
-    memory = fisher_memory(chain_of(linear(1e25 * orthogonal(3), np.eye(3)), batch=64, steps=12))
-    assert np.isfinite(memory.log_eigenvalues[-3:]).all()
-    # the last state is the first input, but for 1e-25: it is all that is known
-    assert np.exp(memory.log_eigenvalues[-1]) == pytest.approx(1, abs=0.5)
-    assert (memory.log_eigenvalues[-2] < np.log(1e-40)).all()
+def naive(cell, inputs, lag):
+    """Eigenvalues and coherence at one lag, from dense Jacobians of every sequence."""
+    path = run(cell, inputs)
+    chain, batch, n, m = linearise(path), len(inputs), cell.state_size, cell.input_size
+    deviation = np.std(inputs.reshape(-1, m), axis=0, ddof=1)
+    jacobians = []
+    for b in range(batch):
+        t = chain.steps - 1 - lag
+        J = chain.at(t).column(b).jvp_input(np.eye(m))
+        for s in range(t + 1, chain.steps):
+            J = chain.at(s).column(b).dense(float).reshape(n, n) @ J
+        jacobians.append(J * deviation)
+    states = path.states[-1].astype(float)
+    spread = states.std(axis=1, ddof=1)
+    D = np.diag(1 / spread)
+    C = naive_shrunk(D @ (states - states.mean(axis=1, keepdims=True)), batch - 1)
+    G = [D @ J for J in jacobians]
+    mean = sum(G) / batch
+    C_g = naive_shrunk(np.concatenate([g - mean for g in G], axis=1) * np.sqrt(m), (batch - 1) * m)
+    inverse = np.linalg.inv(C + C_g)
+    pairs = [(a, b) for a in range(batch) for b in range(batch) if a != b]
+    matrix = sum(G[a].T @ inverse @ G[b] for a, b in pairs) / len(pairs)
+    output = [sum(J[rows] for rows in cell.outputs) for J in jacobians]
+    square = np.mean([np.sum(output[a] * output[b]) for a, b in pairs]) / np.mean([np.sum(o * o) for o in output])
+    return np.linalg.eigvalsh(matrix)[::-1], np.sqrt(max(square, 0))
 
 
-def test_float32():
-    double, single = (
-        fisher_memory(chain_of(create("gru", hidden_size=10, input_size=3, dtype=d), batch=12, steps=50, dtype=d))
-        for d in (np.float64, np.float32)
+CELLS = {
+    "gru": lambda: small("gru", 7, 3, gain=2.0),
+    "lstm": lambda: small("lstm", 5, 3, gain=3.0),
+    "rnn": lambda: small("rnn", 6, 2, gain=2.5),
+    "stack": lambda: stack([small("lstm", 4, 3, gain=2.0), small("rnn", 5, 4, gain=2.0)]),
+    "residual": lambda: stack(
+        [small("gru", 4, 4, gain=2.0), small("gru", 4, 4, gain=2.0)],
+        residual=True,
+    ),
+    "lru": lambda: small("lru", 4, 2),
+}
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_naive_twin(name):
+    cell = CELLS[name]()
+    inputs = np.random.default_rng(5).standard_normal((9, 20, cell.input_size))
+    document = gradscope.analyze(cell, inputs).document["series"]
+    f, c = document["fisher"], document["coherence"]
+    assert f["lag"] == c["lag"] and f["lag"][:2] == [0, 1]
+    assert (f["sequences"], f["state_sequences"], f["directions"]) == (9, 9, cell.input_size)
+    for row, lag in enumerate(f["lag"]):
+        values, expected = naive(cell, inputs, lag)
+        assert c["value"][row] == pytest.approx(expected, abs=1e-7)
+        for key, value in (("largest", values[0]), ("second", values[1]), ("smallest", values[-1])):
+            if value > 1e-9 * values[0]:
+                assert 10 ** f[f"log10_{key}"][row] == pytest.approx(value, rel=1e-6)
+            elif value < 0:
+                assert f[f"log10_{key}"][row] is None
+
+
+def series(cell, inputs=None, **settings):
+    document = gradscope.analyze(cell, inputs, **settings).document["series"]
+    return document["fisher"], document["coherence"]
+
+
+def test_units_of_input_and_state_do_not_matter():
+    U, W, D = RNG.standard_normal((4, 4)) / 3, RNG.standard_normal((4, 3)), np.diag([1e-3, 1.0, 40.0, 7e5])
+    inputs, units = RNG.standard_normal((8, 12, 3)), np.array([1e-2, 1.0, 1e6])
+    plain, _ = series(linear(U, W), inputs)
+    other, _ = series(linear(D @ U @ np.linalg.inv(D), D @ W / units), inputs * units)
+    for key in ("log10_largest", "log10_second", "log10_smallest"):
+        np.testing.assert_allclose(np.array(other[key]), np.array(plain[key]), atol=1e-8)
+    assert other["shrinkage"] == pytest.approx(plain["shrinkage"], rel=1e-9)
+
+
+@pytest.mark.parametrize("scale", [1e-250, 1e250])
+def test_inputs_far_from_one(scale):
+    U, W, inputs = np.diag([0.5, 0.9]), np.eye(2), RNG.standard_normal((6, 10, 2))
+    (plain, _), (other, _) = series(linear(U, W), inputs), series(linear(U, W), inputs * scale)
+    np.testing.assert_allclose(other["log10_smallest"], plain["log10_smallest"], atol=1e-9)
+
+
+def test_single_precision():
+    cell, inputs = (
+        small("gru", 16, 3, gain=2.0),
+        np.random.default_rng(1).standard_normal((10, 60, 3)),
     )
-    near = double.log_eigenvalues > np.log(1e-3)
-    assert single.log_eigenvalues[near] == pytest.approx(double.log_eigenvalues[near], abs=1e-3)
-    assert single.coherence == pytest.approx(double.coherence, abs=1e-4)
+    (double, c), (single, d) = series(cell, inputs), series(cell.astype(np.float32), inputs)
+    np.testing.assert_allclose(single["log10_largest"][:5], double["log10_largest"][:5], atol=1e-3)
+    np.testing.assert_allclose(d["value"][:5], c["value"][:5], atol=1e-4)
 
 
-def test_checkpoints_and_short_memory_give_the_same_numbers():
-    cell = create("lstm", hidden_size=6, input_size=3, layers=2)
-    stored, again = (fisher_memory(chain_of(cell, batch=8, steps=60, storage=s)) for s in (EVERYTHING, CHECKPOINTS))
-    assert np.array_equal(stored.log_eigenvalues, again.log_eigenvalues)
-    assert np.array_equal(stored.coherence, again.coherence)
+@pytest.mark.parametrize("storage", STORAGE)
+def test_a_run_that_is_not_stored_gives_the_same_numbers(storage):
+    cell, inputs = small("lstm", 6, 2), np.random.default_rng(2).standard_normal((5, 40, 2))
+    chain = linearise(run(cell, inputs, storage=storage))
+    whole = linearise(run(cell, inputs))
+    lags = np.array([0, 3, 17, 39])
+    one, other = (input_jacobians(c, lags, np.eye(2)) for c in (chain, whole))
+    np.testing.assert_allclose(one.columns, other.columns, rtol=1e-12, atol=1e-300)
+    assert (one.exponent == other.exponent).all()
+    halves = joined([input_jacobians(whole.between(*ends), lags, np.eye(2)) for ends in ((0, 2), (2, 5))])
+    for row in range(len(lags)):
+        (a, e), (b, f) = halves.common(row), other.common(row)
+        np.testing.assert_allclose(np.ldexp(a, e - f), b, rtol=1e-12, atol=1e-300)
 
 
-@pytest.mark.parametrize("name", plugins.names("cells"))
-@pytest.mark.parametrize("layers", [1, 2])
-def test_every_cell(name, layers):
-    """Responses agree with a difference of two runs: the mean over sequences, by the coherence of one of them."""
-    cell = create(name, hidden_size=4, input_size=2, layers=layers, seed=3)
-    memory = fisher_memory(chain_of(cell, batch=6, steps=10))
-    assert memory is not None and memory.directions == 2
-    assert not np.isnan(memory.log_eigenvalues).any()
+# Scales of their own
 
 
-# What is left out
+def test_what_dwarfs_the_states_is_seen_against_itself_alone():
+    """With derivatives of 2^5000 the covariance of the states is nothing, with 2^-5000 that of the derivatives is."""
+    columns = RNG.standard_normal((6, 2, 4)) + 2
+    noise = Covariance(0.0, np.linalg.cholesky(np.diag([1.0, 2, 3, 4])))
+    huge, huger, tiny = (log_eigenvalues(columns, e, noise, 1.0, EPS)[0] for e in (5000, 6000, -5000))
+    np.testing.assert_allclose(huge, huger, rtol=1e-12)
+    alone = log_eigenvalues(columns, 0, Covariance(0.0, np.zeros((4, 1))), 1.0, EPS)[0]
+    np.testing.assert_allclose(huge, alone, rtol=1e-9)
+    inverse = np.diag(1 / np.array([1.0, 2, 3, 4]))
+    pairs = [(a, b) for a in range(6) for b in range(6) if a != b]
+    matrix = sum(columns[a] @ inverse @ columns[b].T for a, b in pairs) / len(pairs)
+    np.testing.assert_allclose(tiny, np.log(np.linalg.eigvalsh(matrix)[::-1]) - 10_000 * np.log(2), rtol=1e-9)
 
 
-def test_input_deviation():
-    x = np.random.default_rng(0).standard_normal((50, 3, 4)) * np.array([1e-200, 1.0, 1e200])[:, None] + 7.1
-    x[:, 1] = 0.1  # its mean is rounded
-    assert input_deviation(x)[1] == 0
-    x = x[:, [0, 2]]
-    with np.errstate(over="ignore"):
-        expected = np.array([0.0, (x[:, 1] / 1e200).std() * 1e200])
-    assert input_deviation(x) == pytest.approx(expected)
+def test_sequences_share_one_scale():
+    derivatives = InputJacobians(np.array([0]), np.ones((1, 3, 1, 2)), np.array([[7, 5, -20_000]]))
+    columns, exponent = derivatives.common(0)
+    assert exponent == 7 and columns[:, 0, 0].tolist() == [1.0, 0.25, 0.0]
+    dead = dataclasses.replace(derivatives, columns=np.zeros((1, 3, 1, 2)))
+    assert dead.common(0)[1] == 0 and not dead.common(0)[0].any()
 
 
-def test_no_answer_without_variation_or_sequences():
-    cell = create("rnn", hidden_size=4, input_size=2)
-    assert fisher_memory(linearise(run(cell, np.ones((8, 20, 2))))) is None
-    assert fisher_memory(chain_of(cell, batch=5, steps=20)) is None
+def test_states_that_do_not_vary():
+    derivatives = InputJacobians(np.array([0]), np.ones((1, 4, 1, 2)), np.zeros((1, 4), int))
+    assert fisher(derivatives, np.ones((2, 4)), (slice(0, 2),)) is None
+    one = fisher(derivatives, np.array([[1.0, 2, 3, 5], [1, 1, 1, 1]]), (slice(0, 2),))
+    alone = dataclasses.replace(derivatives, columns=derivatives.columns[..., :1])
+    other = fisher(alone, np.array([[1.0, 2, 3, 5]]), (slice(0, 1),))
+    np.testing.assert_allclose(one.log_eigenvalues, other.log_eigenvalues, rtol=1e-12)  # what never moves tells nothing
 
 
-def test_only_some_sequences():
-    cell = create("gru", hidden_size=5, input_size=2)
-    both = chain_of(cell, batch=12, steps=20)
-    some = fisher_memory(both, sequences=np.arange(8))
-    alone = fisher_memory(linearise(both.trajectory.between(0, 8)))
-    # the inputs are in units of all sequences: a factor for each feature, and of two rows in F
-    assert some.sequences == alone.sequences == 8
-    assert some.log_eigenvalues == pytest.approx(alone.log_eigenvalues, abs=0.5)
-    assert some.shrinkage == pytest.approx(alone.shrinkage, abs=0.05)
+def test_derivatives_that_are_not_finite_are_not_determined():
+    derivatives = InputJacobians(np.array([0]), np.full((1, 4, 1, 2), np.inf), np.zeros((1, 4), int))
+    answer = fisher(derivatives, RNG.standard_normal((2, 4)), (slice(0, 2),))
+    assert np.isnan(answer.log_eigenvalues).all() and np.isnan(answer.coherence).all()
 
 
-def test_features_that_never_change_do_not_count():
-    cell = create("rnn", hidden_size=6, input_size=3)
-    x = drive("noise", 8, 20, 3)
-    x[:, :, 1] = 0.3
-    memory = fisher_memory(linearise(run(cell, x)))
-    assert (memory.inputs, memory.directions) == (2, 2)
+def test_jackknife_of_a_mean_is_its_standard_error():
+    values = RNG.standard_normal(7)
+    without = np.array([np.delete(values, b).mean() for b in range(7)])
+    expected = quantile(6, 0.975) * values.std(ddof=1) / np.sqrt(7)
+    assert interval_half(without) == pytest.approx(expected, rel=1e-12)
+
+
+# Runs
+
+
+def test_further_sequences_of_synthetic_input():
+    cell = small("rnn", 8, 2)
+    drawn, _ = series(cell, steps=30, batch=8)
+    given, _ = series(cell, drive("noise", 8, 80, 2), warmup=50)
+    assert given["state_sequences"] == given["sequences"] == 8
+    assert drawn["state_sequences"] == 128 and drawn["sequences"] == 32
+    assert drawn["shrinkage"] < given["shrinkage"]
+    assert series(cell, steps=30, batch=8)[0] == drawn
+
+
+def test_drawn_sequences_go_on_where_others_ended():
+    for kind in ("noise", "zeros", "sine"):
+        whole = drive(kind, 7, 12, 3, scale=2.0, seed=4)
+        assert np.array_equal(drive(kind, 4, 12, 3, scale=2.0, seed=4, first=3), whole[3:])
+
+
+def test_large_networks_are_asked_about_a_few_random_directions():
+    f, _ = series(small("lstm", 64, 32), steps=60)
+    assert f["directions"] == 4
+    assert max(f["above_threshold"]) <= 4
+    gru, _ = series(small("gru", 16, 32), steps=60)
+    assert gru["directions"] == 32
+
+
+def test_lags_end_where_the_gradient_does():
+    quick, _ = series(linear(0.03 * np.eye(2), np.eye(2)), steps=100)
+    assert quick["lag"] == [0, 1, 2, 5, 11]  # 1.52 decades a step: three steps after lag 8
+    slow, _ = series(linear(np.eye(2), np.eye(2)), steps=100)
+    assert slow["lag"][-1] == 99
+    few, _ = series(linear(np.eye(2), np.eye(2)), steps=100, lags=2)
+    assert few["lag"] == [0, 1, 99]
+
+
+def test_where_it_does_not_apply():
+    def analyzed(model, inputs=None, **settings):
+        return gradscope.analyze(model, inputs, **settings).document["series"]
+
+    cell, inputs = small("rnn", 5, 2), RNG.standard_normal((3, 20, 2))
+    step = gradscope.from_step(lambda x, s: np.tanh(s + x.sum()), state_size=3, input_size=2)
+    for document in (
+        analyzed(JacobianChain.from_arrays(RNG.standard_normal((10, 5, 3, 3)) / 2)),
+        analyzed(step, RNG.standard_normal((5, 10, 2))),
+        analyzed(gradscope.closed_loop(cell), steps=20),
+        run_analysis(cell, None, Settings(steps=20, drive="zeros")).document["series"],
+        analyzed(cell, steps=20, lags=0),
+        analyzed(cell, inputs),  # three sequences: no covariance
+        analyzed(cell, np.broadcast_to(inputs[:1, :1], (6, 20, 2)).copy()),
+    ):
+        assert "fisher" not in document and "coherence" not in document
+
+
+# The finding, and what is drawn
+
+
+def incoherent(result):
+    return [f["message"] for f in result.document["verdict"]["findings"] if f["code"] == "GS-INCOHERENT"]
+
+
+def test_chaos_turns_the_sign_and_a_linear_network_does_not():
+    chaotic = incoherent(gradscope.analyze(small("rnn", 48, 4, gain=4.0), steps=100, spectrum=2))
+    assert chaotic[0].startswith(
+        "99 steps back, the gradient arrives, but with another sign in every sequence: its mean"
+    )
+    assert not incoherent(gradscope.analyze(linear(0.999 * np.eye(3), np.eye(3)), steps=100))
+
+
+def answer(value, high, lags=(0, 1, 9)):
+    k = len(lags)
+    column = np.zeros((k, 1))
+    return Fisher(np.array(lags), column, column, np.full(k, value), np.array([[0.0, high]] * k), 1, 8, 8, 0.5)
+
+
+def test_the_finding_needs_the_whole_interval_below_the_threshold():
+    case = type("Case", (), {"reach": type("Reach", (), {"reach": 5})})()
+    low = section.LOW_COHERENCE - 0.01
+    (finding,) = section.findings(answer(0.1, low), case)
+    assert finding.message.startswith("1 step back")  # the largest lag within reach
+    assert f"{int(np.ceil(1 / low**2 - 1))} sequences" in finding.remedy
+    assert not section.findings(answer(0.1, section.LOW_COHERENCE), case)
+    assert not section.findings(answer(np.nan, np.nan), case)
+    case.reach.reach = None
+    assert not section.findings(answer(0.1, 0.1), case)
+    case.reach.reach = 0
+    assert not section.findings(answer(0.1, 0.1), case)
+
+
+def test_counts_are_those_of_lower_ends():
+    logs = np.log(DIRECTION_THRESHOLD * np.array([[4.0, 3.0, 2.0], [2.0, 1.5, np.nan]]))
+    lower = logs - np.log([[2.0, 2.0, 2.5], [1.9, 1.6, 1.0]])
+    nothing = np.zeros(2)
+    counted = Fisher(np.arange(2), logs, lower, nothing, np.zeros((2, 2)), 3, 8, 8, 0.5)
+    assert counted.above.tolist() == [2, 1]
+
+
+def test_panel():
+    result = gradscope.analyze(small("rnn", 8, 3), steps=40)
+    (panel,) = [p for p in result.report.panels if p.name == "fisher"]
+    assert [c.label for c in panel.curves] == ["largest", "second", "smallest", "coherence"]
+    assert "3 input directions, 32 sequences; covariance of 128 last states" in panel.note
+    series = result.document["series"]
+    assert section.panels({"series": {}}) == [] == section.panels({"series": series | {"fisher": {"lag": [0]}}})

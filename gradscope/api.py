@@ -180,7 +180,7 @@ def _run(
     if gradient is not None and np.ndim(gradient) == 3 and backward(cell):
         gradient = np.asarray(gradient)[:, ::-1]  # it runs from the last step of the data to the first
     loss, further = _loss(chain, settings, gradient), partial(course.further, cell)
-    return Run(chain, longer, loss, burn, origin.nonfinite, progress, origin.columns, further)
+    return Run(chain, longer, loss, burn, origin.nonfinite, progress, origin.columns, further=further)
 
 
 def _loss(chain: JacobianChain, settings: Settings, gradient: Array | None) -> Loss:

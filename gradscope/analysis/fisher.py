@@ -11,7 +11,7 @@ part of the derivative that differs from sequence to sequence moves the state, t
 all sequences can use it, and the mean of gradients over a batch loses it. Without C_g, and for independent Gaussian
 inputs, the eigenvalues are the squared canonical correlations of x_(T-k) and s_T, since E ds/dx var x = cov(s, x)
 (Stein 1981): the share of each input direction that a linear readout recovers. Over all lags these shares add up to the
-number of state variables at most (Jaeger 2001).
+number of state variables at most (Dambre et al. 2012).
 
 The eigenvalues do not depend on units: an input is measured in its standard deviations, and so is a state variable.
 Sequences are few beside state variables: both covariances are shrunk (Ledoit & Wolf 2004), and of synthetic input
@@ -152,10 +152,10 @@ def log_eigenvalues(columns: Array, exponent: int, noise: Covariance, weight: fl
     white = total.whiten(np.concatenate(columns).T, eps).reshape(-1, batch, r)
     # 3. The square of the mean, from products of different sequences: of all, and without each one in turn.
     entire = white.sum(axis=1)
-    own, cross = np.einsum("pbi,pbj->bij", white, white), np.einsum("pi,pbj->bij", entire, white)
+    squares, cross = np.einsum("pbi,pbj->bij", white, white), np.einsum("pi,pbj->bij", entire, white)
     square = entire.T @ entire
-    matrix = (square - own.sum(axis=0)) / (batch * (batch - 1))
-    without = square - cross - cross.swapaxes(1, 2) - own.sum(axis=0) + 2 * own
+    matrix = (square - squares.sum(axis=0)) / (batch * (batch - 1))
+    without = square - cross - cross.swapaxes(1, 2) - squares.sum(axis=0) + 2 * squares
     without /= (batch - 1) * (batch - 2)
     # 4. Eigenvalues, and the lower ends of their intervals; those that rounding could have made are left out.
     values = np.linalg.eigvalsh(matrix)[::-1]
@@ -184,10 +184,10 @@ def coherence(columns: Array) -> tuple[float, float, float]:
         return np.nan, np.nan, np.nan
     flat = columns.reshape(batch, -1) / scale
     products = flat @ flat.T
-    own, rows = np.diagonal(products), products.sum(axis=1)
-    size, pairs = own.sum(), products.sum() - own.sum()
+    squares, rows = np.diagonal(products), products.sum(axis=1)
+    size, pairs = squares.sum(), products.sum() - squares.sum()
     square = pairs / (batch - 1) / size
-    left, left_pairs = size - own, pairs - 2 * (rows - own)
+    left, left_pairs = size - squares, pairs - 2 * (rows - squares)
     one_alone = left <= 0  # without this sequence there is no derivative
     without = np.divide(left_pairs / (batch - 2), left, out=np.zeros(batch), where=~one_alone)
     half = float(interval_half(without))

@@ -28,7 +28,11 @@ from gradscope.report.sections import fisher as section
 from gradscope.settings import Settings
 
 EPS = np.finfo(float).eps
-RNG = np.random.default_rng(3)
+
+
+def normal(*shape):
+    """Return standard normal numbers, the same whatever other tests draw."""
+    return np.random.default_rng(shape).standard_normal(shape)
 
 
 def small(name, hidden, inputs, **settings):
@@ -44,7 +48,7 @@ def memory(U, W, steps, batch=4):
 
     The state is the sum of U^k W x_(T-k): its covariance is F F^T with the columns of all U^k W in F.
     """
-    chain = linearise(run(linear(U, W), RNG.standard_normal((batch, steps, np.shape(W)[1]))))
+    chain = linearise(run(linear(U, W), normal(batch, steps, np.shape(W)[1])))
     derivatives = input_jacobians(chain, np.arange(steps), np.eye(np.shape(W)[1]))
     columns, factor = [np.array(W, float)], []
     for _ in range(steps):
@@ -68,8 +72,8 @@ def memory(U, W, steps, batch=4):
 @pytest.mark.parametrize(("n", "m"), [(12, 1), (12, 3), (5, 4)])
 def test_orthogonal_network_shares_out_n_over_all_lags(n, m):
     """The sum over lags of tr(G_k^T C^-1 G_k) is tr(C^-1 sum G_k G_k^T) = tr(I): a state of n numbers remembers n."""
-    Q = np.linalg.qr(RNG.standard_normal((n, n)))[0]
-    W, steps = RNG.standard_normal((n, m)), 40
+    Q = np.linalg.qr(normal(n, n))[0]
+    W, steps = normal(n, m), 40
     values = memory(Q, W, steps)
     C = sum(np.linalg.matrix_power(Q, k) @ W @ W.T @ np.linalg.matrix_power(Q.T, k) for k in range(steps))
     for k in (0, 1, 7, 39):
@@ -103,7 +107,7 @@ def test_leaky_integrator():
 @pytest.mark.parametrize(("a", "steps"), [(1e-100, 9), (1e-300, 4), (1e60, 5), (1e-150, 12)])
 def test_gains_that_leave_the_range_of_numbers(a, steps):
     """Eigenvalues of 1e-1600 and states of 1e240, by their logarithms."""
-    chain = linearise(run(linear([[a]], [[1.0]]), RNG.standard_normal((4, steps, 1))))
+    chain = linearise(run(linear([[a]], [[1.0]]), normal(4, steps, 1)))
     derivatives = input_jacobians(chain, np.arange(steps), np.eye(1))
     spread = max(a, 1.0) ** (steps - 1)
     factor = a ** np.arange(steps, dtype=float)[None] / spread  # what underflows is nothing beside the largest
@@ -116,7 +120,7 @@ def test_gains_that_leave_the_range_of_numbers(a, steps):
 
 def test_a_sign_that_turns_from_sequence_to_sequence():
     """p of B derivatives u and the others -u: the pairs of different sequences leave ((2p - B)^2 - B) / B (B - 1)."""
-    batch, u, C = 10, RNG.standard_normal((2, 5)), np.diag([1.0, 2, 3, 4, 5])
+    batch, u, C = 10, normal(2, 5), np.diag([1.0, 2, 3, 4, 5])
     for p in (5, 6, 7, 8, 9, 10):
         signs = np.where(np.arange(batch) < p, 1.0, -1.0)
         columns = signs[:, None, None] * u
@@ -223,8 +227,8 @@ def series(cell, inputs=None, **settings):
 
 
 def test_units_of_input_and_state_do_not_matter():
-    U, W, D = RNG.standard_normal((4, 4)) / 3, RNG.standard_normal((4, 3)), np.diag([1e-3, 1.0, 40.0, 7e5])
-    inputs, units = RNG.standard_normal((8, 12, 3)), np.array([1e-2, 1.0, 1e6])
+    U, W, D = 0.9 * np.linalg.qr(normal(4, 4))[0], normal(4, 3), np.diag([1e-3, 1.0, 40.0, 7e5])
+    inputs, units = normal(8, 12, 3), np.array([1e-2, 1.0, 1e6])
     plain, _ = series(linear(U, W), inputs)
     other, _ = series(linear(D @ U @ np.linalg.inv(D), D @ W / units), inputs * units)
     for key in ("log10_largest", "log10_second", "log10_smallest"):
@@ -234,7 +238,7 @@ def test_units_of_input_and_state_do_not_matter():
 
 @pytest.mark.parametrize("scale", [1e-250, 1e250])
 def test_inputs_far_from_one(scale):
-    U, W, inputs = np.diag([0.5, 0.9]), np.eye(2), RNG.standard_normal((6, 10, 2))
+    U, W, inputs = np.diag([0.5, 0.9]), np.eye(2), normal(6, 10, 2)
     (plain, _), (other, _) = series(linear(U, W), inputs), series(linear(U, W), inputs * scale)
     np.testing.assert_allclose(other["log10_smallest"], plain["log10_smallest"], atol=1e-9)
 
@@ -269,7 +273,7 @@ def test_a_run_that_is_not_stored_gives_the_same_numbers(storage):
 
 def test_what_dwarfs_the_states_is_seen_against_itself_alone():
     """With derivatives of 2^5000 the covariance of the states is nothing, with 2^-5000 that of the derivatives is."""
-    columns = RNG.standard_normal((6, 2, 4)) + 2
+    columns = normal(6, 2, 4) + 3 * np.eye(2, 4)
     noise = Covariance(0.0, np.linalg.cholesky(np.diag([1.0, 2, 3, 4])))
     huge, huger, tiny = (log_eigenvalues(columns, e, noise, 1.0, EPS)[0] for e in (5000, 6000, -5000))
     np.testing.assert_allclose(huge, huger, rtol=1e-12)
@@ -300,12 +304,12 @@ def test_states_that_do_not_vary():
 
 def test_derivatives_that_are_not_finite_are_not_determined():
     derivatives = InputJacobians(np.array([0]), np.full((1, 4, 1, 2), np.inf), np.zeros((1, 4), int))
-    answer = fisher(derivatives, RNG.standard_normal((2, 4)), (slice(0, 2),))
+    answer = fisher(derivatives, normal(2, 4), (slice(0, 2),))
     assert np.isnan(answer.log_eigenvalues).all() and np.isnan(answer.coherence).all()
 
 
 def test_jackknife_of_a_mean_is_its_standard_error():
-    values = RNG.standard_normal(7)
+    values = normal(7)
     without = np.array([np.delete(values, b).mean() for b in range(7)])
     expected = quantile(6, 0.975) * values.std(ddof=1) / np.sqrt(7)
     assert interval_half(without) == pytest.approx(expected, rel=1e-12)
@@ -351,11 +355,11 @@ def test_where_it_does_not_apply():
     def analyzed(model, inputs=None, **settings):
         return gradscope.analyze(model, inputs, **settings).document["series"]
 
-    cell, inputs = small("rnn", 5, 2), RNG.standard_normal((3, 20, 2))
+    cell, inputs = small("rnn", 5, 2), normal(3, 20, 2)
     step = gradscope.from_step(lambda x, s: np.tanh(s + x.sum()), state_size=3, input_size=2)
     for document in (
-        analyzed(JacobianChain.from_arrays(RNG.standard_normal((10, 5, 3, 3)) / 2)),
-        analyzed(step, RNG.standard_normal((5, 10, 2))),
+        analyzed(JacobianChain.from_arrays(normal(10, 5, 3, 3) / 2)),
+        analyzed(step, normal(5, 10, 2)),
         analyzed(gradscope.closed_loop(cell), steps=20),
         run_analysis(cell, None, Settings(steps=20, drive="zeros")).document["series"],
         analyzed(cell, steps=20, lags=0),

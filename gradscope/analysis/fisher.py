@@ -57,7 +57,7 @@ WORK = 1.5e8  # n^2 times steps and columns, from which on the least is done: so
 UNIT_WORK = 256  # of one state variable where no unit sees another, in the same measure
 DEEPEST_DECADES = 6.0  # by which the gradient may have fallen at the largest lag; eigenvalues fall twice as fast
 SETTLED_STEPS = 8  # lag from which that is counted: a saturated output attenuates once, near the loss
-DIRECTIONS_STREAM = 7  # of the seed: apart from those of weights, inputs, losses, points and loops
+DIRECTIONS_STREAM = 8  # of the seed: apart from those of weights, inputs, losses, loops and memory
 LARGEST_EXPONENT = 1000  # 2^-1000 times a covariance is nothing beside another one
 
 

@@ -395,7 +395,8 @@ def test_the_finding_needs_the_whole_interval_below_the_threshold():
     low = section.LOW_COHERENCE - 0.01
     (finding,) = section.findings(answer(0.1, low), case)
     assert finding.message.startswith("1 step back")  # the largest lag within reach
-    assert f"{int(np.ceil(1 / low**2 - 1))} sequences" in finding.remedy
+    assert f"at least {int(np.ceil(1 / low**2 - 1))} sequences" in finding.remedy
+    assert "sequences" not in section.findings(answer(0.0, 0.0), case)[0].remedy  # no batch would be large enough
     assert not section.findings(answer(0.1, section.LOW_COHERENCE), case)
     assert not section.findings(answer(np.nan, np.nan), case)
     case.reach.reach = None

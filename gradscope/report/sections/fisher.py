@@ -24,6 +24,9 @@ SERIES = {
         {
             "lag": array("Steps back, up to where too little of the gradient is left.", integer("", minimum=0)),
             "log10_largest": numbers("Largest eigenvalue, log10; null: not above zero, as far as can be seen."),
+            "log10_largest_low": numbers(
+                "Lower end of its 95 % interval over sequences, log10; null: zero is within the interval."
+            ),
             "log10_second": numbers("Second eigenvalue, likewise; null also where there is one direction."),
             "log10_smallest": numbers("Smallest eigenvalue, likewise."),
             "above_threshold": array(
@@ -89,6 +92,7 @@ def series(fisher: Fisher, case: Case) -> Document:
         "fisher": {
             "lag": lag,
             "log10_largest": floats(values[:, 0]),
+            "log10_largest_low": floats(fisher.log_lower[:, 0] / LN10),
             "log10_second": floats(second),
             "log10_smallest": floats(values[:, -1]),
             "above_threshold": fisher.above.tolist(),
@@ -113,15 +117,15 @@ def findings(fisher: Fisher, case: Case) -> list[Finding]:
     row = _within_reach(fisher, case.reach.reach)
     if row is None or not fisher.interval[row, 1] < LOW_COHERENCE:
         return []
-    low, high = (f"{end:.2f}" for end in fisher.interval[row])
+    low, high = fisher.interval[row].tolist()
     text = f"{count(int(fisher.lags[row]))} back, the gradient arrives, but with another sign in every sequence: its "
     text += f"mean over {fisher.sequences} sequences is {fisher.coherence[row]:.2f} of its root mean square "
-    text += f"(95 % interval {low} to {high})."
-    fewest = math.ceil(1 / fisher.interval[row, 1] ** 2 - 1)
-    advice = (
-        f"At least {fewest} sequences in a batch are needed for the common part to outweigh the rest. In a chaotic "
-    )
-    return [Finding("GS-INCOHERENT", "warning", text, f"{advice}network, smaller recurrent weights keep the sign.")]
+    text += f"(95 % interval {low:.2f} to {high:.2f})."
+    advice = "In a chaotic network, smaller recurrent weights keep the sign."
+    if high > 0:
+        fewest = math.ceil(1 / high**2 - 1)
+        advice = f"The common part outweighs the rest in batches of at least {fewest} sequences. {advice}"
+    return [Finding("GS-INCOHERENT", "warning", text, advice)]
 
 
 def _within_reach(fisher: Fisher, reach: int | None) -> int | None:
@@ -136,17 +140,22 @@ def panels(document: Document) -> list[Panel]:
     fisher, coherence = document["series"].get("fisher"), document["series"].get("coherence")
     if not fisher or not coherence or len(fisher["lag"]) < 2:
         return []
-    lag, curves = fisher["lag"], []
-    for role, (name, label) in enumerate((("largest", "largest"), ("second", "second"), ("smallest", "smallest"))):
-        values = fisher[f"log10_{name}"]
-        # with two directions, the second is the smallest
-        if any(v is not None for v in values) and not (name == "smallest" and fisher["directions"] < 3):
-            curves.append(Curve(label, lag, values, role=1, weight="thin" if role else "strong"))
-    y, low, high = ([math.log10(v) if v else None for v in coherence[key]] for key in ("value", "low", "high"))
-    if any(v is not None for v in y):
-        curves.append(Curve("coherence", lag, y, low, high, role=2, style="dashed"))
+    lag = fisher["lag"]
+    # where zero is within the interval, there is nothing to be seen of an eigenvalue, and of those below it
+    low, curves = fisher["log10_largest_low"], []
+    for name in ("largest", "second", "smallest")[: min(fisher["directions"], 3)]:
+        y = [None if end is None else v for v, end in zip(fisher[f"log10_{name}"], low, strict=True)]
+        if any(v is not None for v in y):
+            first = name == "largest"
+            bottom, top = (low, y) if first else (None, None)
+            curves.append(Curve(name, lag, y, bottom, top, role=1, weight="strong" if first else "thin"))
+    middle, below, above = ([math.log10(v) if v else None for v in coherence[key]] for key in ("value", "low", "high"))
+    if any(v is not None for v in middle):
+        curves.append(Curve("coherence", lag, middle, below, above, role=2, style="dashed"))
     level = Level(math.log10(fisher["threshold"]), f"told from noise: {threshold(fisher['threshold'])}")
-    some = f"{fisher['directions']} input directions, {fisher['sequences']} sequences"
+    number = fisher["directions"]
+    some = f"{number} input direction{'s'[: number != 1]}, {fisher['sequences']} sequences"
     note = f"{some}; covariance of {fisher['state_sequences']} last states, shrunk by {fisher['shrinkage']:.2f}"
+    note += "; lines end where zero is within the 95 % interval" if None in low or not all(coherence["value"]) else ""
     title, axis = "Fisher memory of the input, coherence of the gradient", "eigenvalue, coherence"
     return [Panel("fisher", title, "steps back", axis, curves=tuple(curves), levels=(level,), log10=True, note=note)]

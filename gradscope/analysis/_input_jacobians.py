@@ -34,6 +34,10 @@ class InputJacobians:
     columns: Array
     exponent: Array
 
+    def of(self, sequences: Array) -> InputJacobians:
+        """Return the derivatives of some of the sequences."""
+        return InputJacobians(self.lags, self.columns[:, sequences], self.exponent[:, sequences])
+
     def common(self, row: int) -> tuple[Array, int]:
         """Return the derivatives at one lag in a scale that all sequences share: (columns (B, r, n), its exponent)."""
         columns, exponent = self.columns[row], self.exponent[row]

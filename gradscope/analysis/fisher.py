@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from gradscope.analysis._run import Run
     from gradscope.settings import Settings
 
-NEEDS = ("finite", "gradients")
+NEEDS = ("finite", "gradients", "orbits")
 TITLE = "Fisher memory"
 SPECTRAL = True
 
@@ -215,28 +215,31 @@ def measure(run: Run, settings: Settings) -> Fisher | None:
     """Return Fisher memory and coherence at log-spaced lags; None with too few sequences, or input that is constant."""
     chain, path = run.chain, run.chain.trajectory
     assert path is not None
-    deviation = deviations(path.inputs.swapaxes(0, 1).reshape(path.inputs.shape[1], -1))
+    distinct = np.unique(run.answers["orbits"])  # sequences that run together are one
+    inputs = path.inputs if len(distinct) == chain.batch else path.inputs[..., distinct]
+    deviation = deviations(inputs.swapaxes(0, 1).reshape(inputs.shape[1], -1))
     if not deviation.any():
         return None
     # 1. Further sequences of synthetic input, as many as are cheap; their last states are needed.
     per_step = UNIT_WORK * chain.size if chain.diagonal else chain.size**2
     affordable = int(WORK / (per_step * chain.steps))
-    chains = [chain, *_further(run, int(np.clip(affordable, *FURTHER_SEQUENCES)))]
-    states = np.concatenate([c.trajectory.state(c.steps) for c in chains if c.trajectory is not None], axis=1)
+    further = [] if len(distinct) < chain.batch else _further(run, int(np.clip(affordable, *FURTHER_SEQUENCES)))
+    more = [c.trajectory.state(c.steps) for c in further if c.trajectory is not None]
+    states = np.concatenate([path.state(path.steps)[:, distinct], *more], axis=1)
     # 2. Derivatives, of some sequences in some directions: about 2 T products for each column.
     columns = affordable // 2
     count = int(np.clip(columns // FEWEST_DIRECTIONS, *SEQUENCES_WITH_DERIVATIVES))
-    more = [c.first(count - chain.batch) for c in chains[1:] if count >= 2 * chain.batch]  # a pass for fewer is no use
-    chains = [chain.first(count), *more]
-    batch, m = sum(c.batch for c in chains), len(deviation)
+    joining = [c.first(count - chain.batch) for c in further if count >= 2 * chain.batch]  # a pass for fewer is no use
+    chains, distinct = [chain.first(count), *joining], distinct[distinct < count]
+    batch, m = len(distinct) + sum(c.batch for c in joining), len(deviation)
     if batch < FEWEST_SEQUENCES:
         return None
     r = min(m, max(columns // batch, FEWEST_DIRECTIONS))
     directions = deviation[:, None] * _orthonormal(m, r, settings.seed)
     lags = _lags(_deepest(run), settings.lags)
-    parts = [input_jacobians(c, lags, directions, progress=run.progress, title=TITLE) for c in chains]
+    first, *others = (input_jacobians(c, lags, directions, progress=run.progress, title=TITLE) for c in chains)
     # 3. What follows from both.
-    return fisher(joined(parts), states, chain.outputs, m / r)
+    return fisher(joined([first.of(distinct), *others]), states, chain.outputs, m / r)
 
 
 def _further(run: Run, count: int) -> list[JacobianChain]:

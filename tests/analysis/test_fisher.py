@@ -328,6 +328,14 @@ def test_further_sequences_of_synthetic_input():
     assert series(cell, steps=30, batch=8)[0] == drawn
 
 
+def test_sequences_that_run_together_count_once():
+    cell, inputs = linear(np.linalg.qr(normal(6, 6))[0], normal(6, 2)), normal(5, 30, 2)
+    (doubled, _), (plain, _) = series(cell, np.concatenate([inputs, inputs[1:3]])), series(cell, inputs)
+    assert (doubled["lag"], doubled["sequences"]) == (plain["lag"], 5)
+    np.testing.assert_allclose(doubled["log10_smallest"], plain["log10_smallest"], rtol=1e-9)
+    assert "fisher" not in gradscope.analyze(cell, np.concatenate([inputs[:3]] * 3)).document["series"]
+
+
 def test_drawn_sequences_go_on_where_others_ended():
     for kind in ("noise", "zeros", "sine"):
         whole = drive(kind, 7, 12, 3, scale=2.0, seed=4)

@@ -48,7 +48,8 @@ LAGS = 16  # spaced by a factor of 1.4 in a run of 200 steps; all their runs tog
 MOST_SEQUENCES = 32  # that are swapped: the interval of 32 is narrow enough, and the cost does not grow with the data
 OTHER_TIMES = 4  # states of one orbit that stand in for other pasts
 SEED_STREAM = 7  # of the seed: apart from those of weights, inputs, losses, directions and readouts
-PIECE_BYTES = 1 << 20  # of states that are held at once while a swapped sequence runs: a cache, and a list of calls
+PIECE_BYTES = 1 << 20  # of states that are held at once while a swapped sequence runs: a second-level cache
+PIECE_STEPS = 256  # at most: an interrupt is noticed between two pieces
 ROUNDINGS = 16.0  # roundings of a state: what is left of a perturbation is larger, another past 1 / threshold times
 HORIZON_STEPS = 100  # over which the threshold counts as forgotten; a shorter run may lose in proportion
 SHORTEST_STEPS = 10  # lag below which a difference that is left says nothing: as for the rate of the gradient
@@ -94,6 +95,19 @@ class Memory:
     past: str
 
 
+@dataclass
+class _Work:
+    """Steps that are run again, reported as they are done."""
+
+    progress: Progress
+    total: int
+    done: int = 0
+
+    def add(self, steps: int) -> None:
+        self.done += steps
+        self.progress(TITLE, self.done, self.total)
+
+
 @dataclass(frozen=True, eq=False)
 class _Swaps:
     """States that other states take the place of.
@@ -133,7 +147,7 @@ def memory(
         orbits: (B,), equal numbers for sequences that run along the same orbit; None: each has an orbit to itself.
         threshold: fraction of a difference that counts as remembered.
         seed: of the perturbations.
-        progress: takes (name, done, total) at every lag.
+        progress: takes (name, done, total), of steps that are run again.
     """
     steps = trajectory.steps
     if steps < 2:
@@ -144,14 +158,15 @@ def memory(
 
     # 1. How much of each difference is left, over sequences and in each of them.
     lags = lags_of(steps)
-    before, after = _swapped(swaps, lags, threshold, progress)
+    work = _Work(progress, int(lags.sum()) + steps - 1)
+    before, after = _swapped(swaps, lags, threshold, work)
     with np.errstate(invalid="ignore", divide="ignore"):
         left = after / rms(before)[:, None]
     ratio = left if swaps.kind == "sequences" else rms(left)[:, None]
     distance = rms(left)
 
     # 2. A tiny perturbation instead of a swap: what grows alike is no memory.
-    growth, size = _perturbed(swaps, lags, threshold, seed)
+    growth, size = _perturbed(swaps, lags, threshold, seed, work)
     independent = float(rms(lengths(swaps.pasts(steps) - trajectory.state(steps)[:, swaps.targets])))
     first = np.unique(labels[: growth.shape[1]], return_index=True)[1]  # one sequence of every orbit
     chaotic = _grows(lags, growth[:, first], size[:, first])
@@ -174,7 +189,7 @@ def memory(
     )
 
 
-def _swapped(swaps: _Swaps, lags: Array, threshold: float, progress: Progress) -> tuple[Array, Array]:
+def _swapped(swaps: _Swaps, lags: Array, threshold: float, work: _Work) -> tuple[Array, Array]:
     """Swap the past at every lag, and run to the end.
 
     Returns:
@@ -183,9 +198,8 @@ def _swapped(swaps: _Swaps, lags: Array, threshold: float, progress: Progress) -
     """
     trajectory, steps = swaps.trajectory, swaps.trajectory.steps
     before, after = np.empty((2, len(lags), len(swaps.targets)))
-    final, run = trajectory.state(steps)[:, swaps.targets], _runner(trajectory, swaps.targets)
+    final, run = trajectory.state(steps)[:, swaps.targets], _runner(trajectory, swaps.targets, work)
     for i in reversed(range(len(lags))):  # states that are computed again are then read in the order of time
-        progress(TITLE, len(lags) - 1 - i, len(lags))
         t = steps - int(lags[i])
         before[i] = swaps.distances(t, threshold)
         after[i] = lengths(run(t, steps, swaps.pasts(t)) - final)
@@ -255,10 +269,10 @@ def _of_times(trajectory: Trajectory) -> _Swaps:
     return _Swaps(trajectory, np.zeros(OTHER_TIMES, int), pasts, "times")
 
 
-def _runner(trajectory: Trajectory, sequences: Array) -> Callable[[int, int, Array], Array]:
+def _runner(trajectory: Trajectory, sequences: Array, work: _Work) -> Callable[[int, int, Array], Array]:
     """Return a function of (start, stop, states): run the inputs of these sequences, from a state each."""
     state_bytes = trajectory.states.shape[1] * len(sequences) * trajectory.states.itemsize
-    piece = min(trajectory.steps, max(1, PIECE_BYTES // max(1, state_bytes)))
+    piece = min(trajectory.steps, PIECE_STEPS, max(1, PIECE_BYTES // max(1, state_bytes)))
     runner = trajectory.kernel.runner(piece, len(sequences))
 
     def run(start: int, stop: int, s: Array) -> Array:
@@ -269,12 +283,13 @@ def _runner(trajectory: Trajectory, sequences: Array) -> Callable[[int, int, Arr
             with np.errstate(over="ignore", invalid="ignore"):
                 runner(x, states)
             s = states[-1]
+            work.add(len(x))
         return s
 
     return run
 
 
-def _perturbed(swaps: _Swaps, lags: Array, threshold: float, seed: int) -> tuple[Array, Array]:
+def _perturbed(swaps: _Swaps, lags: Array, threshold: float, seed: int, work: _Work) -> tuple[Array, Array]:
     """Perturb the first state that has a past, and follow the perturbation to the end of the run.
 
     Returns:
@@ -287,7 +302,7 @@ def _perturbed(swaps: _Swaps, lags: Array, threshold: float, seed: int) -> tuple
     eps = float(np.finfo(s.dtype).eps)
     direction = np.random.default_rng([seed, SEED_STREAM]).standard_normal(s.shape)
     perturbed = (s + np.sqrt(eps) * lengths(s) / lengths(direction) * direction).astype(s.dtype)
-    start, run = lengths(perturbed - s), _runner(path, np.arange(path.batch))
+    start, run = lengths(perturbed - s), _runner(path, np.arange(path.batch), work)
     growth, size = np.empty((2, len(lags), path.batch))
     with np.errstate(divide="ignore", invalid="ignore"):
         for i, (a, b) in enumerate(pairwise([0, *lags.tolist()])):

@@ -12,6 +12,7 @@ from gradscope.analysis.memory import (
     HORIZON_STEPS,
     LAGS,
     MOST_SEQUENCES,
+    PIECE_STEPS,
     SEED_STREAM,
     lags_of,
     memory_length,
@@ -365,6 +366,16 @@ def test_many_sequences_cost_no_more():
     assert memory(path).ratio.shape[1] == MOST_SEQUENCES
     assert replayed_steps(500, 30) == replayed_steps(MOST_SEQUENCES, 30)
     assert replayed_steps(1, 1) == replayed_steps(8, 1) == 0
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_progress_ends_with_all_steps(batch):
+    calls = []
+    memory(run(linear(0.9), noise(batch, 700, 1)), progress=lambda *call: calls.append(call))
+    done = [call[1] for call in calls]
+    assert done == sorted(done)
+    assert calls[-1] == ("memory", calls[-1][2], int(lags_of(700).sum()) + 699)
+    assert np.diff(done).max() <= PIECE_STEPS
 
 
 def test_perturbations_follow_the_seed():

@@ -76,9 +76,7 @@ FOR_REAL_DATA = Where(
 NO_TOKENS = "applies only to data of real numbers; with --embedding, the data are token ids"
 FOR_NUMBERS = (FOR_REAL_DATA, Where(lambda s, _: s.embedding is None, NO_TOKENS, "omit it"))
 FOR_SYNTHETIC_INPUT = Where(
-    lambda s, _: s.data is None,
-    "applies only to synthetic input, and --data is given",
-    "omit one of them",
+    lambda s, _: s.data is None, "applies only to synthetic input, and --data is given", "omit one of them"
 )
 FOR_SYNTHETIC_INPUT_OR_LOOP = Where(
     lambda s, _: s.data is None or s.closed_loop, FOR_SYNTHETIC_INPUT.reason, FOR_SYNTHETIC_INPUT.hint
@@ -89,6 +87,7 @@ FOR_RANDOM_LOSS = Where(
     "applies only to the random readout, and --loss-gradient replaces it",
     "omit one of them",
 )
+FOR_SPECTRA = Where(lambda s, _: s.lags > 0, "has no effect with --lags 0, which omits spectra", "omit one of them")
 FOR_MODELS = Where(
     lambda _, kinds: bool(kinds),
     "runs the model again, and a saved result holds no model",
@@ -270,6 +269,7 @@ class Settings:
         "Number of Lyapunov exponents, and of singular values and eigenvalues of the Jacobian product",
         Count(1, {"full": sys.maxsize}),
         metavar="K|full",
+        where=(FOR_SPECTRA,),
         python=True,
         record=ALWAYS,
     )
@@ -284,6 +284,7 @@ class Settings:
         None,
         "Number of time steps whose Jacobian spectrum is computed",
         Count(1, {"all": sys.maxsize, "auto": None}),
+        where=(FOR_SPECTRA,),
         python=True,
         record=ALWAYS,
         usual="auto: as many as fit in 0.1 s",

@@ -79,7 +79,9 @@ def sentence(results: Sequence[Document], names: Sequence[str]) -> str:
     if unknown and (series is None or not far):
         clauses.append(f"the reach of {_listed(unknown)} is not determined")
     lengths, seeds = {_steps(r) for r in results}, {r["config"].get("seed") for r in results}
-    facts = [f"{lengths.pop()} steps"] if len(lengths) == 1 else []
+    noise = any(f["code"] == "GS-SYNTHETIC-INPUT" for r in results for f in r["verdict"].get("findings", []))
+    facts = ["white noise"] if noise else []
+    facts += [f"{lengths.pop()} steps"] if len(lengths) == 1 else []
     facts += [f"seed {seeds.pop()}"] if len(seeds) == 1 else []
     return "; ".join(filter(None, clauses)) + (f" ({', '.join(facts)})" if facts else "")
 

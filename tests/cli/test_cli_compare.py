@@ -269,7 +269,9 @@ def test_one_chain_of_many_that_explodes(run, tmp_path):
         "analyze", tmp_path / "m.npz", "--input-scale", "1e-9", "--steps", "12", "--warmup", "0", "--lags", "0", "-q"
     )
     start = "encoder.17 explodes (its gradient grows 6.0e4-fold); "
-    assert done.out == f"{start}the others keep 0.1 % of the gradient for 7 steps each (12 steps, seed 0)\n"
+    assert (
+        done.out == f"{start}the others keep 0.1 % of the gradient for 7 steps each (white noise, 12 steps, seed 0)\n"
+    )
 
 
 def test_the_order_of_a_run_does_not_depend_on_what_is_typed_first(run, checkpoint):

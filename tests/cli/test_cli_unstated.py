@@ -82,7 +82,7 @@ def test_modules_of_a_list(first_lines):
     tensors = {k: v for i in range(3) for k, v in weights(f"lstms.{i}.", inputs=8, seed=i).items()}
     head, document = first_lines(tensors)
     assert "lstms.1, lstms.2: follows another recurrent module in a list, but is run on the input itself" in head
-    assert "lstms.0, lstms.1, lstms.2: Measured on white noise" in head
+    assert "lstms.0, lstms.1, lstms.2: Measured on white noise" in head and "(white noise, 20 steps, seed 0)" in head
     assert [len(r["model"]["assumptions"]) for r in document["results"]] == [0, 1, 1]
     head, document = first_lines(tensors, "--layer", "lstms.1")
     assert "lstms.1: follows another recurrent module in a list" in head and len(document["model"]["assumptions"]) == 1
@@ -137,6 +137,11 @@ def test_options_without_effect(refused, run, tmp_path, option):
     document = json.loads(run("compare", lstm, other, *option, *QUICK, "--json").out)
     name = option[0][2:].replace("-", "_")
     assert [name in r["config"] for r in document["results"]] == [False, True]
+
+
+@pytest.mark.parametrize("option", [("--spectrum", "4"), ("--step-spectra", "all")])
+def test_spectra_that_are_left_out(refused, option):
+    refused(2, f"{option[0]} has no effect with --lags 0", "analyze", "--cell", "gru", *QUICK, *option)
 
 
 @pytest.mark.parametrize("option", [("--columns", "0"), ("--delimiter", ";"), ("--decimal", ","), ("--nan", "zero")])

@@ -116,3 +116,9 @@ def test_a_bad_verdict_alone_is_no_error(run):
     done = run("analyze", "--cell", "linear", "--gain", "3", *SIZE)
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith("EXPLODING: ")
+
+
+@pytest.mark.parametrize(("words", "code"), [("forgets", 3), ("latched,chaotic", 0), ("memory_length < 100", 3)])
+def test_fail_on_what_the_state_remembers(run, words, code):
+    line = ("analyze", "--cell", "linear", "--hidden", "4", "--steps", "60", "--lags", "0")
+    assert run(*line, "--fail-on", words).code == code

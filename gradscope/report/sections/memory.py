@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from gradscope.report.case import Case
 from gradscope.report.curves import STYLES
 from gradscope.report.fields import array, choice, integer, number, numbers, record
@@ -79,17 +77,6 @@ CODES = {
         "gates keep the state without saturating.",
         "read": ["explanation/mathematics.md#the-verdict"],
     },
-    "GS-CHAOTIC": {
-        "level": "warning",
-        "summary": "tiny perturbations of the state grow",
-        "means": "Two runs on the same inputs whose states differ by a rounding error end as far from one another as "
-        "runs on other inputs, or are on the way to that. What is left of the past cannot be told from noise.",
-        "decided": "A perturbation of the first state, of the square root of the rounding unit, grows at least "
-        "10-fold in most sequences, and to {analysis.memory.INDEPENDENT:percent} of the distance of independent runs, "
-        "or 10-fold again in the last half of the run.",
-        "remedy": "Smaller recurrent weights (`--gain` below 1), or more input relative to them.",
-        "read": ["explanation/mathematics.md#the-verdict"],
-    },
 }
 
 Document = dict[str, Any]
@@ -101,17 +88,11 @@ def metrics(memory: Memory, case: Case) -> Document:
 
 
 def findings(memory: Memory, case: Case) -> list[Finding]:
-    """Say where the state and the gradient give different answers, and where perturbations grow."""
-    steps = count(memory.run_steps)
-    if memory.state == "chaotic":
-        grown = times(float(np.median(memory.growth[-1])))
-        text = f"A perturbation of the state as small as a rounding error grows {grown}-fold over {steps}: what the "
-        text += "state holds of the past cannot be told from noise."
-        remedy = f"Use smaller recurrent weights{' (--gain below 1)' * case.sampled}."
-        return [Finding("GS-CHAOTIC", "warning", text, remedy)]
+    """Say where the state and the gradient give different answers; chaos is a finding of `predictability`."""
     if memory.state != "remembers" or case.state != "vanishing":
         return []
-    text = f"{times(math.log10(memory.distance[-1]))} of a difference in the past is left in the state after {steps}, "
+    left, steps = times(math.log10(memory.distance[-1])), count(memory.run_steps)
+    text = f"{left} of a difference in the past is left in the state after {steps}, "
     text += "though the gradient vanishes: the network can be used over these lags, and learns little from them."
     return [Finding("GS-LATCHED", "info", text)]
 

@@ -16,11 +16,12 @@ import prediction_grid as grid
 
 import gradscope
 from gradscope.dynamics.chain import JacobianChain, linearise
-from gradscope.dynamics.trajectory import Trajectory, run
+from gradscope.dynamics.trajectory import run
 from gradscope.networks.cell import Cell
 
 REPORTED = 64  # sequences of the report
 SEQUENCES = 256  # with derivatives, of the study's own candidates; twice as many with last states
+PATTERNS = 19  # random signs of sequences: the largest eigenvalue is exceeded by chance in 1 of 20 cases
 RIDGE = 1e-6  # of the mean variance, added to covariances: more sequences than state variables, nothing to shrink
 CHANNELS = {"sign": (0,), "signs": (0, 1), "order": (0, 1), "adding": (0,)}  # that matter at the first step
 
@@ -49,35 +50,61 @@ def reported(network: grid.Network, cell: Cell) -> dict[str, Any]:
     inputs, _ = grid.draw(network.task, network.delay, REPORTED, network.rng(4), np.float64)
     document = gradscope.analyze(cell, inputs, step_spectra=1, lags=8).document
     metrics, series, verdict = document["metrics"], document.get("series", {}), document["verdict"]
-    singular = series.get("singular", {}).get("log10_values", [[]])[-1]
+    needed = "largest" if grid.TASKS[network.task].needed == 1 else "second"
+    singular = _last(series, "singular", "log10_values") or []
     norms = series.get("log10_gradient_norm", {}).get("state", {}).get("median", [None, None])
+    left, length = _last(series, "memory", "ratio"), metrics.get("memory_length")
     return {
         "state": verdict["state"],
-        "memory": (verdict.get("memory") or {}).get("state"),
+        "memory": (verdict.get("memory") or series.get("memory") or {}).get("state"),
         "gain": norms[1],  # of the state after the first input
         "rate": metrics.get("rate"),
         "reach": metrics.get("reach"),
+        "memory_length": length,
+        "memory_left": _log10(left) if left else None,
         "second_singular": singular[1] if len(singular) > 1 else None,
         "lyapunov": metrics.get("lyapunov_1"),
+        "any_fisher": _last(series, "fisher", f"log10_{needed}"),
+        "any_coherence": _last(series, "coherence", "coherence"),
     }
 
 
+def _last(series: Mapping[str, Any], name: str, field: str) -> Any:
+    """Return the last value of a series, at the longest lag; None where it was not measured."""
+    values = series.get(name, {}).get(field) or [None]
+    return values[-1]
+
+
 def candidates(network: grid.Network, cell: Cell) -> dict[str, Any]:
-    """Return Fisher memory, coherence and memory at the delay, in the channels that matter to the task."""
+    """Return Fisher memory and coherence at the delay, in the channels that matter to the task."""
     inputs, answers = grid.draw(network.task, network.delay, 2 * SEQUENCES, network.rng(5), np.float64)
     path = run(cell, inputs)
     if not np.isfinite(path.states).all():
-        return dict.fromkeys(("fisher", "fisher_states", "coherence", "mean_gradient", "remembered", "readout"))
+        return dict.fromkeys(
+            (
+                "fisher",
+                "chance",
+                "fisher_states",
+                "chance_states",
+                "coherence",
+                "mean_gradient",
+                "readout",
+            )
+        )
+    signs = network.rng(6).choice([-1.0, 1.0], (PATTERNS, SEQUENCES))
     columns = input_derivatives(linearise(path).first(SEQUENCES), CHANNELS[network.task])[:, :, cell.output]
     states = path.states[-1, cell.output]
     needed = grid.TASKS[network.task].needed
+    values, chance = fisher(columns, states, signs)
+    of_states, chance_of_states = fisher(columns, states, signs, derivatives=False)
     mean = columns.mean(axis=0)
     return {
-        "fisher": _log10(fisher(columns, states)[needed - 1]),
-        "fisher_states": _log10(fisher(columns, states, derivatives=False)[needed - 1]),
+        "fisher": _log10(values[needed - 1]),
+        "chance": _log10(chance[:, needed - 1].max()),
+        "fisher_states": _log10(of_states[needed - 1]),
+        "chance_states": _log10(chance_of_states[:, needed - 1].max()),
         "coherence": coherence(columns),
         "mean_gradient": _log10(np.linalg.svd(mean, compute_uv=False)[needed - 1]),
-        "remembered": remembered(path, inputs),
         "readout": readout(network, states, answers),
     }
 
@@ -95,7 +122,9 @@ def input_derivatives(chain: JacobianChain, channels: tuple[int, ...]) -> np.nda
     return np.array(columns).transpose(2, 0, 1)
 
 
-def fisher(columns: np.ndarray, states: np.ndarray, *, derivatives: bool = True) -> np.ndarray:
+def fisher(
+    columns: np.ndarray, states: np.ndarray, signs: np.ndarray, *, derivatives: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the eigenvalues of G^T (C + C_g)^-1 G, largest first; Ganguli, Huh & Sompolinsky (2008).
 
     Products of a sequence with itself are left out of the square of the mean: they would count what cancels between
@@ -104,18 +133,25 @@ def fisher(columns: np.ndarray, states: np.ndarray, *, derivatives: bool = True)
     Args:
         columns: (B, r, H), derivatives of the last output in the inputs.
         states: (H, S), last outputs.
+        signs: (P, B), random signs of sequences.
         derivatives: whether the covariance C_g of the derivatives counts as noise.
+
+    Returns:
+        eigenvalues (r,), and for each pattern of signs those that sequences without a common sign have, (P, r).
     """
     batch, r, size = columns.shape
-    mean = columns.mean(axis=0)
-    deviations = (columns - mean).reshape(batch * r, size)
+    deviations = (columns - columns.mean(axis=0)).reshape(batch * r, size)
     noise = np.cov(states)
     if derivatives:
         noise = noise + deviations.T @ deviations / (batch - 1)
     noise += (RIDGE * np.trace(noise) / size + np.finfo(float).tiny) * np.eye(size)
-    square = mean @ np.linalg.solve(noise, mean.T)
-    own = np.einsum("bri,bsi->rs", columns - mean, np.linalg.solve(noise, deviations.T).T.reshape(columns.shape))
-    return np.linalg.eigvalsh(square - own / (batch * (batch - 1)))[::-1]
+    solved = np.linalg.solve(noise, columns.reshape(batch * r, size).T).T.reshape(columns.shape)
+    own = np.einsum("bri,bsi->rs", columns, solved)
+    patterns = np.concatenate([np.ones((1, batch)), signs])
+    sums, solved_sums = (np.einsum("pb,bri->pri", patterns, x) for x in (columns, solved))
+    pairs = np.einsum("pri,psi->prs", sums, solved_sums) - own
+    values = np.linalg.eigvalsh((pairs + pairs.swapaxes(1, 2)) / 2)[:, ::-1] / (batch * (batch - 1))
+    return values[0], values[1:]
 
 
 def coherence(columns: np.ndarray) -> float | None:
@@ -126,20 +162,6 @@ def coherence(columns: np.ndarray) -> float | None:
         return None
     pairs = (flat.sum(axis=0) ** 2).sum() - squares
     return float(np.sqrt(max(pairs / (len(flat) - 1) / squares, 0.0)))
-
-
-def remembered(path: Trajectory, inputs: np.ndarray) -> float | None:
-    """Return log10 of how much of a difference of states after the first input is left at the end.
-
-    The state after the first input is that of another sequence; the inputs that follow are the same. The distance at
-    the end is relative to that of two independent sequences.
-    """
-    cell = path.cell
-    other = np.roll(path.states[1], 1, axis=1)
-    swapped = run(cell, inputs[:, 1:], start=other.T).states[-1]
-    last = path.states[-1]
-    independent = np.linalg.norm(last - np.roll(last, 1, axis=1), axis=0).mean()
-    return _log10(np.linalg.norm(swapped - last, axis=0).mean() / independent) if independent > 0 else None
 
 
 def readout(network: grid.Network, states: np.ndarray, answers: np.ndarray) -> float:

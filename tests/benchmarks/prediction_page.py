@@ -42,30 +42,50 @@ def _field(name: str) -> Callable[[Line], float | None]:
     return lambda line: line[name]
 
 
+def _above_chance(name: str, chance: str) -> Callable[[Line], float | None]:
+    """Return the score of an eigenvalue, or what random signs of sequences give, if that is larger."""
+    return lambda line: max((v for v in (line[name], line[chance]) if v is not None), default=None)
+
+
+def _ratio(name: str) -> Callable[[Line], float | None]:
+    return lambda line: None if line[name] is None else line[name] / line["delay"]
+
+
+def _distance(line: Line) -> float | None:
+    return None if line["gain"] is None else -abs(line["gain"])
+
+
+def _sum(line: Line) -> float | None:
+    """Return decades of gain away from one, and of Fisher memory, a square, below one."""
+    distance, fisher = _distance(line), _above_chance("fisher", "chance")(line)
+    return None if distance is None or fisher is None else distance + min(fisher / 2, 0.0)
+
+
 CANDIDATES = {
     "delay": Candidate("delay alone, negative", lambda line: -line["delay"]),
     "gain": Candidate("gain", _field("gain")),
     "second_singular": Candidate("second singular value", _field("second_singular")),
-    "reach": Candidate(
-        "reach over delay", lambda line: None if line["reach"] is None else line["reach"] / line["delay"]
-    ),
+    "reach": Candidate("reach over delay", _ratio("reach")),
     "lyapunov": Candidate("Lyapunov exponent", _field("lyapunov")),
     "coherence": Candidate("coherence", _field("coherence")),
-    "remembered": Candidate("memory: what is left of a difference", _field("remembered")),
+    "memory_left": Candidate("memory: what is left of a difference", _field("memory_left")),
     "mean_gradient": Candidate("mean gradient, smallest needed direction", _field("mean_gradient")),
-    "fisher": Candidate("Fisher memory, smallest needed eigenvalue", _field("fisher")),
-    "fisher_states": Candidate("the same without the covariance of gradients", _field("fisher_states")),
+    "fisher": Candidate("Fisher memory, smallest needed eigenvalue", _above_chance("fisher", "chance")),
+    "fisher_states": Candidate(
+        "Fisher memory without the covariance of gradients", _above_chance("fisher_states", "chance_states")
+    ),
+    "any_fisher": Candidate("Fisher memory of the report, in any direction", _field("any_fisher")),
+    "distance": Candidate("distance of the gain from 1, negative", _distance),
+    "sum": Candidate("the same and Fisher memory", _sum),
     "readout": Candidate("linear readout of the untrained network", _field("readout")),
 }
-
-
 # colours of Okabe & Ito, which readers with a colour vision deficiency tell from one another
 DRAWN = {
     "delay": "#999999",
     "gain": "#0072b2",
     "second_singular": "#56b4e9",
     "coherence": "#e69f00",
-    "remembered": "#009e73",
+    "memory_left": "#009e73",
     "fisher": "#d55e00",
 }
 
@@ -268,7 +288,7 @@ def failures(study: Study, name: str = "fisher") -> str:
 def _failure(line: Line) -> list[str]:
     network = grid.network(line["index"])
     name = f"{network.cell}, {network.setting}, {network.hidden} units"
-    numbers = [_number(line[key]) for key in ("gain", "coherence", "fisher", "remembered")]
+    numbers = [_number(line[key]) for key in ("gain", "coherence", "fisher", "memory_left")]
     return [name, grid.TASKS[network.task].name, str(network.delay), *numbers, f"{line['best']}", str(line["updates"])]
 
 

@@ -5,6 +5,7 @@ from collections import Counter
 
 import numpy as np
 import prediction_grid as grid
+import prediction_measures as measures
 import prediction_page as page
 import prediction_record as record
 import prediction_study as study
@@ -94,7 +95,31 @@ def test_measuring_skips_what_is_done(tmp_path):
     assert study.measure(tmp_path, 60) == 0
     (_, line) = record.lines(record.path_of(tmp_path, record.MEASURES))
     assert line["index"] == shortest[1]
-    assert all(name in line or name == "delay" for name in page.CANDIDATES)
+    joined = grid.network(shortest[1]).parameters | line
+    assert all(np.isfinite(c.score(joined)) for name, c in page.CANDIDATES.items() if name != "any_fisher")
+
+
+def test_fisher_memory_is_a_mean_over_pairs_of_sequences():
+    """G_a^T (C + C_g)^-1 G_b over all a that are not b, and the same with signs."""
+    rng = np.random.default_rng(3)
+    columns, states = rng.standard_normal((8, 2, 3)) + 1, rng.standard_normal((3, 40))
+    signs = rng.choice([-1.0, 1.0], (2, 8))
+    values, chance = measures.fisher(columns, states, signs)
+    deviations = columns - columns.mean(axis=0)
+    noise = np.cov(states) + sum(np.outer(g, g) for d in deviations for g in d) / 7
+    inverse = np.linalg.inv(noise)
+    for found, s in zip([values, *chance], [np.ones(8), *signs], strict=True):
+        pairs = [s[a] * s[b] * columns[a] @ inverse @ columns[b].T for a in range(8) for b in range(8) if a != b]
+        assert found == pytest.approx(np.linalg.eigvalsh(sum(pairs) / len(pairs))[::-1], rel=1e-5)  # the ridge is 1e-6
+
+
+def test_coherence():
+    """1 for equal derivatives, near 0 for random signs; sizes of 256 sequences leave 1/16."""
+    same = np.broadcast_to(np.arange(6.0).reshape(1, 2, 3), (256, 2, 3))
+    assert measures.coherence(same) == pytest.approx(1, abs=1e-12)
+    signs = np.random.default_rng(4).choice([-1.0, 1.0], (256, 1, 1))
+    assert measures.coherence(signs * same) < 4 / 16
+    assert measures.coherence(0 * same) is None
 
 
 def test_roc_area_is_a_count_of_pairs():
@@ -159,7 +184,6 @@ def test_the_page_shows_its_record():
 def test_what_is_measured_is_what_is_trained(cell):
     """States agree before training, and trained weights make the same cell in gradscope."""
     torch = pytest.importorskip("torch")
-    import prediction_measures as measures
     import prediction_training as training
 
     for settings in grid.SETTINGS[cell]:

@@ -38,15 +38,8 @@ def with_weights(network: grid.Network, arrays: Mapping[str, np.ndarray]) -> Cel
     return dataclasses.replace(network.create(), **({"b_hh": None} | weights))
 
 
-def measures(network: grid.Network, cell: Cell) -> dict[str, Any]:
-    """Return what is measured, rounded for the record; None where it is not determined."""
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        values = reported(network, cell) | candidates(network, cell)
-    return {key: _rounded(value) for key, value in values.items()}
-
-
 def reported(network: grid.Network, cell: Cell) -> dict[str, Any]:
-    """Return fields of the document that `gradscope.analyze` makes along the input of the task."""
+    """Return fields of the document that `gradscope.analyze` makes along the input of the task, for the record."""
     inputs, _ = grid.draw(network.task, network.delay, REPORTED, network.rng(4), np.float64)
     document = gradscope.analyze(cell, inputs, step_spectra=1, lags=8).document
     metrics, series, verdict = document["metrics"], document.get("series", {}), document["verdict"]
@@ -54,19 +47,21 @@ def reported(network: grid.Network, cell: Cell) -> dict[str, Any]:
     singular = _last(series, "singular", "log10_values") or []
     norms = series.get("log10_gradient_norm", {}).get("state", {}).get("median", [None, None])
     left, length = _last(series, "memory", "ratio"), metrics.get("memory_length")
-    return {
-        "state": verdict["state"],
-        "memory": (verdict.get("memory") or series.get("memory") or {}).get("state"),
-        "gain": norms[1],  # of the state after the first input
-        "rate": metrics.get("rate"),
-        "reach": metrics.get("reach"),
-        "memory_length": length,
-        "memory_left": _log10(left) if left else None,
-        "second_singular": singular[1] if len(singular) > 1 else None,
-        "lyapunov": metrics.get("lyapunov_1"),
-        "any_fisher": _last(series, "fisher", f"log10_{needed}"),
-        "any_coherence": _last(series, "coherence", "coherence"),
-    }
+    return _rounded(
+        {
+            "state": verdict["state"],
+            "memory": (verdict.get("memory") or series.get("memory") or {}).get("state"),
+            "gain": norms[1],  # of the state after the first input
+            "rate": metrics.get("rate"),
+            "reach": metrics.get("reach"),
+            "memory_length": length,
+            "memory_left": _log10(left) if left else None,
+            "second_singular": singular[1] if len(singular) > 1 else None,
+            "lyapunov": metrics.get("lyapunov_1"),
+            "any_fisher": _last(series, "fisher", f"log10_{needed}"),
+            "any_coherence": _last(series, "coherence", "coherence"),
+        }
+    )
 
 
 def _last(series: Mapping[str, Any], name: str, field: str) -> Any:
@@ -76,7 +71,7 @@ def _last(series: Mapping[str, Any], name: str, field: str) -> Any:
 
 
 def candidates(network: grid.Network, cell: Cell) -> dict[str, Any]:
-    """Return Fisher memory and coherence at the delay, in the channels that matter to the task."""
+    """Return Fisher memory and coherence at the delay, in the channels that matter to the task, for the record."""
     inputs, answers = grid.draw(network.task, network.delay, 2 * SEQUENCES, network.rng(5), np.float64)
     path = run(cell, inputs)
     if not np.isfinite(path.states).all():
@@ -98,15 +93,17 @@ def candidates(network: grid.Network, cell: Cell) -> dict[str, Any]:
     values, chance = fisher(columns, states, signs)
     of_states, chance_of_states = fisher(columns, states, signs, derivatives=False)
     mean = columns.mean(axis=0)
-    return {
-        "fisher": _log10(values[needed - 1]),
-        "chance": _log10(chance[:, needed - 1].max()),
-        "fisher_states": _log10(of_states[needed - 1]),
-        "chance_states": _log10(chance_of_states[:, needed - 1].max()),
-        "coherence": coherence(columns),
-        "mean_gradient": _log10(np.linalg.svd(mean, compute_uv=False)[needed - 1]),
-        "readout": readout(network, states, answers),
-    }
+    return _rounded(
+        {
+            "fisher": _log10(values[needed - 1]),
+            "chance": _log10(chance[:, needed - 1].max()),
+            "fisher_states": _log10(of_states[needed - 1]),
+            "chance_states": _log10(chance_of_states[:, needed - 1].max()),
+            "coherence": coherence(columns),
+            "mean_gradient": _log10(np.linalg.svd(mean, compute_uv=False)[needed - 1]),
+            "readout": readout(network, states, answers),
+        }
+    )
 
 
 def input_derivatives(chain: JacobianChain, channels: tuple[int, ...]) -> np.ndarray:
@@ -182,7 +179,9 @@ def _log10(value: float) -> float | None:
     return float(np.log10(value)) if 0 < value < math.inf else None
 
 
-def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
-        return float(f"{value:.5g}") if math.isfinite(value) else None
-    return value
+def _rounded(values: dict[str, Any]) -> dict[str, Any]:
+    """Return numbers with the digits that a record needs; None for what is not finite."""
+    return {
+        key: (float(f"{x:.5g}") if math.isfinite(x) else None) if isinstance(x, float) else x
+        for key, x in values.items()
+    }

@@ -13,10 +13,13 @@ import numpy as np
 import prediction_grid as grid
 import prediction_record as record
 
+from gradscope.report.verdict import DECADES, HORIZON_STEPS
+
 PAGE = record.HERE.parents[1] / "docs" / "explanation" / "prediction.md"
 PICTURE = record.HERE.parents[1] / "docs" / "images" / "prediction.png"
 END = "<!-- end -->"
 HALVES = (("rnn", "gru", "mingru"), ("sign", "adding")), (("lstm", "ugrnn"), ("signs", "order"))
+DELAY_GROUPS = (10, 20), (30, 40), (60, 60), (100, 200)
 FAILURES = 12  # networks that are listed on either side
 SEVERAL = ("signs", "order", "adding")  # tasks of more than one item
 Z = 1.959964  # 97.5 % quantile of the normal distribution
@@ -106,21 +109,24 @@ class Study(NamedTuple):
     planned: int
 
 
-def joined(trainings: Iterable[Line], measures: Iterable[Line], trained: Iterable[Line]) -> Study:
-    """Join the lines of the three records."""
+def joined(
+    trainings: Iterable[Line], measures: Iterable[Line], reports: Iterable[Line], trained: Iterable[Line]
+) -> Study:
+    """Join the lines of the four records."""
     by_seed: dict[int, dict[int, Line]] = {0: {}, 1: {}}
     for line in trainings:
         by_seed[line["training"]][line["index"]] = line
-    measured = {line["index"]: line for line in measures}
+    measured, reported = ({line["index"]: line for line in lines} for lines in (measures, reports))
     first, second = by_seed[0], by_seed[1]
-    networks = [{**measured[i], **first[i]} for i in sorted(first.keys() & measured.keys())]
+    whole = sorted(first.keys() & measured.keys() & reported.keys())
+    networks = [{**measured[i], **reported[i], **first[i]} for i in whole]
     twice = [(first[i], second[i]) for i in sorted(first.keys() & second.keys())]
     return Study(networks, twice, list(trained), grid.NETWORKS)
 
 
 def study_of(folder: Path) -> Study:
     """Read and join the record of a folder."""
-    phases = (record.TRAININGS, record.MEASURES, record.TRAINED)
+    phases = (record.TRAININGS, record.MEASURES, record.REPORTS, record.TRAINED)
     return joined(*(record.lines(record.path_of(folder, phase)) for phase in phases))
 
 
@@ -247,7 +253,7 @@ def thresholds(study: Study) -> str:
             value = best_threshold(scores(seen, candidate), solved(seen))
             accuracy = [balanced_accuracy(scores(x, candidate), solved(x), value) for x in (seen, unseen)]
             where = f"{', '.join(here[0])}: {' and '.join(grid.TASKS[t].name for t in here[1])}"
-            cells = [candidate.name, f"{value:.2g}", where, *(f"{100 * a:.1f} %" for a in accuracy)]
+            cells = [candidate.name, f"{value:.2g}", where, *map(_share, accuracy)]
             rows.append([*cells, _area(unseen, candidate)])
     return markdown(rows)
 
@@ -323,7 +329,31 @@ def trained(study: Study) -> str:
     return markdown([*rows, ["all", str(counts.total()), ""]])
 
 
+def bars(study: Study) -> str:
+    """Return the gain from which on networks learn, for groups of delays, beside the bar of the verdict."""
+    rows = [["delay", "networks", "best threshold", "accuracy", "bar of the verdict", "accuracy with it"]]
+    for low, high in DELAY_GROUPS:
+        lines = [line for line in study.networks if low <= line["delay"] <= high]
+        positive, values = solved(lines), scores(lines, CANDIDATES["gain"])
+        if not 0 < positive.sum() < len(lines):
+            continue
+        best = best_threshold(values, positive)
+        # the bar is that of each network's own delay
+        over = np.array(
+            [v + DECADES * min(1.0, x["delay"] / HORIZON_STEPS) for v, x in zip(values, lines, strict=True)]
+        )
+        row = [f"{low} to {high}", str(len(lines)), f"{best:.2g}", _share(balanced_accuracy(values, positive, best))]
+        bar = sorted({-DECADES * min(1.0, d / HORIZON_STEPS) for d in (low, high)}, reverse=True)
+        rows.append([*row, " to ".join(f"{x:.2g}" for x in bar), _share(balanced_accuracy(over, positive, 0.0))])
+    return markdown(rows)
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
 TABLES = {
+    "bars": bars,
     "size": size,
     "areas": areas,
     "thresholds": thresholds,

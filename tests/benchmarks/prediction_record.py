@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-TRAININGS, MEASURES, TRAINED = "trainings", "measures", "trained"
+TRAININGS, MEASURES, REPORTS, TRAINED = "trainings", "measures", "reports", "trained"
 
 
 def path_of(folder: Path, phase: str) -> Path:

@@ -66,17 +66,20 @@ def train(folder: Path, networks: int, weights: Path = WEIGHTS, part: tuple[int,
 
 
 def measure(folder: Path, networks: int) -> int:
-    """Measure the untrained networks that the record lacks, of those that were trained; return how many."""
+    """Measure the untrained networks that the record lacks, of those that were trained; return how many times."""
     import prediction_measures as measures
 
-    path = record.path_of(folder, record.MEASURES)
-    done = {line["index"] for line in record.lines(path)}
     trained = {line["index"] for line in record.lines(record.path_of(folder, record.TRAININGS))}
-    chosen = [i for i in sorted(trained - done) if i < networks]
-    for index in chosen:
-        network = grid.network(index)
-        record.append(path, {"index": index} | measures.measures(network, network.create()))
-    return len(chosen)
+    count = 0
+    # Two records, since reports change with the package, and the study's own measures do not.
+    for phase, measured in ((record.MEASURES, measures.candidates), (record.REPORTS, measures.reported)):
+        path = record.path_of(folder, phase)
+        done = {line["index"] for line in record.lines(path)}
+        for index in sorted(i for i in trained - done if i < networks):
+            network = grid.network(index)
+            record.append(path, {"index": index} | measured(network, network.create()))
+            count += 1
+    return count
 
 
 def measure_trained(folder: Path, networks: int, weights: Path = WEIGHTS) -> int:

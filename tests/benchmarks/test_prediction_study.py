@@ -90,13 +90,16 @@ def test_measuring_skips_what_is_done(tmp_path):
     shortest = [i for i in range(60) if grid.network(i).delay <= 15 and grid.network(i).hidden <= 24][:2]
     for index in shortest:
         record.append(record.path_of(tmp_path, record.TRAININGS), {"index": index, "training": 0})
-    record.append(record.path_of(tmp_path, record.MEASURES), {"index": shortest[0]})
-    assert study.measure(tmp_path, 60) == 1
+    for phase in (record.MEASURES, record.REPORTS):
+        record.append(record.path_of(tmp_path, phase), {"index": shortest[0]})
+    assert study.measure(tmp_path, 60) == 2
     assert study.measure(tmp_path, 60) == 0
-    (_, line) = record.lines(record.path_of(tmp_path, record.MEASURES))
-    assert line["index"] == shortest[1]
-    joined = grid.network(shortest[1]).parameters | line
-    assert all(np.isfinite(c.score(joined)) for name, c in page.CANDIDATES.items() if name != "any_fisher")
+    line = grid.network(shortest[1]).parameters
+    for phase in (record.MEASURES, record.REPORTS):
+        (_, measured) = record.lines(record.path_of(tmp_path, phase))
+        assert measured["index"] == shortest[1]
+        line |= measured
+    assert all(np.isfinite(c.score(line)) for name, c in page.CANDIDATES.items() if name != "any_fisher")
 
 
 def test_fisher_memory_is_a_mean_over_pairs_of_sequences():

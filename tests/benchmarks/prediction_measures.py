@@ -52,6 +52,7 @@ def reported(network: grid.Network, cell: Cell) -> dict[str, Any]:
             "state": verdict["state"],
             "memory": (verdict.get("memory") or series.get("memory") or {}).get("state"),
             "gain": norms[1],  # of the state after the first input
+            "gain_half": norms[1 + network.delay // 2] if len(norms) > 2 else None,
             "rate": metrics.get("rate"),
             "reach": metrics.get("reach"),
             "memory_length": length,
@@ -143,10 +144,10 @@ def fisher(
         noise = noise + deviations.T @ deviations / (batch - 1)
     noise += (RIDGE * np.trace(noise) / size + np.finfo(float).tiny) * np.eye(size)
     solved = np.linalg.solve(noise, columns.reshape(batch * r, size).T).T.reshape(columns.shape)
-    own = np.einsum("bri,bsi->rs", columns, solved)
+    itself = np.einsum("bri,bsi->rs", columns, solved)
     patterns = np.concatenate([np.ones((1, batch)), signs])
     sums, solved_sums = (np.einsum("pb,bri->pri", patterns, x) for x in (columns, solved))
-    pairs = np.einsum("pri,psi->prs", sums, solved_sums) - own
+    pairs = np.einsum("pri,psi->prs", sums, solved_sums) - itself
     values = np.linalg.eigvalsh((pairs + pairs.swapaxes(1, 2)) / 2)[:, ::-1] / (batch * (batch - 1))
     return values[0], values[1:]
 

@@ -58,10 +58,17 @@ def _distance(line: Line) -> float | None:
     return None if line["gain"] is None else -abs(line["gain"])
 
 
+def _tail(line: Line) -> float | None:
+    """Return decades of gain away from one over the earlier half of the delay, where a readout loses nothing once."""
+    if line["gain"] is None or line["gain_half"] is None:
+        return None
+    return -abs(line["gain"] - line["gain_half"])
+
+
 def _sum(line: Line) -> float | None:
-    """Return decades of gain away from one, and of Fisher memory, a square, below one."""
-    distance, fisher = _distance(line), _above_chance("fisher", "chance")(line)
-    return None if distance is None or fisher is None else distance + min(fisher / 2, 0.0)
+    """Return decades of the tail away from one, and of Fisher memory, a square, below one."""
+    distance, fisher = _tail(line), _above_chance("fisher", "chance")(line)
+    return None if distance is None or fisher is None else 2 * distance + min(fisher / 2, 0.0)
 
 
 CANDIDATES = {
@@ -79,7 +86,8 @@ CANDIDATES = {
     ),
     "any_fisher": Candidate("Fisher memory of the report, in any direction", _field("any_fisher")),
     "distance": Candidate("distance of the gain from 1, negative", _distance),
-    "sum": Candidate("the same and Fisher memory", _sum),
+    "tail": Candidate("the same over the earlier half of the delay", _tail),
+    "sum": Candidate("tail and Fisher memory", _sum),
     "readout": Candidate("linear readout of the untrained network", _field("readout")),
 }
 # colours of Okabe & Ito, which readers with a colour vision deficiency tell from one another
@@ -116,10 +124,10 @@ def joined(
     by_seed: dict[int, dict[int, Line]] = {0: {}, 1: {}}
     for line in trainings:
         by_seed[line["training"]][line["index"]] = line
-    measured, reported = ({line["index"]: line for line in lines} for lines in (measures, reports))
+    direct, reported = ({line["index"]: line for line in lines} for lines in (measures, reports))
     first, second = by_seed[0], by_seed[1]
-    whole = sorted(first.keys() & measured.keys() & reported.keys())
-    networks = [{**measured[i], **reported[i], **first[i]} for i in whole]
+    whole = sorted(first.keys() & direct.keys() & reported.keys())
+    networks = [{**direct[i], **reported[i], **first[i]} for i in whole]
     twice = [(first[i], second[i]) for i in sorted(first.keys() & second.keys())]
     return Study(networks, twice, list(trained), grid.NETWORKS)
 
@@ -232,20 +240,28 @@ def _area(lines: Sequence[Line], candidate: Candidate) -> str:
     return f"{area:.3f} ± {Z * area_error(area, int(positive.sum()), int((~positive).sum())):.3f}"
 
 
+def measured(lines: Sequence[Line]) -> list[Candidate]:
+    """Return the candidates that are determined for any network."""
+    return [c for c in CANDIDATES.values() if np.isfinite(scores(lines, c)).any()]
+
+
 def areas(study: Study) -> str:
     """Return the table of areas: candidates, and columns of tasks."""
-    columns = {grid.TASKS[t].name: (t,) for t in grid.TASKS} | {"several items": SEVERAL, "all": tuple(grid.TASKS)}
+    lines = study.networks
+    several = [x for x in lines if x["task"] in SEVERAL]
+    columns = {task.name: [x for x in lines if x["task"] == key] for key, task in grid.TASKS.items()}
+    columns |= {"several items": several, "all": lines}
+    columns["several items, without `rnn`"] = [x for x in several if x["cell"] != "rnn"]
     rows = [["measure before training", *columns]]
-    for candidate in CANDIDATES.values():
-        chosen = ([x for x in study.networks if x["task"] in tasks] for tasks in columns.values())
-        rows.append([candidate.name, *(_area(lines, candidate) for lines in chosen)])
+    for candidate in measured(lines):
+        rows.append([candidate.name, *(_area(chosen, candidate) for chosen in columns.values())])
     return markdown(rows)
 
 
 def thresholds(study: Study) -> str:
     """Return thresholds chosen on one half of cells and tasks, and how they do on the other."""
     rows = [["measure", "threshold", "chosen on", "accuracy there", "accuracy on the other", "area on the other"]]
-    for candidate in CANDIDATES.values():
+    for candidate in measured(study.networks):
         for here, there in (HALVES, HALVES[::-1]):
             seen, unseen = of_half(study.networks, here), of_half(study.networks, there)
             if not all(0 < solved(lines).sum() < len(lines) for lines in (seen, unseen)):
@@ -312,11 +328,19 @@ def verdicts(study: Study) -> str:
     for verdict in sorted(set().union(*counts), key=lambda v: -sum(c[v] for c in counts)):
         rows.append([verdict, *(f"{c[verdict]}" for c in counts)])
     rows.append(["all", *(f"{c.total()}" for c in counts)])
-    return markdown(rows)
+    wrong = [x for x in failed if _verdict(x) == "stable, remembers"]
+    text = f"Stable and remembering, though the network does not learn: {percent(len(wrong), len(lines))}"
+    return f"{markdown(rows)}\n\n{text}{_by_cell_and_task(wrong)}."
 
 
 def _verdict(line: Line) -> str:
     return line["state"] if line["memory"] is None else f"{line['state']}, {line['memory']}"
+
+
+def _by_cell_and_task(lines: Sequence[Line]) -> str:
+    """Say which cells and tasks networks have: ": rnn, adding (7); ..."."""
+    counts = Counter(f"`{x['cell']}`, {grid.TASKS[x['task']].name}" for x in lines)
+    return ": " * bool(counts) + "; ".join(f"{name} ({n})" for name, n in counts.most_common())
 
 
 def trained(study: Study) -> str:
@@ -326,7 +350,24 @@ def trained(study: Study) -> str:
     counts = Counter(map(_verdict, study.trained))
     rows = [["verdict after training", "networks", "share"]]
     rows += [[verdict, str(n), f"{100 * n / counts.total():.1f} %"] for verdict, n in counts.most_common()]
-    return markdown([*rows, ["all", str(counts.total()), ""]])
+    table = markdown([*rows, ["all", str(counts.total()), ""]])
+    wrong = [x for x in study.trained if _verdict(x) == "vanishing, forgets"]
+    text = f"Vanishing and forgetting, though the network solves its task: {percent(len(wrong), len(study.trained))}"
+    if not wrong:
+        return f"{table}\n\n{text}."
+    head = ["network", "task", "delay", "gain", "memory", "reach", "memory length"]
+    examples = [head, *map(_counter_example, wrong[:FAILURES])]
+    return (
+        f"{table}\n\n{text}{_by_cell_and_task([grid.network(x['index']).parameters for x in wrong])}.\n\n"
+        + markdown(examples, left=2)
+    )
+
+
+def _counter_example(line: Line) -> list[str]:
+    network = grid.network(line["index"])
+    name = f"{network.cell}, {network.setting}, {network.hidden} units"
+    numbers = [_number(line[key]) for key in ("gain", "memory_left", "reach", "memory_length")]
+    return [name, grid.TASKS[network.task].name, str(network.delay), *numbers]
 
 
 def bars(study: Study) -> str:

@@ -111,9 +111,11 @@ def test_fisher_memory_is_a_mean_over_pairs_of_sequences():
     deviations = columns - columns.mean(axis=0)
     noise = np.cov(states) + sum(np.outer(g, g) for d in deviations for g in d) / 7
     inverse = np.linalg.inv(noise)
-    for found, s in zip([values, *chance], [np.ones(8), *signs], strict=True):
+    for eigenvalues, s in zip([values, *chance], [np.ones(8), *signs], strict=True):
         pairs = [s[a] * s[b] * columns[a] @ inverse @ columns[b].T for a in range(8) for b in range(8) if a != b]
-        assert found == pytest.approx(np.linalg.eigvalsh(sum(pairs) / len(pairs))[::-1], rel=1e-5)  # the ridge is 1e-6
+        assert eigenvalues == pytest.approx(
+            np.linalg.eigvalsh(sum(pairs) / len(pairs))[::-1], rel=1e-5
+        )  # the ridge is 1e-6
 
 
 def test_coherence():

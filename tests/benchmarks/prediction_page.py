@@ -21,6 +21,7 @@ END = "<!-- end -->"
 HALVES = (("rnn", "gru", "mingru"), ("sign", "adding")), (("lstm", "ugrnn"), ("signs", "order"))
 DELAY_GROUPS = (10, 20), (30, 40), (60, 60), (100, 200)
 FAILURES = 12  # networks that are listed on either side
+TARGETS = 0.99, 0.95  # areas that the study aims at: one sign, tasks of several items
 SEVERAL = ("signs", "order", "adding")  # tasks of more than one item
 Z = 1.959964  # 97.5 % quantile of the normal distribution
 
@@ -35,10 +36,12 @@ class Candidate:
         name: name in the tables.
         score: of the line of a network; a network with a larger one is expected to learn. None: not determined, which
             counts as the smallest.
+        sees_answers: whether it is computed from the answers of the task.
     """
 
     name: str
     score: Callable[[Line], float | None]
+    sees_answers: bool = False
 
 
 def _field(name: str) -> Callable[[Line], float | None]:
@@ -85,10 +88,10 @@ CANDIDATES = {
         "Fisher memory without the covariance of gradients", _above_chance("fisher_states", "chance_states")
     ),
     "any_fisher": Candidate("Fisher memory of the report, in any direction", _field("any_fisher")),
-    "distance": Candidate("distance of the gain from 1, negative", _distance),
-    "tail": Candidate("the same over the earlier half of the delay", _tail),
+    "distance": Candidate("distance of the gain from 1", _distance),
+    "tail": Candidate("tail of the gain", _tail),
     "sum": Candidate("tail and Fisher memory", _sum),
-    "readout": Candidate("linear readout of the untrained network", _field("readout")),
+    "readout": Candidate("linear readout of the untrained network", _field("readout"), sees_answers=True),
 }
 # colours of Okabe & Ito, which readers with a colour vision deficiency tell from one another
 DRAWN = {
@@ -290,7 +293,7 @@ def noise(study: Study) -> str:
     return f"{text}\n\n{markdown(rows)}"
 
 
-def failures(study: Study, name: str = "fisher") -> str:
+def failures(study: Study, name: str = "tail") -> str:
     """Return the networks that a candidate is most wrong about, on either side of its best threshold."""
     candidate, lines = CANDIDATES[name], study.networks
     values = scores(lines, candidate)
@@ -298,7 +301,7 @@ def failures(study: Study, name: str = "fisher") -> str:
     order = np.argsort(values)
     learned = [lines[i] for i in order if solved(lines)[i] and values[i] < value][:FAILURES]
     failed = [lines[i] for i in order[::-1] if not solved(lines)[i] and values[i] >= value][:FAILURES]
-    head = ["network", "task", "delay", "gain", "coherence", "log10 Fisher", "memory", "best score", "updates"]
+    head = ["network", "task", "delay", "gain", "tail", "coherence", "log10 Fisher", "memory", "best score", "updates"]
     texts = []
     for title, chosen in (("Learned with the smallest values", learned), ("Never learned, with the largest", failed)):
         rows = [head, *(_failure(line) for line in chosen)]
@@ -310,7 +313,8 @@ def failures(study: Study, name: str = "fisher") -> str:
 def _failure(line: Line) -> list[str]:
     network = grid.network(line["index"])
     name = f"{network.cell}, {network.setting}, {network.hidden} units"
-    numbers = [_number(line[key]) for key in ("gain", "coherence", "fisher", "memory_left")]
+    numbers = [_number(line["gain"]), _number(_tail(line))]
+    numbers += [_number(line[key]) for key in ("coherence", "fisher", "memory_left")]
     return [name, grid.TASKS[network.task].name, str(network.delay), *numbers, f"{line['best']}", str(line["updates"])]
 
 
@@ -370,6 +374,25 @@ def _counter_example(line: Line) -> list[str]:
     return [name, grid.TASKS[network.task].name, str(network.delay), *numbers]
 
 
+def reached(study: Study) -> str:
+    """Return which areas were aimed at, and the best three measures."""
+    items = []
+    groups = {"one sign": ("sign",), "tasks of several items": SEVERAL}
+    for (name, tasks), target in zip(groups.items(), TARGETS, strict=True):
+        lines = [x for x in study.networks if x["task"] in tasks]
+        gated = [x for x in lines if x["cell"] != "rnn"]
+        for where, chosen in ((name, lines), (f"{name}, without `rnn`", gated)):
+            positive = solved(chosen)
+            if not 0 < positive.sum() < len(chosen):
+                continue
+            areas = {c.name: roc_area(scores(chosen, c), positive) for c in measured(chosen) if not c.sees_answers}
+            best = sorted(areas, key=lambda c: -areas[c])[:3]
+            listed = ", ".join(f"{c} ({areas[c]:.3f})" for c in best)
+            verdict = "reached" if areas[best[0]] >= target else "not reached"
+            items.append(f"- **{where}**: aim {target}, {verdict}. Best: {listed}.")
+    return "\n".join(items)
+
+
 def bars(study: Study) -> str:
     """Return the gain from which on networks learn, for groups of delays, beside the bar of the verdict."""
     rows = [["delay", "networks", "best threshold", "accuracy", "bar of the verdict", "accuracy with it"]]
@@ -394,6 +417,7 @@ def _share(value: float) -> str:
 
 
 TABLES = {
+    "reached": reached,
     "bars": bars,
     "size": size,
     "areas": areas,

@@ -23,7 +23,7 @@ COMMANDS = {
     "compare": "Compare how far gradients reach in several models, on the same inputs.",
     "inspect": "List the recurrent layers of a checkpoint and the assumptions made in reading it. No code is executed.",
     "report": "Show or draw a saved result again, without recomputing it.",
-    "explain": "List the findings and notes, or explain one: meaning, criterion and remedy.",
+    "explain": "List the findings and notes, or explain one: meaning, criterion, remedy, and code that applies it.",
     "cells": "List the cells, or show and draw one: equations, state, gates, settings and sources.",
     "check-cell": "Check the Jacobian of a user-defined cell against the derivative of its step. Executes the file.",
     "schema": "Print the JSON Schema (2020-12) of the output documents.",

@@ -61,7 +61,7 @@ def judge(case: Case) -> Verdict:
         case = replace(case, answers={k: v for k, v in case.answers.items() if k == "finite"})
     findings = section.findings(case, [] if state == "nonfinite" else _findings(case))
     memory = _memory(case)
-    remembered = "" if memory is None else f"; {_remembered(memory, case.answers['memory'].run_steps)}"
+    remembered = "" if memory is None else f"; {_remembered(memory)}"
     return Verdict(state, f"{state.upper()}: {words}{remembered} ({case.name})", tuple(findings), memory)
 
 
@@ -74,13 +74,13 @@ def _memory(case: Case) -> Memory | None:
     return Memory("latched" if latched else answer.state, answer.steps, answer.interval)
 
 
-def _remembered(memory: Memory, steps: int) -> str:
-    """Say in words what the state remembers after a run of so many steps."""
+def _remembered(memory: Memory) -> str:
+    """Say in words what the state remembers."""
     if memory.state == "forgets" and memory.steps is not None:
         return f"the state forgets within {_steps(max(memory.steps, 1.0))}"
     words = {
-        "remembers": f"the state remembers all {count(steps)}",
-        "latched": f"yet the state still remembers after {count(steps)} (latched)",
+        "remembers": "the state remembers the whole run",
+        "latched": "yet the state remembers the whole run (latched)",
         "chaotic": "the state is chaotic",
     }
     return words.get(memory.state, "what the state remembers is not determined")

@@ -43,7 +43,7 @@ def test_four_corners(name):
     verdict = result.verdict
     assert (verdict["state"], verdict["memory"]["state"]) == (state, memory)
     assert verdict["sentence"].startswith(f"{state.upper()}: ")
-    words = {"latched": "(latched)", "forgets": "forgets within", "remembers": "remembers all", "chaotic": "is chaotic"}
+    words = {"latched": "(latched)", "forgets": "forgets within", "remembers": "the whole run", "chaotic": "is chaotic"}
     assert words[memory] in verdict["sentence"]
     jsonschema.validate(json.loads(result.to_json()), schema())
 

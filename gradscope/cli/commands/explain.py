@@ -38,7 +38,7 @@ def command(
     *,
     output: Output,
 ) -> None:
-    """List the findings and notes, or explain one: meaning, criterion, remedy, and code that applies the remedy."""
+    """List the findings and notes, or explain one: meaning, criterion, remedy, and code that applies it."""
     rows = list(codes().values()) if code is None else [find(code)]
     if output.json:
         shown = [dataclasses.asdict(r) for r in rows]

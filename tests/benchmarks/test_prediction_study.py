@@ -180,7 +180,7 @@ def test_who_is_trained_twice():
 def test_the_page_shows_its_record():
     text = page.PAGE.read_text(encoding="utf-8")
     assert page.written(text, page.study_of(record.HERE)) == text
-    with pytest.raises(ValueError, match="no place for 'size'"):
+    with pytest.raises(ValueError, match="no place for 'reached'"):
         page.written("no marker", page.study_of(record.HERE))
 
 

@@ -19,7 +19,7 @@ PAGE = record.HERE.parents[1] / "docs" / "explanation" / "prediction.md"
 PICTURE = record.HERE.parents[1] / "docs" / "images" / "prediction.png"
 END = "<!-- end -->"
 HALVES = (("rnn", "gru", "mingru"), ("sign", "adding")), (("lstm", "ugrnn"), ("signs", "order"))
-DELAY_GROUPS = (10, 20), (30, 40), (60, 60), (100, 200)
+DELAY_GROUPS = (10, 20), (30, 40), (60, 60), (100, 200), (10, 200)
 FAILURES = 12  # networks that are listed on either side
 TARGETS = 0.99, 0.95  # areas that the study aims at: one sign, tasks of several items
 SEVERAL = ("signs", "order", "adding")  # tasks of more than one item
@@ -299,15 +299,15 @@ def failures(study: Study, name: str = "tail") -> str:
     values = scores(lines, candidate)
     value = best_threshold(values, solved(lines))
     order = np.argsort(values)
-    learned = [lines[i] for i in order if solved(lines)[i] and values[i] < value][:FAILURES]
-    failed = [lines[i] for i in order[::-1] if not solved(lines)[i] and values[i] >= value][:FAILURES]
+    learned = [lines[i] for i in order if solved(lines)[i] and values[i] < value]
+    failed = [lines[i] for i in order[::-1] if not solved(lines)[i] and values[i] >= value]
     head = ["network", "task", "delay", "gain", "tail", "coherence", "log10 Fisher", "memory", "best score", "updates"]
-    texts = []
-    for title, chosen in (("Learned with the smallest values", learned), ("Never learned, with the largest", failed)):
-        rows = [head, *(_failure(line) for line in chosen)]
-        texts.append(f"{title}:\n\n{markdown(rows, left=2)}" if chosen else f"{title}: none.")
-    wrong = sum((values >= value) != solved(lines))
-    return f"On the wrong side of {value:.2g}: {percent(int(wrong), len(lines))}.\n\n" + "\n\n".join(texts)
+    texts = [f"On the wrong side of {value:.2g}: {percent(len(learned) + len(failed), len(lines))}."]
+    for title, wrong in (("Learned below it", learned), ("Never learned above it", failed)):
+        texts.append(f"{title}: {len(wrong)}{_by_cell_and_task(wrong).replace(': ', ', ', 1)}.")
+        if wrong:
+            texts.append(markdown([head, *map(_failure, wrong[:FAILURES])], left=2))
+    return "\n\n".join(texts)
 
 
 def _failure(line: Line) -> list[str]:
@@ -395,7 +395,8 @@ def reached(study: Study) -> str:
 
 def bars(study: Study) -> str:
     """Return the gain from which on networks learn, for groups of delays, beside the bar of the verdict."""
-    rows = [["delay", "networks", "best threshold", "accuracy", "bar of the verdict", "accuracy with it"]]
+    fixed = f"accuracy with {-DECADES:g} at any delay"
+    rows = [["delay", "networks", "best threshold", "accuracy", "bar of the verdict", "accuracy with it", fixed]]
     for low, high in DELAY_GROUPS:
         lines = [line for line in study.networks if low <= line["delay"] <= high]
         positive, values = solved(lines), scores(lines, CANDIDATES["gain"])
@@ -408,7 +409,8 @@ def bars(study: Study) -> str:
         )
         row = [f"{low} to {high}", str(len(lines)), f"{best:.2g}", _share(balanced_accuracy(values, positive, best))]
         bar = sorted({-DECADES * min(1.0, d / HORIZON_STEPS) for d in (low, high)}, reverse=True)
-        rows.append([*row, " to ".join(f"{x:.2g}" for x in bar), _share(balanced_accuracy(over, positive, 0.0))])
+        accuracies = balanced_accuracy(over, positive, 0.0), balanced_accuracy(values, positive, -DECADES)
+        rows.append([*row, " to ".join(f"{x:.2g}" for x in bar), *map(_share, accuracies)])
     return markdown(rows)
 
 

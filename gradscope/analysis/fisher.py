@@ -26,12 +26,14 @@ Frobenius norms of dh_T/dx_(T-k). It is 1 where all sequences have the same grad
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gradscope.analysis._input_jacobians import InputJacobians, input_jacobians, joined
 from gradscope.dynamics.chain import JacobianChain
+from gradscope.dynamics.progress import of_part
 from gradscope.maps.jacobian import Array
 from gradscope.networks.function import FunctionCell
 from gradscope.numerics.formats import LN2, LN10
@@ -237,7 +239,10 @@ def measure(run: Run, settings: Settings) -> Fisher | None:
     r = min(m, max(columns // batch, FEWEST_DIRECTIONS))
     directions = deviation[:, None] * _orthonormal(m, r, settings.seed)
     lags = _lags(_deepest(run), settings.lags)
-    first, *others = (input_jacobians(c, lags, directions, progress=run.progress, title=TITLE) for c in chains)
+    first, *others = (
+        input_jacobians(c, lags, directions, progress=partial(of_part, run.progress, i, len(chains)), title=TITLE)
+        for i, c in enumerate(chains)
+    )
     # 3. What follows from both.
     return fisher(joined([first.of(distinct), *others]), states, chain.outputs, m / r)
 

@@ -34,7 +34,7 @@ import numpy as np
 
 from gradscope.analysis._arguments import check_chain, check_count
 from gradscope.dynamics.chain import JacobianChain
-from gradscope.dynamics.progress import REPORT_STEPS, Progress, no_progress
+from gradscope.dynamics.progress import REPORT_STEPS, Progress, no_progress, of_part
 from gradscope.errors import UsageError
 from gradscope.kernels.frame import FRAME_SEED, FirstColumn, FrameGrowth, Frames
 from gradscope.kernels.jvp import FrameJvps, StepJacobian
@@ -188,7 +188,7 @@ def lyapunov(
         ends = [round(i * count / groups) for i in range(groups + 1)]
         parts = [
             frame_growth(
-                chain.between(low, high), k, burn, seed, number=low, progress=partial(_of_group, report, i, groups)
+                chain.between(low, high), k, burn, seed, number=low, progress=partial(of_part, report, i, groups)
             )
             for i, (low, high) in enumerate(pairwise(ends))
         ]
@@ -196,11 +196,6 @@ def lyapunov(
     # the same numbers to the last digit: the same sequence twice
     same = np.unique(growth.at_marks[-1], axis=0, return_index=True)[1] if orbits is None else orbits[:count]
     return spectrum(growth.of(np.unique(same)))
-
-
-def _of_group(progress: Progress, group: int, groups: int, name: str, done: int, total: int, /) -> None:
-    """Report how far one of several groups of sequences is, as a part of all."""
-    progress(name, group * total + done, groups * total)
 
 
 def usual_burn(steps: int) -> int:

@@ -20,5 +20,10 @@ class Progress(Protocol):
         """
 
 
+def of_part(progress: Progress, part: int, parts: int, name: str, done: int, total: int, /) -> None:
+    """Report how far one of several parts of equal size is, as a part of all."""
+    progress(name, part * total + done, parts * total)
+
+
 def no_progress(name: str, done: int, total: int, /) -> None:
     """Report to nobody."""

@@ -102,12 +102,12 @@ def cells():
         "--cell lstm --drive self",
         "--cell gru --drive sine --input-scale 0.5 --seed 3 --threshold 0.01",
         "--cell gru --dtype float32 --loss mean",
-        "--cell gru --spectrum full --lags 3 --step-spectra all",
         "--cell 'my runs/mine.py' --set scale=0.5",
         "--cell 'my runs/mine.py:Mine' --init orthogonal",
         "--cell 'my runs/step.py' --set rate=0.2",
     ):
         yield options, SMALL
+    yield "--cell gru --spectrum full --step-spectra all", (*SMALL[:-1], "3")
     yield "--cell 'my runs/fixed.py'", QUICK
     yield "--cell gru --config 'my runs/options.toml'", ()
     for data in (

@@ -116,17 +116,18 @@ def _state(case: Case) -> tuple[str, str]:
     if reach.tail_interval is None:
         text = f"one short sequence gives no error bar; the gradient norm changes by a factor of {times(gain)}"
         return "inconclusive", text
-    return _against_the_bar(reach, reach.tail_rate, reach.tail_interval, gain)
+    return _against_the_bar(case, reach.tail_rate, reach.tail_interval, gain)
 
 
-def _against_the_bar(reach: Reach, rate: float, interval: tuple[float, float], gain: float) -> tuple[str, str]:
+def _against_the_bar(case: Case, rate: float, interval: tuple[float, float], gain: float) -> tuple[str, str]:
     """Hold the interval of what the tail gains over the run against the bar."""
+    reach = case.reach
     bar = DECADES * min(1.0, reach.steps / HORIZON_STEPS)
     low, high = (r * reach.steps / math.log(10.0) for r in interval)
     if high < -bar:
         return "vanishing", _vanishes(reach)
     if low > bar:
-        doubling, fold = _steps(math.log(2) / rate), f"{times(gain)}-fold over {count(reach.steps)}"
+        doubling, fold = _steps(math.log(2) / rate), f"{_grown(case, gain)}-fold over {count(reach.steps)}"
         return "exploding", f"the gradient doubles every {doubling} and grows {fold}"
     if -bar < low and high < bar:
         return "stable", _stays(reach, gain)
@@ -136,6 +137,11 @@ def _against_the_bar(reach: Reach, rate: float, interval: tuple[float, float], g
     text = f"{after}the gradient norm changes by a factor of {span} "
     text += f"{f'in {count(reach.steps)} ' * bool(after)}(95 % interval), which includes the threshold {crossed}"
     return "inconclusive", text
+
+
+def _grown(case: Case, gain: float) -> str:
+    """Write a gain as a factor; as a power of ten where rounding errors change its digits."""
+    return f"about 10^{gain:.0f}" if "predictability" in case.answers else times(gain)
 
 
 def _before_the_tail(reach: Reach) -> str:
@@ -182,7 +188,7 @@ def _findings(case: Case) -> list[Finding]:
         return [_vanishing(case)]
     if case.state != "exploding" or gain is None:
         return []
-    text = f"The gradient norm at the first step is {times(gain)} times that at the last step."
+    text = f"The gradient norm at the first step is {_grown(case, gain)} times that at the last step."
     remedy = f"Clip the gradient norm, or use smaller recurrent weights{' (--gain below 1)' * case.sampled}."
     remedy += f" {MEASURED}." * case.measurable
     return [Finding("GS-EXPLODING", "warning", text, remedy)]

@@ -82,3 +82,10 @@ def test_saturated_lstm_is_stable_and_remembers():
     assert result.verdict["state"] == "stable"
     assert result.verdict["memory"]["state"] == "remembers"
     assert result.metrics["half_life"] is None or result.metrics["half_life"] > 1000
+
+
+def test_a_gain_that_rounding_changes_is_written_as_a_power_of_ten():
+    """300 steps at about 0.3 nats each: an error of 2 eps is as large as the state after some 120."""
+    verdict = analyze(create("rnn", hidden_size=64, input_size=1, init="gaussian", gain=3.0), steps=300, lags=0).verdict
+    assert "GS-HORIZON" in [f["code"] for f in verdict["findings"]]
+    assert "grows about 10^" in verdict["sentence"]

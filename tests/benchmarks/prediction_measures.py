@@ -23,6 +23,8 @@ REPORTED = 64  # sequences of the report
 SEQUENCES = 256  # with derivatives, of the study's own candidates; twice as many with last states
 PATTERNS = 19  # random signs of sequences: the largest eigenvalue is exceeded by chance in 1 of 20 cases
 RIDGE = 1e-6  # of the mean variance, added to covariances: more sequences than state variables, nothing to shrink
+CANDIDATES = ("fisher", "chance", "contrast", "chance_contrast", "fisher_states", "chance_states")
+CANDIDATES += ("coherence", "mean_gradient", "readout")
 CHANNELS = {"sign": (0,), "signs": (0, 1), "order": (0, 1), "adding": (0,)}  # that matter at the first step
 
 
@@ -76,28 +78,21 @@ def candidates(network: grid.Network, cell: Cell) -> dict[str, Any]:
     inputs, answers = grid.draw(network.task, network.delay, 2 * SEQUENCES, network.rng(5), np.float64)
     path = run(cell, inputs)
     if not np.isfinite(path.states).all():
-        return dict.fromkeys(
-            (
-                "fisher",
-                "chance",
-                "fisher_states",
-                "chance_states",
-                "coherence",
-                "mean_gradient",
-                "readout",
-            )
-        )
+        return dict.fromkeys(CANDIDATES)
     signs = network.rng(6).choice([-1.0, 1.0], (PATTERNS, SEQUENCES))
     columns = input_derivatives(linearise(path).first(SEQUENCES), CHANNELS[network.task])[:, :, cell.output]
     states = path.states[-1, cell.output]
     needed = grid.TASKS[network.task].needed
     values, chance = fisher(columns, states, signs)
+    differences, chance_of_differences = fisher(contrasts(network, cell, inputs[:SEQUENCES]), states, signs)
     of_states, chance_of_states = fisher(columns, states, signs, derivatives=False)
     mean = columns.mean(axis=0)
     return _rounded(
         {
             "fisher": _log10(values[needed - 1]),
             "chance": _log10(chance[:, needed - 1].max()),
+            "contrast": _log10(differences[needed - 1]),
+            "chance_contrast": _log10(chance_of_differences[:, needed - 1].max()),
             "fisher_states": _log10(of_states[needed - 1]),
             "chance_states": _log10(chance_of_states[:, needed - 1].max()),
             "coherence": coherence(columns),
@@ -118,6 +113,28 @@ def input_derivatives(chain: JacobianChain, channels: tuple[int, ...]) -> np.nda
             v = J.jvp(v)
         columns.append(v)
     return np.array(columns).transpose(2, 0, 1)
+
+
+def contrasts(network: grid.Network, cell: Cell, inputs: np.ndarray) -> np.ndarray:
+    """Return how far answers move the last output, with the same noise: half of the difference, (B, needed, H).
+
+    one sign, two signs: each sign is changed. order: the two symbols are exchanged. adding: the number at the first
+    mark is 1/2 or -1/2.
+    """
+    each, pairs = np.arange(len(inputs)), []
+    for channel in range(grid.TASKS[network.task].needed):
+        plus, minus = inputs.copy(), inputs.copy()
+        if network.task == "order":
+            swap = inputs[:, :, 0].argmax(axis=1) > inputs[:, :, 1].argmax(axis=1)
+            minus[:, :, :2] = inputs[:, :, 1::-1]
+            plus[swap], minus[swap] = minus[swap], plus[swap]
+        else:
+            steps = inputs[:, :, 1].argmax(axis=1) if network.task == "adding" else 0
+            size = 0.5 if network.task == "adding" else 1.0
+            plus[each, steps, channel], minus[each, steps, channel] = size, -size
+        last = [run(cell, x).states[-1, cell.output] for x in (plus, minus)]
+        pairs.append((last[0] - last[1]) / 2)
+    return np.array(pairs).transpose(2, 0, 1)
 
 
 def fisher(

@@ -84,6 +84,7 @@ CANDIDATES = {
     "memory_left": Candidate("memory: what is left of a difference", _field("memory_left")),
     "mean_gradient": Candidate("mean gradient, smallest needed direction", _field("mean_gradient")),
     "fisher": Candidate("Fisher memory, smallest needed eigenvalue", _above_chance("fisher", "chance")),
+    "contrast": Candidate("Fisher memory of the task's own difference", _above_chance("contrast", "chance_contrast")),
     "fisher_states": Candidate(
         "Fisher memory without the covariance of gradients", _above_chance("fisher_states", "chance_states")
     ),
@@ -101,6 +102,7 @@ DRAWN = {
     "coherence": "#e69f00",
     "memory_left": "#009e73",
     "fisher": "#d55e00",
+    "contrast": "#cc79a7",
 }
 
 

@@ -118,6 +118,27 @@ def test_fisher_memory_is_a_mean_over_pairs_of_sequences():
         )  # the ridge is 1e-6
 
 
+@pytest.mark.parametrize("task", grid.TASKS)
+def test_contrasts_are_derivatives_of_a_linear_network(task):
+    """In a linear network the last output moves by the derivative times the change of the input, in every sequence."""
+    network = grid.Network(0, "linear", {"init": "orthogonal"}, 5, task, 12)
+    cell = network.create()
+    inputs, _ = grid.draw(task, 12, 6, np.random.default_rng(5), np.float64)
+    pairs = measures.contrasts(network, cell, inputs)
+    assert pairs.shape == (6, grid.TASKS[task].needed, 5)
+    response = [np.linalg.matrix_power(cell.U, 12 - t) @ cell.W for t in range(13)]  # of the last output in input t
+    for b in range(6):
+        first, second = (int(inputs[b, :, c].argmax()) for c in (0, 1))
+        if task == "order":  # the earlier symbol in channel 0, less the other way round
+            early, late = sorted((first, second))
+            expected = [(response[early] - response[late])[:, :2] @ [0.5, -0.5]]
+        elif task == "adding":
+            expected = [0.5 * response[second][:, 0]]
+        else:
+            expected = [response[0][:, c] for c in range(grid.TASKS[task].needed)]
+        np.testing.assert_allclose(pairs[b], expected, atol=1e-12)
+
+
 def test_coherence():
     """1 for equal derivatives, near 0 for random signs; sizes of 256 sequences leave 1/16."""
     same = np.broadcast_to(np.arange(6.0).reshape(1, 2, 3), (256, 2, 3))

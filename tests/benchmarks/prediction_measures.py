@@ -62,7 +62,6 @@ def reported(network: grid.Network, cell: Cell) -> dict[str, Any]:
             "second_singular": singular[1] if len(singular) > 1 else None,
             "lyapunov": metrics.get("lyapunov_1"),
             "any_fisher": _last(series, "fisher", f"log10_{needed}"),
-            "any_coherence": _last(series, "coherence", "coherence"),
         }
     )
 

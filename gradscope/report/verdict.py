@@ -178,7 +178,7 @@ def _stays(reach: Reach, gain: float) -> str:
 
 def _steps(steps: float | None) -> str:
     """Write a number of steps: "1.5 steps", "step"."""
-    text = f"{steps:.2g}"
+    text = f"{steps:.0f}" if steps is not None and steps >= 99.5 else f"{steps:.2g}"  # no 1.3e+02
     return "step" if text == "1" else f"{text} steps"
 
 

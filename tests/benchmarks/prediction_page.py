@@ -452,7 +452,7 @@ def draw(study: Study, path: Path) -> None:
             values, positive = scores(lines, CANDIDATES[name]), solved(lines)
             if 0 < positive.sum() < len(lines):
                 area = roc_area(values, positive)
-                label = f"{CANDIDATES[name].name.split(':')[0].split(',')[0]}, {area:.3f}"
+                label = f"{name.replace('_', ' ')}, {area:.3f}"
                 axis.plot(*roc_curve(values, positive), color=colour, lw=1.4, label=label)
         axis.plot([0, 1], [0, 1], color="0.7", lw=0.8)
         axis.set_title(f"{task.name}, {len(lines)} networks", fontsize=9)

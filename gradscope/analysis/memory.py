@@ -51,7 +51,6 @@ SEED_STREAM = 7  # of the seed: apart from those of weights, inputs, losses, dir
 PIECE_BYTES = 1 << 20  # of states that are held at once while a swapped sequence runs: a second-level cache
 PIECE_STEPS = 256  # at most: an interrupt is noticed between two pieces
 ROUNDINGS = 16.0  # roundings of a state: what is left of a perturbation is larger, another past 1 / threshold times
-HORIZON_STEPS = 100  # over which the threshold counts as forgotten; a shorter run may lose in proportion
 SHORTEST_STEPS = 10  # lag below which a difference that is left says nothing: as for the rate of the gradient
 INDEPENDENT = 0.1  # fraction of the distance of independent runs from which a perturbation is one of them
 GROWN_DECADES = 1.0  # least growth of a perturbation that counts
@@ -376,9 +375,7 @@ def _state(lags: Array, distance: Array, length: float | None, others: list[floa
     if length is not None:
         return "unknown" if None in others else "forgets"
     last = int(lags[np.isfinite(distance)].max(initial=0))
-    # In a short run little need be lost: what fades as fast as `threshold` in `HORIZON_STEPS` is no lasting memory.
-    bar = threshold ** min(1.0, last / HORIZON_STEPS)
-    remembers = last >= SHORTEST_STEPS and distance[lags == last][0] >= bar
+    remembers = last >= SHORTEST_STEPS and distance[lags == last][0] >= threshold
     return "remembers" if remembers else "unknown"
 
 

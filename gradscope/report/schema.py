@@ -21,7 +21,7 @@ from gradscope.report.fields import (
 )
 from gradscope.report.remedy import LARGER_REACH, MORE_STEPS
 from gradscope.report.sections.reach import METRICS as REACH
-from gradscope.report.verdict import DECADES, HORIZON_STEPS
+from gradscope.report.verdict import DECADES
 from gradscope.settings import config_schema
 
 STATES = ("vanishing", "stable", "exploding", "inconclusive", "nonfinite")
@@ -52,7 +52,7 @@ ANALYSIS: Fields = {
             "state": choice(
                 f"Whether the gradient vanishes (the tail of its decay loses {DECADES:g} decades over the run), "
                 f"explodes (gains {DECADES:g}), neither (stable), is not determined (inconclusive), or is not "
-                f"finite. For runs of less than {HORIZON_STEPS} steps the threshold is lower in proportion.",
+                "finite.",
                 *STATES,
             ),
             "memory": record(

@@ -3,9 +3,10 @@
 There are two answers: whether the gradient reaches, and whether the state remembers.
 
 A gradient counts as vanished when the tail of its decay loses `DECADES` over the run, and as exploded when it gains as
-many; what a readout loses once, in the first steps, is said beside it (`analysis.reach.knee`). On runs shorter than
-`HORIZON_STEPS` the bar is lower in proportion, so that ten steps of a network that loses half its gradient at each are
-not "stable". A state is given only when the 95 % interval of the tail is clear of the bar; else it is "inconclusive".
+many; what a readout loses once, in the first steps, is said beside it (`analysis.reach.knee`). The run is the horizon:
+the bar is the same for runs of any length. A study of some thousand networks bears that out: a bar that is lower in
+proportion to shorter runs tells those that will learn from others far less well (docs/explanation/prediction.md). A
+state is given only when the 95 % interval of the tail is clear of the bar; else it is "inconclusive".
 
 What the state remembers is measured without a gradient (`analysis.memory`). A network that remembers though its
 gradient vanishes is latched: a robust latch must lose its gradient (Bengio, Simard & Frasconi 1994).
@@ -24,7 +25,6 @@ from gradscope.report.model import Finding, remaining, share, threshold, times
 from gradscope.report.tables import count
 
 DECADES = 3.0  # of gain that count as vanished or exploded: down to the usual threshold of `reach`, 10^-3
-HORIZON_STEPS = 100  # steps over which `DECADES` count; the bar of shorter runs is lower in proportion
 SHORTEST_STEPS = 10  # steps below which a rate means nothing: start and end of the run weigh as much as its middle
 
 
@@ -122,17 +122,16 @@ def _state(case: Case) -> tuple[str, str]:
 def _against_the_bar(case: Case, rate: float, interval: tuple[float, float], gain: float) -> tuple[str, str]:
     """Hold the interval of what the tail gains over the run against the bar."""
     reach = case.reach
-    bar = DECADES * min(1.0, reach.steps / HORIZON_STEPS)
     low, high = (r * reach.steps / math.log(10.0) for r in interval)
-    if high < -bar:
+    if high < -DECADES:
         return "vanishing", _vanishes(reach)
-    if low > bar:
+    if low > DECADES:
         doubling, fold = _steps(math.log(2) / rate), f"{_grown(case, gain)}-fold over {count(reach.steps)}"
         return "exploding", f"the gradient doubles every {doubling} and grows {fold}"
-    if -bar < low and high < bar:
+    if -DECADES < low and high < DECADES:
         return "stable", _stays(reach, gain)
     span = f"{times(low)} to {times(high)}"
-    crossed = times(-bar if low < -bar else bar)
+    crossed = times(-DECADES if low < -DECADES else DECADES)
     after = f"{_before_the_tail(reach)}; from there " if reach.knee else ""
     text = f"{after}the gradient norm changes by a factor of {span} "
     text += f"{f'in {count(reach.steps)} ' * bool(after)}(95 % interval), which includes the threshold {crossed}"

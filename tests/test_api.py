@@ -450,7 +450,7 @@ def test_save_and_read(kind, tmp_path):
 
 
 def test_formats_by_suffix(tmp_path):
-    result = analyze(small(), steps=15, batch=2)
+    result = analyze(small(), steps=40, batch=2)
     starts = {"json": b"{", "csv": b"timestep", "md": b"**VANISHING**"}
     for suffix, start in starts.items():
         result.save(tmp_path / f"r.{suffix}")
@@ -481,7 +481,7 @@ def test_reading_a_file_that_is_not_there(tmp_path):
 
 
 def test_a_result_gives_copies_of_its_parts():
-    result = analyze(small(), steps=15, lags=0)
+    result = analyze(small(), steps=40, lags=0)
     result.metrics["rate"] = None
     result.verdict["state"] = "fine"
     assert result.metrics["rate"] is not None

@@ -66,7 +66,7 @@ def folder(tmp_path, monkeypatch):
     save("unlike.npz", **layer(4, prefix="encoder."), **layer(3, prefix="decoder."))
     save("both.npz", **both)
     save("deep.npz", **both, **layer(3, inputs=12, suffix="_l1"), **layer(3, inputs=12, suffix="_l1_reverse"))
-    np.save(place / "x.npy", rng.standard_normal((3, 30, 3)))
+    np.save(place / "x.npy", rng.standard_normal((3, 60, 3)))
     np.save(place / "long.npy", rng.standard_normal((30, 3)))
     np.save(place / "tbf.npy", rng.standard_normal((30, 4, 3)))
     np.save(place / "tokens.npy", rng.integers(0, 9, (3, 30)))
@@ -103,7 +103,7 @@ def cells():
         "--cell gru --drive sine --input-scale 0.5 --seed 3 --threshold 0.01",
         "--cell gru --dtype float32 --loss mean",
         "--cell 'my runs/mine.py' --set scale=0.5",
-        "--cell 'my runs/mine.py:Mine' --init orthogonal",
+        "--cell 'my runs/mine.py:Mine' --init orthogonal --gain 0.5",
         "--cell 'my runs/step.py' --set rate=0.2",
     ):
         yield options, SMALL
@@ -111,7 +111,7 @@ def cells():
     yield "--cell 'my runs/fixed.py'", QUICK
     yield "--cell gru --config 'my runs/options.toml'", ()
     for data in (
-        "x.npy' --steps 20 --warmup 4",
+        "x.npy' --steps 40 --warmup 4",
         "x.npy' --steps 900 --batch 2",
         "tbf.npy' --layout tbf",
         "data.npz' --data-key b",

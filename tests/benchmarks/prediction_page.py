@@ -332,7 +332,7 @@ def verdicts(study: Study) -> str:
     never = [x for x in failed if not grid.near_boundary(x)]
     counts = [Counter(map(_verdict, x)) for x in (learned, failed, never)]
     rows = [["verdict before training", "learned", "did not learn", "of these, stayed at chance"]]
-    for verdict in sorted(set().union(*counts), key=lambda v: -sum(c[v] for c in counts)):
+    for verdict in sorted(set().union(*counts), key=lambda v: (-sum(c[v] for c in counts), v)):
         rows.append([verdict, *(f"{c[verdict]}" for c in counts)])
     rows.append(["all", *(f"{c.total()}" for c in counts)])
     wrong = [x for x in failed if _verdict(x) == "stable, remembers"]

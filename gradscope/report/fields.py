@@ -77,6 +77,12 @@ def array(meaning: str, items: Field, *, null: bool = False, optional: bool = Fa
     return Field(meaning, {"type": kind, "items": items.node, **bounds}, optional)
 
 
+def interval(meaning: str, *, optional: bool = False) -> Field:
+    """Return the field of the two ends of an interval, or of null where it is not determined."""
+    ends = number("", null=False)
+    return array(meaning, ends, null=True, optional=optional, minItems=2, maxItems=2)
+
+
 def numbers(meaning: str, *, rows: str = "", optional: bool = False) -> Field:
     """Return the field of a list of numbers, null where one is not determined; of lists of them if `rows` says what."""
     one = number("")

@@ -14,6 +14,7 @@ from gradscope.report.fields import (
     choice,
     constant,
     integer,
+    interval,
     number,
     record,
     ref,
@@ -67,13 +68,7 @@ ANALYSIS: Fields = {
                     "steps": number(
                         "Memory length, steps; null: it does not end within the run, or is not determined.", minimum=0
                     ),
-                    "steps_ci95": array(
-                        "95 % confidence interval of the memory length; null if not determined.",
-                        number("", null=False),
-                        null=True,
-                        minItems=2,
-                        maxItems=2,
-                    ),
+                    "steps_ci95": interval("95 % confidence interval of the memory length; null if not determined."),
                 },
                 optional=True,
             ),
@@ -363,12 +358,8 @@ DEFINITIONS = {
             "state": choice("Verdict of the changed cell.", *STATES),
             "rate": REACH["rate"],
             "rate_ci95": REACH["rate_ci95"],
-            "rate_change_ci95": array(
-                "95 % interval of how much the rate differs from that of the cell as it is, sequences paired.",
-                number("", null=False),
-                null=True,
-                minItems=2,
-                maxItems=2,
+            "rate_change_ci95": interval(
+                "95 % interval of how much the rate differs from that of the cell as it is, sequences paired."
             ),
             "reach": REACH["reach"],
             "log10_gain": REACH["log10_gain"],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradscope.report.case import Case
 from gradscope.report.curves import STYLES
-from gradscope.report.fields import array, choice, integer, number, numbers, record
+from gradscope.report.fields import array, choice, integer, interval, number, numbers, record
 from gradscope.report.model import Curve, Finding, Level, Panel, share, times
 from gradscope.report.numbers import finite_median, floats, spread
 from gradscope.report.tables import between, count
@@ -36,12 +36,8 @@ SERIES = {
                 "chaotic",
                 "unknown",
             ),
-            "length_ci95": array(
-                "95 % confidence interval of memory_length, steps, jackknife over orbits; null if not determined.",
-                number("", null=False),
-                null=True,
-                minItems=2,
-                maxItems=2,
+            "length_ci95": interval(
+                "95 % confidence interval of memory_length, steps, jackknife over orbits; null if not determined."
             ),
             "past": choice(
                 "Where another past comes from: the other sequences, or, where there is one orbit, the same sequence "

@@ -8,7 +8,7 @@ import numpy as np
 
 from gradscope.report import section
 from gradscope.report.case import Case
-from gradscope.report.fields import array, integer, number, record
+from gradscope.report.fields import integer, interval, number, record
 from gradscope.report.model import Finding, Table, share, times
 from gradscope.report.numbers import LN10
 from gradscope.report.tables import QUANTITY, between, count
@@ -22,24 +22,13 @@ METRICS = {
         "Standard deviation of log10_gain over sequences, decades; null for one sequence.", minimum=0
     ),
     "rate": number("Mean slope of ln|dL/ds| back in time, nats per step; negative: the gradient shrinks."),
-    "rate_ci95": array(
-        "95 % confidence interval of the rate, nats per step; null if not determined.",
-        number("", null=False),
-        null=True,
-        minItems=2,
-        maxItems=2,
-    ),
+    "rate_ci95": interval("95 % confidence interval of the rate, nats per step; null if not determined."),
     "tail_rate": number(
         "Mean slope of ln|dL/ds| back in time beyond attenuation_steps, nats per step: the verdict is about it.",
         optional=True,
     ),
-    "tail_rate_ci95": array(
-        "95 % confidence interval of the tail rate, nats per step; null if not determined.",
-        number("", null=False),
-        null=True,
-        optional=True,
-        minItems=2,
-        maxItems=2,
+    "tail_rate_ci95": interval(
+        "95 % confidence interval of the tail rate, nats per step; null if not determined.", optional=True
     ),
     "attenuation_steps": integer(
         "Lag, in steps, within which the gradient is attenuated once; 0 where the decay is the same throughout.",

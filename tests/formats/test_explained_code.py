@@ -107,8 +107,17 @@ def test_keras():
     assert np.abs(rows.mean((0, 1))).max() < 1e-3 and np.abs(rows.std((0, 1)) - 1).max() < 1e-2
 
 
-def test_flax():
+@pytest.fixture
+def jax():
+    """JAX in single precision, its default; other tests of the same process ask for double."""
     jax = pytest.importorskip("jax")
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", False)
+    yield jax
+    jax.config.update("jax_enable_x64", before)
+
+
+def test_flax(jax):
     flax = pytest.importorskip("flax")
     optax = pytest.importorskip("optax")
     nn, jnp = flax.linen, jax.numpy

@@ -147,7 +147,9 @@ class Jacobian(Linear):
         if self.U is not None:
             read = matrix[:, self._old[self.reads]]
             # U times the identity is U
-            read[:] = self._jvp_through(self._by_gate(self.U.astype(matrix.dtype, copy=False)), read)
+            products = grid_jvp(self.through, self._by_gate(self.U.astype(matrix.dtype, copy=False)), self.new)
+            for rows, product in zip(self._new, products, strict=True):
+                read[rows] = product
         for row, rows in zip(self.around if skip else (), self._new, strict=False):
             for e, columns in zip(row, self._old, strict=True):
                 if not absent(e):
